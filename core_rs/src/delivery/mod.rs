@@ -1,0 +1,1 @@
+//! Cursors, windows, receipts and skips: who is still owed what.

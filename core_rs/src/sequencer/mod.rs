@@ -1,0 +1,1 @@
+//! Numbers messages: may this sender write here, was this id seen, which number is next.

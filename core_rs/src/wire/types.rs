@@ -1,0 +1,225 @@
+//! The frames of `wire.proto` as Rust values, borrowing from the bytes that they were read from where that is possible.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+/// A conversation's id: 16 bytes, see docs/wire.md.
+pub type ConversationId = [u8; 16];
+
+/// The protocol version that this core speaks.
+pub const PROTOCOL: u32 = 1;
+/// Longest message id, bytes.
+pub const MAX_ID: usize = 32;
+/// Longest user name, bytes of UTF-8. Names have no control characters and are not empty.
+pub const MAX_USER: usize = 64;
+/// Longest token, bytes.
+pub const MAX_TOKEN: usize = 8192;
+/// Longest `Hello.client`, bytes.
+pub const MAX_CLIENT: usize = 64;
+/// Most media ids beside a body, and the longest of them in bytes.
+pub const MAX_MEDIA: usize = 16;
+/// See [`MAX_MEDIA`].
+pub const MAX_MEDIA_ID: usize = 64;
+/// Most bodies in one send, and most authors in one read.
+pub const MAX_LIST: usize = 1024;
+
+/// What a device sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientFrame<'a> {
+    /// First frame of a connection.
+    Hello(Hello<'a>),
+    /// A message to be stored.
+    Send(Send<'a>),
+    /// Cumulative acknowledgements.
+    Ack(Ack),
+    /// A read cursor.
+    Read(Read<'a>),
+    /// Answered with [`ServerFrame::Pong`].
+    Ping {
+        /// Returned as it came.
+        nonce: u64,
+    },
+    /// Answer to a server's ping.
+    Pong {
+        /// As the server gave it.
+        nonce: u64,
+    },
+    /// Asks for a user's devices.
+    DevicesGet {
+        /// Whose.
+        user: Cow<'a, str>,
+    },
+}
+
+/// `Hello`, field by field as in the schema.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[allow(missing_docs)]
+pub struct Hello<'a> {
+    pub protocol: u32,
+    pub token: Cow<'a, str>,
+    pub receive: bool,
+    pub client: Cow<'a, str>,
+    pub window_messages: u32,
+    pub window_bytes: u32,
+    pub receipts: u64,
+}
+
+/// Where a send goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target<'a> {
+    /// The direct conversation with a user.
+    User(Cow<'a, str>),
+    /// A conversation that exists.
+    Conversation(ConversationId),
+    /// The device conversation with one device.
+    Device(Cow<'a, str>, u32),
+}
+
+/// One device's own body.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct DeviceBody<'a> {
+    pub user: Cow<'a, str>,
+    pub device: u32,
+    pub body: Cow<'a, [u8]>,
+}
+
+/// A user's devices as somebody knows them.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct DeviceList<'a> {
+    pub user: Cow<'a, str>,
+    pub version: u64,
+    pub devices: SmallVec<[u32; 4]>,
+}
+
+/// `Send`. A valid one has a target, an id of 1..=[`MAX_ID`] bytes, and not both `body` and `bodies`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Send<'a> {
+    pub id: Cow<'a, [u8]>,
+    pub target: Target<'a>,
+    pub body: Cow<'a, [u8]>,
+    pub bodies: Vec<DeviceBody<'a>>,
+    pub lists: Vec<DeviceList<'a>>,
+    pub media: SmallVec<[Cow<'a, [u8]>; 1]>,
+}
+
+/// `Ack`; a part that is absent is 0 or `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[allow(missing_docs)]
+pub struct Ack {
+    pub conversation: Option<ConversationId>,
+    pub seq: u64,
+    pub receipts: u64,
+    pub accepted: u32,
+}
+
+/// `Read`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Read<'a> {
+    pub conversation: ConversationId,
+    pub seq: u64,
+    pub authors: Vec<Cow<'a, str>>,
+}
+
+/// What the router sends.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum ServerFrame<'a> {
+    Welcome(Welcome<'a>),
+    Accepted { id: &'a [u8], conversation: ConversationId, seq: u64, time: u64 },
+    Message(Message<'a>),
+    Receipt { conversation: ConversationId, user: &'a str, delivered: u64, read: u64, version: u64 },
+    Skip { conversation: ConversationId, from: u64, to: u64, reason: SkipReason, user: &'a str, version: u64 },
+    Error(ErrorFrame<'a>),
+    Ping { nonce: u64 },
+    Pong { nonce: u64, time: u64 },
+    Replaced,
+    Goodbye { reason: &'a str, reconnect_ms: u64 },
+    Devices(DeviceList<'a>),
+}
+
+/// `Message`. `to` is empty except for the sender's own other devices.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Message<'a> {
+    pub conversation: ConversationId,
+    pub seq: u64,
+    pub sender: &'a str,
+    pub device: u32,
+    pub id: &'a [u8],
+    pub time: u64,
+    pub body: &'a [u8],
+    pub media: SmallVec<[&'a [u8]; 1]>,
+    pub to: &'a str,
+}
+
+/// `Welcome`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Welcome<'a> {
+    pub user: &'a str,
+    pub device: u32,
+    pub time: u64,
+    pub limits: Limits,
+    pub pending_messages: u64,
+    pub pending_conversations: u64,
+    pub server: &'a str,
+    pub receive: bool,
+}
+
+/// The limits in force for a session; units in the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Limits {
+    pub body_bytes: u32,
+    pub frame_bytes: u32,
+    pub id_bytes: u32,
+    pub window_messages: u32,
+    pub window_bytes: u32,
+    pub unaccepted_messages: u32,
+    pub unaccepted_bytes: u32,
+    pub devices: u32,
+    pub repeats: u32,
+    pub idle_ms: u64,
+    pub hold_ms: u64,
+}
+
+/// Why a mailbox will never get a range of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum SkipReason {
+    Expired = 1,
+    Cap = 2,
+    NoBody = 3,
+    Lost = 4,
+    Blocked = 5,
+}
+
+/// What a client should do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Retry {
+    Never = 0,
+    After = 1,
+    Reconnect = 2,
+    Changed = 3,
+}
+
+/// `Error`. `code` is stable, `message` is for people.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct ErrorFrame<'a> {
+    pub code: &'static str,
+    pub message: Cow<'a, str>,
+    pub retry: Retry,
+    pub retry_ms: u64,
+    pub id: &'a [u8],
+    pub conversation: Option<ConversationId>,
+    pub lists: Vec<DeviceList<'a>>,
+}
