@@ -1,0 +1,107 @@
+"""Connections between an asyncio loop and the core: bytes in, bytes out, no rules."""
+
+import asyncio
+from collections.abc import Callable
+from typing import final
+
+from typing_extensions import Buffer
+
+from pyrouter._core import Core
+
+API_VERSION: int
+"""Version of the core's table of C functions that this module was built for."""
+
+def build_stamp() -> str:
+    """The stamp of the sources that this extension was built from; empty if built without the build backend."""
+
+@final
+class Driver:
+    """Gives one core its turns on one event loop, and its bytes to the transports.
+
+    All use is from the loop's thread. One drain per loop turn takes what every connection is owed: at most one write each.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        loop: asyncio.AbstractEventLoop,
+        on_requests: Callable[[], None],
+        on_http: Callable[[asyncio.Transport, bytes], None] | None = None,
+    ) -> None:
+        """Begin to serve `core`.
+
+        Args:
+            core: an open core; its table of C functions must be of `API_VERSION`.
+            loop: the running loop (uvloop's or asyncio's).
+            on_requests: called, once per turn, when `core.take_requests()` has something.
+            on_http: given a transport whose first bytes (also given) are neither raw frames nor a WebSocket; it calls
+                `transport.set_protocol`. None: such a connection is closed.
+
+        Raises:
+            ImportError: the core was built with another table.
+        """
+
+    @property
+    def connections(self) -> int:
+        """Sockets that the core serves now."""
+
+    def accept(self) -> Connection:
+        """Make the protocol of one accepted socket: the factory for `loop.create_server`."""
+
+    def wake(self) -> None:
+        """Ask for a turn; any number of calls make one. The core's own methods do this by themselves."""
+
+    def turn(self) -> None:
+        """Take a turn now."""
+
+    def close(self) -> None:
+        """Abort every connection and leave the loop. The core stays open. Harmless when repeated."""
+
+class Connection(asyncio.BufferedProtocol):
+    """The protocol of one socket; made by `Driver.accept`."""
+
+    def get_buffer(self, sizehint: int) -> Buffer:
+        """The one read buffer that all connections of a driver share. DANGER: valid until the next read."""
+
+    @property
+    def id(self) -> int:
+        """The core's number for this connection; 0 before and after."""
+
+@final
+class LocalConnection:
+    """A connection without a socket: raw frames, without the magic, to and from this process.
+
+    Made already open; give it an identity with `core.admit(connection.id, …)`.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        on_bytes: Callable[[bytes], None],
+        on_closed: Callable[[], None] | None = None,
+        on_pause: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Open it.
+
+        Args:
+            on_bytes: whole raw frames from the core, several at once.
+            on_closed: the core closed it; called once, never after `close`.
+            on_pause: True: feed nothing until False comes (too much of it is not yet accepted).
+        """
+
+    @property
+    def id(self) -> int:
+        """The core's number for this connection; 0 once closed."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the core asked for no more for now."""
+
+    def feed(self, data: Buffer) -> None:
+        """Give the core bytes of raw frames. Ignored once closed."""
+
+    def set_writable(self, on: bool) -> None:
+        """False: take nothing more for now; what is owed stays in the core."""
+
+    def close(self) -> None:
+        """End it. Harmless when repeated."""
