@@ -1,0 +1,70 @@
+# Everything that this project does with itself. Each target sets up what it needs; `make` alone lists them.
+#
+# PYROUTER_DEV=1 builds the extensions without optimisation: quick to compile, slow to run.
+# PYTHON=python3.13 chooses the Python for a new .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The first Python that is new enough.
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+  $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+
+KILLS ?= 500
+FUZZ_SECONDS ?= 60
+
+.PHONY: help build rebuild run test lint format bench demo torture fuzz proto packaging clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+run: build ## Start a server on 127.0.0.1:7400, data in ./pyrouter-data
+	@$(BIN)/pyrouter serve
+
+test: build ## Run the test suite: the core's tests, then everything through Python
+	cargo test --workspace --locked
+	$(BIN)/pytest
+	$(BIN)/pytest --loop asyncio --asyncio-debug -m "not slow" tests/unit tests/integration
+
+lint: build ## ruff, mypy (strict, stubs against the extensions), rustfmt, clippy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest pyrouter._core pyrouter._conn
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked --features python -- -D warnings
+
+format: build ## Format the Python and the Rust
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	cargo fmt --all
+
+packaging: build ## Build wheel and sdist, install them in fresh environments, try them
+	$(BIN)/pytest tests/packaging
+
+# ---- set-up -------------------------------------------------------------------------------------------------------
+
+build: $(READY) ## Build and install into .venv what changed since the last time
+	@if $(BIN)/python -c 'import pyrouter' 2>&1 | grep -q 'make build'; then $(MAKE) --no-print-directory rebuild; fi
+
+rebuild: | need-rust
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+
+$(READY): pyproject.toml | $(BIN)/python need-rust
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'pyrouter needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'could not make a virtual environment (on Debian: apt-get install python3-venv)'; rm -rf $(VENV); exit 1; }
+
+.PHONY: need-rust
+need-rust:
+	@command -v cargo >/dev/null || { echo 'pyrouter needs Rust 1.88 or newer and cargo is not on PATH: install it from https://rustup.rs, then open a new shell'; exit 1; }
+
+clean: ## Remove all that was built, .venv included
+	rm -rf $(VENV) target build dist pyrouter/_core.*.so pyrouter/_conn.*.so
