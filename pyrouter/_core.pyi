@@ -1,7 +1,6 @@
 """The core as Python sees it: one durable router in one directory. docs/adr/0004 tells how bytes get in and out."""
 
 from collections.abc import Callable
-
 from typing import Literal, TypeAlias, final
 
 from typing_extensions import CapsuleType
