@@ -1,0 +1,134 @@
+//! A client frame from JSON text.
+//!
+//! serde_json says where a value begins and ends; the value is then read as what the schema says that it is, so the depth
+//! is the schema's whatever the text does. Names may be lowerCamelCase or as in the schema; `null` is absence; unknown
+//! names are ignored.
+
+use std::borrow::Cow;
+
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+
+use super::walk::{Fault, elements, members};
+use crate::wire::decode::Slot;
+use crate::wire::error::WireError;
+use crate::wire::fields::{Fields, Value};
+use crate::wire::reader::text;
+use crate::wire::types::ClientFrame;
+
+/// Reads a frame from its JSON mapping, UTF-8. Borrows the text that holds no escapes.
+pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, WireError> {
+    let mut slot = Slot(None);
+    match read_object(text(bytes)?, &mut slot) {
+        Ok(()) => slot.finish(),
+        Err(Fault::Json(error)) => Err(WireError::malformed(format!("not a JSON object: {error}"))),
+        Err(Fault::Taker(error)) => Err(error),
+    }
+}
+
+fn read_object<'a, M: Fields<'a>>(json: &'a str, into: &mut M) -> Result<(), Fault> {
+    members(json, M::NAMES, |number, raw| {
+        if raw == "null" {
+            return Ok(());
+        }
+        let name = M::NAMES.get((number as usize).wrapping_sub(1)).copied().unwrap_or_default();
+        into.set(number, JsonValue { raw, name })
+    })
+}
+
+/// Padding may be there or not.
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// Up to here a float is exact to the unit.
+const EXACT_FLOAT: f64 = (1u64 << 53) as f64;
+
+/// A field's value: valid JSON, without white space around it.
+#[derive(Clone, Copy)]
+struct JsonValue<'a> {
+    raw: &'a str,
+    /// Of the field, for errors.
+    name: &'static str,
+}
+
+impl<'a> JsonValue<'a> {
+    #[cold]
+    fn expected(self, what: &str) -> WireError {
+        WireError::field(format!("{}: expected {what}", self.name))
+    }
+
+    fn text(self) -> Option<Cow<'a, str>> {
+        let inner = self.raw.strip_prefix('"')?.strip_suffix('"')?;
+        if inner.contains('\\') {
+            serde_json::from_str(self.raw).ok().map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(inner))
+        }
+    }
+}
+
+/// An integer in digits, or written as a float that is one.
+fn integer(text: &str) -> Option<u64> {
+    if let Ok(value) = text.parse() {
+        return Some(value);
+    }
+    let float: f64 = text.parse().ok()?;
+    // No sign, no infinity, and nothing that the conversion would round.
+    ((0.0..=EXACT_FLOAT).contains(&float) && float.fract() == 0.0).then_some(float as u64)
+}
+
+impl<'a> Value<'a> for JsonValue<'a> {
+    fn uint32(self) -> Result<u32, WireError> {
+        u32::try_from(self.uint64()?).map_err(|_| self.expected("an integer below 2^32"))
+    }
+
+    fn uint64(self) -> Result<u64, WireError> {
+        let text = self.text().unwrap_or(Cow::Borrowed(self.raw));
+        integer(&text).ok_or_else(|| self.expected("an integer from 0, below 2^64"))
+    }
+
+    fn boolean(self) -> Result<bool, WireError> {
+        match self.raw {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    fn string(self) -> Result<Cow<'a, str>, WireError> {
+        self.text().ok_or_else(|| self.expected("text"))
+    }
+
+    fn bytes(self) -> Result<Cow<'a, [u8]>, WireError> {
+        let text = self.text().ok_or_else(|| self.expected("base64 text"))?;
+        let engine = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
+        engine.decode(text.as_bytes()).map(Cow::Owned).map_err(|_| self.expected("base64 text"))
+    }
+
+    fn message<M: Fields<'a>>(self, into: &mut M) -> Result<(), WireError> {
+        self.walked(read_object(self.raw, into), "an object")
+    }
+
+    fn skip(self) -> Result<(), WireError> {
+        Ok(())
+    }
+
+    fn uint32s(self, mut take: impl FnMut(u32) -> Result<(), WireError>) -> Result<(), WireError> {
+        self.each(|value| take(value.uint32()?))
+    }
+
+    fn each(self, mut take: impl FnMut(Self) -> Result<(), WireError>) -> Result<(), WireError> {
+        self.walked(elements(self.raw, |raw| take(Self { raw, name: self.name })), "an array")
+    }
+}
+
+impl JsonValue<'_> {
+    fn walked(self, outcome: Result<(), Fault>, what: &str) -> Result<(), WireError> {
+        outcome.map_err(|fault| match fault {
+            Fault::Json(_) => self.expected(what),
+            Fault::Taker(error) => error,
+        })
+    }
+}
