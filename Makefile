@@ -46,6 +46,9 @@ format: build ## Format the Python and the Rust
 packaging: build ## Build wheel and sdist, install them in fresh environments, try them
 	$(BIN)/pytest tests/packaging
 
+proto: build ## Generate the Python module of the wire from its schema
+	$(BIN)/python scripts/proto.py
+
 # ---- set-up -------------------------------------------------------------------------------------------------------
 
 build: $(READY) ## Build and install into .venv what changed since the last time
