@@ -43,6 +43,9 @@ format: build ## Format the Python and the Rust
 	$(BIN)/ruff format
 	cargo fmt --all
 
+bench: build ## Measure against the yardsticks and rewrite the tables of docs/performance.md (about half an hour)
+	$(BIN)/python -m benches.run
+
 packaging: build ## Build wheel and sdist, install them in fresh environments, try them
 	$(BIN)/pytest tests/packaging
 

@@ -1,0 +1,77 @@
+"""What the log writes for a message, against its body; cursors and devices apart.
+
+A real server gets messages and acks through its socket; then its segments are read from outside, as docs/log.md draws
+them. Batch headers are shared out over the records of their batch by size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benches.figures import Figure, at_most
+from benches.harness import floor_program, pyrouter, scratch, write_users
+
+PAIRS = 50
+BATCH_HEADER = struct.Struct("<4sIQQQII")  # magic, crc, number, watermark, time, length, salt
+RECORD_HEADER = struct.Struct("<II")  # crc, length << 8 | kind
+MESSAGE_KIND = 1  # core_rs/src/engine/records.rs
+
+
+class Record(NamedTuple):
+    """One record: its kind, and what it takes in the file, bytes."""
+
+    kind: int
+    size: float
+
+
+def records(segment: Path) -> Iterator[Record]:
+    """Walks the batches of a sound segment; ends where they end."""
+    data, at = memoryview(segment.read_bytes()), 0
+    while len(data) - at >= BATCH_HEADER.size:
+        magic, _, _, _, _, length, _ = BATCH_HEADER.unpack_from(data, at)
+        if magic[:3] != b"PRB":
+            return
+        at += BATCH_HEADER.size
+        end, share = at + length, 1 + BATCH_HEADER.size / length
+        while at < end:
+            _, word = RECORD_HEADER.unpack_from(data, at)
+            size = RECORD_HEADER.size + (word >> 8)
+            yield Record(word & 0xFF, size * share)
+            at += size
+
+
+def run(seconds: int) -> list[Figure]:
+    """Log bytes of a message record per byte of body, and of everything else per message."""
+    return [figure for body, limit in ((160, 1.45), (1024, 1.1)) for figure in _measure(body, limit, seconds)]
+
+
+def _measure(body: int, limit: float, seconds: int) -> Iterator[Figure]:
+    with scratch() as path:
+        users = write_users(path / "users", path / "data", "u", 2 * PAIRS)
+        with pyrouter(path / "data") as server:
+            load: dict[str, Any] = floor_program(
+                "load", "--port", server.port, "--users", users, "--pairs", PAIRS, "--window", 4, "--ack", "turn",
+                "--body", body, "--seconds", seconds, "--warmup", 0,
+            )  # fmt: skip
+        counts: Counter[int] = Counter()
+        sizes: Counter[int] = Counter()
+        for segment in sorted((path / "data" / "log").glob("*.seg")):
+            for record in records(segment):
+                counts[record.kind] += 1
+                sizes[record.kind] += record.size  # type: ignore[assignment]  # a float
+    messages = counts[MESSAGE_KIND]
+    if messages < load["messages"]:
+        raise RuntimeError(f"{load['messages']:.0f} messages were delivered, and the log holds {messages}")
+    yield Figure(
+        f"log bytes of a message record, body of {body} B",
+        "B",
+        [sizes[MESSAGE_KIND] / messages],
+        [body],
+        at_most(limit),
+    )
+    rest = sum(size for kind, size in sizes.items() if kind != MESSAGE_KIND)
+    yield Figure(f"log bytes of cursors, devices and the rest, per message (body of {body} B)", "B", [rest / messages])

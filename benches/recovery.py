@@ -1,0 +1,148 @@
+"""Starting with a million messages pending: how long recovery takes, and what it holds in memory.
+
+A real server is filled through its socket and killed; then it is started again and again with a cold page cache,
+against `dd` of the same files. Recovery is the time from exec to the ready line, less what an empty directory takes.
+
+The memory of a pending message is the difference between a server that recovered one message in each conversation and
+one that recovered five, over the messages between them; what a conversation costs is thereby left out, and shown apart.
+"""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benches.figures import Figure, at_most, below
+from benches.harness import Server, drop_cache, floor_program, pyrouter, scratch, write_users
+
+BODY = 1024
+EACH = 5
+EVICTION_S = 600.0
+
+
+class Scale(NamedTuple):
+    """senders × recipients conversations with five messages pending in each; senders × quiet ones with none."""
+
+    senders: int
+    recipients: int
+    quiet: int
+
+    @property
+    def conversations(self) -> int:
+        """With something pending."""
+        return self.senders * self.recipients
+
+
+FULL = Scale(200, 1000, 5000)
+QUICK = Scale(20, 100, 500)
+
+
+def run(rounds: int, scale: Scale) -> list[Figure]:
+    """Recovery time, and memory per pending message."""
+    with scratch() as path:
+        data = path / "data"
+        memory = _fill(path, data, scale)
+        empty = [_start(path / "empty", []) for _ in range(3)]
+        reads, recoveries = [], []
+        for _ in range(rounds):
+            files = _files(data)
+            reads.append(_read(files))
+            recoveries.append(max(0.0, _start(data, files) - statistics.median(empty)))
+    messages = scale.conversations * EACH
+    return [
+        Figure(
+            f"recovery: {messages:,} pending × {BODY} B over {scale.conversations:,} conversations, "
+            f"{scale.senders * scale.quiet:,} quiet, cold page cache (or ≤ 3 s)",
+            "s",
+            recoveries,
+            reads,
+            at_most(2),
+        ),
+        Figure("memory per pending message, body on disk", "B", [memory.message], (), below(64, "B")),
+        Figure("memory per conversation with one message pending", "B", [memory.conversation]),
+    ]
+
+
+class _Memory(NamedTuple):
+    message: float
+    conversation: float
+
+
+def _fill(path: Path, data: Path, scale: Scale) -> _Memory:
+    senders = write_users(path / "senders", data, "s", scale.senders)
+    recipients = write_users(path / "recipients", data, "r", scale.recipients)
+    quiet = write_users(path / "quiet", data, "q", scale.quiet)
+    _create(data, "r", scale.recipients)
+
+    with _killed(data) as server:
+        _send(server, senders, quiet, "--connect", "yes", "--body", 160)
+        _await_eviction(data / "cold.db", scale.senders * scale.quiet)
+    with _killed(data) as server:
+        base = server.memory().rss
+    with _killed(data) as server:
+        _send(server, senders, recipients, "--body", BODY)
+    with _killed(data) as server:
+        one = server.memory().rss
+        _send(server, senders, recipients, "--body", BODY, "--first", 2, "--each", EACH - 1)
+    with _killed(data) as server:
+        five = server.memory().rss
+    more = scale.conversations * (EACH - 1)
+    return _Memory((five - one) / more, (one - base) / scale.conversations)
+
+
+@contextmanager
+def _killed(data: Path) -> Iterator[Server]:
+    """`pyrouter serve`, ended with SIGKILL: whatever starts next has really to recover."""
+    with pyrouter(data) as server:
+        yield server
+        server.stop(signal.SIGKILL)
+
+
+def _create(data: Path, prefix: str, count: int) -> None:
+    """Makes users who have never connected, so that somebody can write to them."""
+    from pyrouter.cold import ColdDatabase  # noqa: PLC0415 - the yardsticks alone need no pyrouter
+
+    with ColdDatabase(data / "cold.db") as cold:
+        for number in range(count):
+            cold.create_user(f"{prefix}{number}")
+
+
+def _send(server: Server, senders: Path, recipients: Path, *more: object) -> None:
+    floor_program("fill", "--port", server.port, "--senders", senders, "--recipients", recipients, *more)
+
+
+def _await_eviction(cold: Path, conversations: int) -> None:
+    end = time.monotonic() + EVICTION_S
+    while time.monotonic() < end:
+        with sqlite3.connect(f"file:{cold}?mode=ro", uri=True) as database:
+            count = database.execute("SELECT count(*) FROM conversations").fetchone()[0]
+        if count >= conversations:
+            return
+        time.sleep(1)
+    raise RuntimeError(f"after {EVICTION_S:.0f} s only {count:,} of {conversations:,} quiet conversations left memory")
+
+
+def _files(data: Path) -> list[Path]:
+    return sorted((data / "log").glob("*.seg"))
+
+
+def _read(files: list[Path]) -> float:
+    """Reads the files from the disk as fast as `dd` can, seconds."""
+    drop_cache(files)
+    begin = time.monotonic()
+    for file in files:
+        subprocess.run(["dd", f"if={file}", "of=/dev/null", "bs=1M", "status=none"], check=True)
+    return time.monotonic() - begin
+
+
+def _start(data: Path, files: list[Path]) -> float:
+    drop_cache(files)
+    with _killed(data) as server:
+        return server.start_s

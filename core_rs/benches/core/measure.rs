@@ -1,0 +1,66 @@
+//! Runs two sides in turns, A B A B, and prints what each took.
+
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(60);
+
+/// Runs the cases that were asked for.
+pub struct Bench {
+    wanted: Option<String>,
+}
+
+impl Bench {
+    /// All cases, or those whose name holds `wanted`.
+    pub fn new(wanted: Option<String>) -> Self {
+        Bench { wanted }
+    }
+
+    /// Whether a case is to be run: for those that are costly to set up.
+    pub fn wants(&self, name: &str) -> bool {
+        self.wanted.as_deref().is_none_or(|wanted| name.contains(wanted))
+    }
+
+    /// Measures `ours` beside `yardstick`. One call does `operations` operations.
+    pub fn compare(
+        &mut self,
+        name: &str,
+        operations: u32,
+        (yardstick_name, mut yardstick): (&str, impl FnMut()),
+        mut ours: impl FnMut(),
+    ) {
+        if !self.wants(name) {
+            return;
+        }
+        let (calls_a, calls_b) = (calibrate(&mut yardstick), calibrate(&mut ours));
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            a.push(time(calls_a, &mut yardstick) / f64::from(operations));
+            b.push(time(calls_b, &mut ours) / f64::from(operations));
+        }
+        println!(
+            r#"{{"name": "{name}", "yardstick_name": "{yardstick_name}", "ours": {b:.2?}, "yardstick": {a:.2?}}}"#
+        );
+    }
+}
+
+/// How many calls fill a round.
+fn calibrate(run: &mut impl FnMut()) -> u32 {
+    let mut calls = 1;
+    loop {
+        let took = time(calls, run) * f64::from(calls);
+        if took >= ROUND.as_nanos() as f64 / 4.0 || calls >= 1 << 28 {
+            return ((f64::from(calls) * ROUND.as_nanos() as f64 / took) as u32).max(1);
+        }
+        calls *= 2;
+    }
+}
+
+/// Nanoseconds a call.
+fn time(calls: u32, run: &mut impl FnMut()) -> f64 {
+    let begin = Instant::now();
+    for _ in 0..calls {
+        run();
+    }
+    begin.elapsed().as_nanos() as f64 / f64::from(calls)
+}
