@@ -1,0 +1,184 @@
+//! The half of the log in memory: gives every record its place and builds batches. No I/O, no clock, no allocation
+//! per record.
+//!
+//! Rules: a batch never crosses segments; numbers have no gaps; what is taken must be written, in order, or the log ends.
+
+use super::format::{BATCH_HEADER, BatchHeader, MAX_BODY, RECORD_HEADER, RecordHeader, record_crc};
+use super::{LogError, LogOptions, Recovered, Ref};
+
+/// How many written batches' buffers are kept for the next ones.
+const SPARE_BUFFERS: usize = 4;
+/// A buffer that grew beyond this many batches' size is not kept.
+const SPARE_FACTOR: usize = 2;
+
+/// Some records that become durable together, or not at all.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Its number; the next one's is one more.
+    pub number: u64,
+    /// The segment it belongs to.
+    pub segment: u32,
+    /// Where it starts in the segment.
+    pub offset: u32,
+    /// Its header (which the writer completes) and its records.
+    pub bytes: Vec<u8>,
+    /// Whether somebody waits for its durability.
+    pub sync: bool,
+    /// When it was sealed, as the appender was told.
+    pub(super) time_ms: u64,
+}
+
+impl Batch {
+    /// Completes the header: `watermark` is the highest batch known to be on disk.
+    pub(super) fn stamp(&mut self, watermark: u64, salt: u32) {
+        let length = self.bytes.len().saturating_sub(BATCH_HEADER) as u32;
+        let header = BatchHeader { number: self.number, watermark, time_ms: self.time_ms, length, salt };
+        if let Some(place) = self.bytes.first_chunk_mut::<BATCH_HEADER>() {
+            *place = header.encode(self.segment, self.offset);
+        }
+    }
+
+    /// Where the batch ends in its segment.
+    pub(super) fn end(&self) -> u64 {
+        u64::from(self.offset) + self.bytes.len() as u64
+    }
+}
+
+/// Builds the log's batches.
+#[derive(Debug)]
+pub struct Appender {
+    segment_bytes: u32,
+    batch_bytes: usize,
+    salt: u32,
+    segment: u32,
+    /// Where the open batch starts, or the next one would.
+    offset: u32,
+    /// The open batch's number, or the next one's.
+    number: u64,
+    /// The open batch: its header's room and its records; empty if there is none.
+    open: Vec<u8>,
+    open_sync: bool,
+    sealed: Vec<Batch>,
+    sealed_bytes: usize,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Appender {
+    /// Continues a log where recovery left it; `Recovered::default()` stands for an empty one.
+    pub fn new(recovered: &Recovered, options: &LogOptions) -> Self {
+        Appender {
+            segment_bytes: options.segment_bytes,
+            batch_bytes: options.batch_bytes as usize,
+            salt: recovered.salt,
+            segment: recovered.next_segment,
+            offset: 0,
+            number: recovered.next_batch,
+            open: Vec::new(),
+            open_sync: false,
+            sealed: Vec::new(),
+            sealed_bytes: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// The longest body that a record may have, bytes: it fits in a segment of its own, and in 24 bits.
+    pub fn max_body(&self) -> usize {
+        (self.segment_bytes as usize).saturating_sub(BATCH_HEADER + RECORD_HEADER).min(MAX_BODY)
+    }
+
+    /// Adds a record whose body is the `parts` one after the other; tells where the body will stand, and the number of
+    /// the batch that it is part of. With `sync` somebody waits for it; without, it rides along with others.
+    ///
+    /// # Errors
+    /// [`LogError::RecordTooLarge`] above [`Appender::max_body`]; nothing has changed then.
+    pub fn append(&mut self, kind: u8, parts: &[&[u8]], sync: bool) -> Result<(Ref, u64), LogError> {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        if len > self.max_body() {
+            return Err(LogError::RecordTooLarge { len, max: self.max_body() });
+        }
+        let needed = RECORD_HEADER + len;
+        if needed > self.room() as usize || self.open.len() + needed > self.batch_bytes {
+            self.seal();
+        }
+        if needed > self.room() as usize {
+            self.segment += 1;
+            self.offset = 0;
+        }
+        if self.open.is_empty() {
+            self.open = self.spare.pop().unwrap_or_default();
+            self.open.resize(BATCH_HEADER, 0);
+        }
+        let start = self.open.len();
+        let at = self.offset + start as u32;
+        self.open.reserve(needed);
+        self.open.extend_from_slice(&[0; 4]);
+        self.open.extend_from_slice(&RecordHeader::word(kind, len));
+        for part in parts {
+            self.open.extend_from_slice(part);
+        }
+        let crc = record_crc(self.open.get(start + 4..).unwrap_or_default(), self.segment, at, self.salt);
+        if let Some(place) = self.open.get_mut(start..start + 4) {
+            place.copy_from_slice(&crc.to_le_bytes());
+        }
+        self.open_sync |= sync;
+        Ok((Ref { segment: self.segment, offset: at + RECORD_HEADER as u32, len: len as u32 }, self.number))
+    }
+
+    /// Bytes that are appended and not yet taken.
+    pub fn pending_bytes(&self) -> usize {
+        self.sealed_bytes + self.open.len()
+    }
+
+    /// Whether anything pending waits for durability.
+    pub fn pending_sync(&self) -> bool {
+        self.open_sync || self.sealed.iter().any(|batch| batch.sync)
+    }
+
+    /// The segment of the last record, and of the next one if it fits.
+    pub fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// Bytes left in the segment for records with their headers of 8 bytes.
+    pub fn room(&self) -> u32 {
+        let used = self.offset as usize + self.open.len().max(BATCH_HEADER);
+        (self.segment_bytes as usize).saturating_sub(used) as u32
+    }
+
+    /// The number of the last batch that holds a record; durable batches reach it when all is on disk.
+    pub fn last_batch(&self) -> u64 {
+        if self.open.is_empty() { self.number - 1 } else { self.number }
+    }
+
+    /// Hands over everything pending, in order. `now_wall_ms` becomes the time of the batch that was still open.
+    pub fn take(&mut self, now_wall_ms: u64) -> Vec<Batch> {
+        self.seal();
+        self.sealed_bytes = 0;
+        let mut batches = std::mem::take(&mut self.sealed);
+        for batch in &mut batches {
+            batch.time_ms = now_wall_ms;
+        }
+        batches
+    }
+
+    /// Takes back the buffer of a batch that has been written.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= self.batch_bytes.saturating_mul(SPARE_FACTOR) {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    fn seal(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let bytes = std::mem::take(&mut self.open);
+        let (segment, offset) = (self.segment, self.offset);
+        self.offset += bytes.len() as u32;
+        self.sealed_bytes += bytes.len();
+        let sync = std::mem::take(&mut self.open_sync);
+        self.sealed.push(Batch { number: self.number, segment, offset, bytes, sync, time_ms: 0 });
+        self.number += 1;
+    }
+}

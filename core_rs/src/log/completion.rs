@@ -1,0 +1,51 @@
+//! What the log's threads have to say to the event loop.
+
+use super::{Finding, LogError, Ref};
+use bytes::Bytes;
+
+/// A record of a scanned segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// What it is.
+    pub kind: u8,
+    /// Where its body stands.
+    pub at: Ref,
+    /// Its body.
+    pub body: Bytes,
+    /// The time of its batch, milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// Something is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// This batch and all before it count as durable.
+    Durable {
+        /// The batch's number.
+        batch: u64,
+    },
+    /// A write or sync failed: the log has ended (I10). Said once.
+    Failed(LogError),
+    /// The bodies that were asked for, in the order of the question.
+    Read {
+        /// The question's token.
+        token: u64,
+        /// A body each, or why there is none; an error here is not the log's end.
+        bodies: Vec<Result<Bytes, LogError>>,
+    },
+    /// Some more records of a scanned segment, in order.
+    Scanned {
+        /// The segment.
+        segment: u32,
+        /// The records.
+        records: Vec<Scanned>,
+        /// What in this part of the segment could not be read.
+        findings: Vec<Finding>,
+        /// Whether this was the last part.
+        done: bool,
+    },
+    /// Whether there is room for another segment; while there is not, sends are to be refused.
+    Space(bool),
+    /// The segment is gone, and this is on disk.
+    Unlinked(u32),
+}

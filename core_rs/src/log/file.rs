@@ -1,0 +1,181 @@
+//! The real disk: a directory, held by one process at a time through an flock.
+
+use super::disk::{Disk, DiskFile};
+use super::error::LogError;
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The file that is locked; it holds the owner's process id as text.
+const LOCK: &str = "LOCK";
+
+/// A directory on a file system.
+#[derive(Debug)]
+pub struct FileDisk {
+    path: PathBuf,
+    dir: File,
+    lock: Option<File>,
+}
+
+impl FileDisk {
+    /// Opens the directory for a server, making it if need be, and holds it until dropped.
+    ///
+    /// # Errors
+    /// [`LogError::InUse`] if another process holds it.
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let named = |doing| move |error: io::Error| LogError::io(doing, &path.display().to_string(), &error);
+        std::fs::create_dir_all(path).map_err(named("make"))?;
+        let mut disk = Self::open_read_only(path)?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(named("make the lock file in"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(LogError::InUse { path: disk.path(), pid: pid_in(&mut lock) });
+            }
+            Err(error) => return Err(named("lock")(error.into())),
+        }
+        write_pid(&mut lock).map_err(named("write the lock file in"))?;
+        disk.lock = Some(lock);
+        // The directory's own name, for a first start.
+        if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
+            File::open(parent).and_then(|dir| dir.sync_all()).map_err(named("sync the parent of"))?;
+        }
+        Ok(disk)
+    }
+
+    /// Opens the directory to read it only, whoever holds it; what it reads may be changing.
+    pub fn open_read_only(path: &Path) -> Result<Self, LogError> {
+        let dir = File::open(path).map_err(|error| LogError::io("open", &path.display().to_string(), &error))?;
+        Ok(FileDisk { path: path.to_owned(), dir, lock: None })
+    }
+
+    /// The process that holds the directory, if one does; 0 if it has not written its id.
+    pub fn holder(&self) -> Option<u32> {
+        let mut lock = File::open(self.path.join(LOCK)).ok()?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Some(pid_in(&mut lock)),
+            _ => None,
+        }
+    }
+
+    /// The descriptor that holds the directory; whoever is given it holds it too.
+    pub fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(AsFd::as_fd)
+    }
+}
+
+fn pid_in(lock: &mut File) -> u32 {
+    let mut text = String::new();
+    let read = lock.take(16).read_to_string(&mut text);
+    read.ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0)
+}
+
+fn write_pid(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+impl Disk for FileDisk {
+    type File = File;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(name))
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<File> {
+        OpenOptions::new().read(true).write(write).open(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_all()
+    }
+
+    fn random(&self) -> io::Result<u32> {
+        let mut bytes = [0; 4];
+        let n = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
+        if n < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl DiskFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, into, offset)
+    }
+
+    fn write_at(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(self, from, offset)?)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => fill_with_zeros(self, len),
+            other => Ok(other?),
+        }
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        let _ = rustix::fs::fadvise(self, offset, std::num::NonZeroU64::new(len), Advice::WillNeed);
+    }
+}
+
+/// For a file system that cannot reserve: written zeros hold their space (copy-on-write file systems aside).
+fn fill_with_zeros(file: &File, len: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut at = file.metadata()?.len();
+    while at < len {
+        let piece = zeros.get(..(len - at).min(zeros.len() as u64) as usize).unwrap_or_default();
+        file.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}

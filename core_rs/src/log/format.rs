@@ -1,0 +1,151 @@
+//! The bytes of the log, format 1: a batch's header, a record's header, and the seeds of their checksums.
+//!
+//! docs/log.md draws them; tests/fixtures/log-v1 holds some. All integers are little-endian.
+
+use crc32fast::Hasher;
+
+/// The first bytes of every batch; the fourth is the version of the format.
+pub(super) const MAGIC: [u8; 4] = [b'P', b'R', b'B', VERSION];
+/// The version of the format that this code writes.
+pub(super) const VERSION: u8 = 1;
+/// Length of a batch's header, bytes.
+pub(super) const BATCH_HEADER: usize = 40;
+/// Length of a record's header, bytes.
+pub(super) const RECORD_HEADER: usize = 8;
+/// Longest body of a record: its length has 24 bits.
+pub(super) const MAX_BODY: usize = (1 << 24) - 1;
+
+/// A batch's header, its checksum aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchHeader {
+    /// The batch's number: from 1, without gaps, through the whole log.
+    pub number: u64,
+    /// The highest batch that was known to be on disk when this one was written.
+    pub watermark: u64,
+    /// Milliseconds since 1970, as the appender was told.
+    pub time_ms: u64,
+    /// Bytes of records after the header.
+    pub length: u32,
+    /// Random, the same in every batch of one log: what a body holds can never pass for a batch or a record.
+    pub salt: u32,
+}
+
+/// Seeds a checksum with the place that it belongs to, so that bytes of another place or an earlier life never fit.
+///
+/// For one offset every segment has its own seed, and for one segment every offset (both maps are one to one).
+pub(super) fn seed(segment: u32, offset: u32, salt: u32) -> u32 {
+    segment.wrapping_mul(0x9E37_79B1) ^ offset ^ salt
+}
+
+impl BatchHeader {
+    /// The header as bytes, for a batch that starts at `offset` of `segment`.
+    pub fn encode(&self, segment: u32, offset: u32) -> [u8; BATCH_HEADER] {
+        let mut out = [0; BATCH_HEADER];
+        let mut rest = &mut out[..];
+        let mut put = |bytes: &[u8]| {
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            head.copy_from_slice(bytes);
+            rest = tail;
+        };
+        put(&MAGIC);
+        put(&[0; 4]);
+        put(&self.number.to_le_bytes());
+        put(&self.watermark.to_le_bytes());
+        put(&self.time_ms.to_le_bytes());
+        put(&self.length.to_le_bytes());
+        put(&self.salt.to_le_bytes());
+        let crc = header_crc(&out, segment, offset);
+        if let Some(place) = out.get_mut(4..8) {
+            place.copy_from_slice(&crc.to_le_bytes());
+        }
+        out
+    }
+
+    /// The header at the start of `bytes`, which stand at `offset` of `segment`; `None` unless it is whole and right.
+    pub fn decode(bytes: &[u8], segment: u32, offset: u32) -> Option<Self> {
+        let bytes: &[u8; BATCH_HEADER] = bytes.first_chunk()?;
+        if !bytes.starts_with(&MAGIC) || u32_at(bytes, 4)? != header_crc(bytes, segment, offset) {
+            return None;
+        }
+        Some(BatchHeader {
+            number: u64_at(bytes, 8)?,
+            watermark: u64_at(bytes, 16)?,
+            time_ms: u64_at(bytes, 24)?,
+            length: u32_at(bytes, 32)?,
+            salt: u32_at(bytes, 36)?,
+        })
+    }
+}
+
+/// The version in `bytes` if they begin a batch of a later format than this code reads.
+pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
+    let [b'P', b'R', b'B', version, ..] = bytes else { return None };
+    // A later format numbers on from here; anything far off is a damaged byte.
+    (VERSION + 1..=VERSION + 15).contains(version).then_some(*version)
+}
+
+fn header_crc(header: &[u8; BATCH_HEADER], segment: u32, offset: u32) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed(segment, offset, 0));
+    hasher.update(header.get(8..).unwrap_or_default());
+    hasher.finalize()
+}
+
+/// A record's header, its checksum aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordHeader {
+    /// What the record is; the log does not care.
+    pub kind: u8,
+    /// Length of its body, bytes.
+    pub len: u32,
+    /// The checksum that it claims.
+    pub crc: u32,
+}
+
+impl RecordHeader {
+    /// Reads the header at the start of `bytes` without checking anything.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let word = u32_at(bytes, 4)?;
+        let [kind, ..] = word.to_le_bytes();
+        Some(RecordHeader { kind, len: word >> 8, crc: u32_at(bytes, 0)? })
+    }
+
+    /// The second word of a record's header: kind in the low byte, length above it.
+    pub fn word(kind: u8, len: usize) -> [u8; 4] {
+        ((len as u32) << 8 | u32::from(kind)).to_le_bytes()
+    }
+}
+
+/// The checksum of a record whose header stands at `offset`: over its kind, length and body.
+pub(super) fn record_crc(after_crc: &[u8], segment: u32, offset: u32, salt: u32) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed(segment, offset, salt));
+    hasher.update(after_crc);
+    hasher.finalize()
+}
+
+/// The record at the start of `bytes`, which stand at `offset` of `segment`; `None` unless it is whole and right.
+pub(super) fn record(bytes: &[u8], segment: u32, offset: u32, salt: u32) -> Option<(RecordHeader, &[u8])> {
+    let header = RecordHeader::read(bytes)?;
+    let end = RECORD_HEADER + header.len as usize;
+    let crc = record_crc(bytes.get(4..end)?, segment, offset, salt);
+    (crc == header.crc).then_some((header, bytes.get(RECORD_HEADER..end)?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The name of a segment's file.
+pub(super) fn segment_name(id: u32) -> String {
+    format!("{id:012}.seg")
+}
+
+/// The segment that a file's name stands for.
+pub(super) fn segment_id(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".seg")?;
+    let id = digits.parse().ok().filter(|id| *id > 0)?;
+    (segment_name(id) == name).then_some(id)
+}

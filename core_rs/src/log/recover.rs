@@ -1,0 +1,160 @@
+//! Opening a log after whatever happened to it, and looking at one without touching it.
+
+use super::disk::{Disk, DiskFile, write_full};
+use super::error::LogError;
+use super::format::segment_name;
+use super::walk::{Cut, Finding, FindingKind, Record, SegmentInfo, Walked, walk};
+use std::io::IoSlice;
+
+/// Names of files to which damaged bytes are set aside begin with this.
+const DAMAGED: &str = "damaged-";
+
+/// What recovery found, and where the log goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The segment that the next record goes to; it has no file yet.
+    pub next_segment: u32,
+    /// The number of the next batch.
+    pub next_batch: u64,
+    /// The latest time of any batch, milliseconds since 1970; 0 in an empty log.
+    pub last_time_ms: u64,
+    /// The log's salt.
+    pub salt: u32,
+    /// The segments that hold batches, by id.
+    pub segments: Vec<SegmentInfo>,
+    /// What was not as it should be.
+    pub findings: Vec<Finding>,
+}
+
+impl Default for Recovered {
+    /// An empty log.
+    fn default() -> Self {
+        Recovered { next_segment: 1, next_batch: 1, last_time_ms: 0, salt: 0, segments: vec![], findings: vec![] }
+    }
+}
+
+/// Reads the log, calls `visit` with every record in order, cuts the torn end, and makes sure that all that was visited
+/// is on disk: whatever the caller concludes from a record is as durable as the record.
+///
+/// # Errors
+/// [`LogError::Io`] if the disk refuses; [`LogError::NewerFormat`]. The caller must then drop what it built.
+pub fn recover<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Recovered, LogError> {
+    let mut walked = walk(disk, visit)?;
+    set_aside(disk, &mut walked.findings);
+    settle(disk, &walked)?;
+    let salt = match walked.salt {
+        Some(salt) => salt,
+        None => disk.random().map_err(|error| LogError::io("draw a random number for", &disk.path(), &error))?,
+    };
+    let last_segment = walked.files.last().copied().unwrap_or(0);
+    let last_batch = walked.last_batch.unwrap_or(0).max(walked.watermark);
+    Ok(Recovered {
+        next_segment: last_segment.checked_add(1).ok_or(LogError::Misused("the segment ids are used up"))?,
+        next_batch: last_batch.checked_add(1).ok_or(LogError::Misused("the batch numbers are used up"))?,
+        last_time_ms: walked.last_time_ms,
+        salt,
+        segments: walked.segments,
+        findings: walked.findings,
+    })
+}
+
+/// Cuts what is not part of the log and brings the rest to disk.
+fn settle<D: Disk>(disk: &D, walked: &Walked) -> Result<(), LogError> {
+    let last = walked.segments.last();
+    let end = walked.cut.or(last.map(|info| Cut { segment: info.id, offset: info.bytes }));
+    // Last segment first: if this is interrupted, what remains is still a log with a torn end.
+    for id in walked.files.iter().rev() {
+        let name = segment_name(*id);
+        let failed = |doing| {
+            let name = name.clone();
+            move |error| LogError::io(doing, &name, &error)
+        };
+        let used = walked.segments.iter().find(|info| info.id == *id).map(|info| info.bytes);
+        let keeps = used.filter(|_| end.is_some_and(|end| *id <= end.segment));
+        match keeps {
+            None if end.is_none_or(|end| *id >= end.segment) => {
+                disk.remove(&name).map_err(failed("remove"))?;
+                // One name at a time, so that a later segment never outlives the one before it.
+                disk.sync_dir().map_err(failed("sync the directory of"))?;
+            }
+            None => {}
+            Some(used) => {
+                let file = disk.open(&name, true).map_err(failed("open"))?;
+                if end.is_some_and(|end| end.segment == *id) && file.len().map_err(failed("measure"))? > used {
+                    file.truncate(used).map_err(failed("cut"))?;
+                }
+                file.sync_all().map_err(failed("sync"))?;
+            }
+        }
+    }
+    disk.sync_dir().map_err(|error| LogError::io("sync", &disk.path(), &error))
+}
+
+/// Copies damaged bytes to files of their own, for they go when their segment goes. Best effort: a disk with no room for
+/// them must not keep the rest from being served.
+fn set_aside<D: Disk>(disk: &D, findings: &mut [Finding]) {
+    for finding in findings.iter_mut().filter(|finding| finding.kind == FindingKind::Damaged && finding.bytes > 0) {
+        let name = format!("{DAMAGED}{:012}-{}.bin", finding.segment, finding.offset);
+        let known = disk.list().is_ok_and(|names| names.contains(&name));
+        if known || copy(disk, finding, &name).is_ok() {
+            finding.kept_as = Some(name);
+        }
+    }
+}
+
+fn copy<D: Disk>(disk: &D, finding: &Finding, name: &str) -> std::io::Result<()> {
+    let from = disk.open(&segment_name(finding.segment), false)?;
+    let mut bytes = vec![0; usize::try_from(finding.bytes).unwrap_or(0)];
+    super::disk::read_full(&from, &mut bytes, finding.offset)?;
+    let to = disk.create(name)?;
+    let written = write_full(&to, &mut [IoSlice::new(&bytes)], 0).and_then(|_| to.sync_all());
+    written.inspect_err(|_| {
+        let _ = disk.remove(name);
+    })
+}
+
+/// What fsck saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FsckReport {
+    /// The segments that hold batches, by id.
+    pub segments: Vec<SegmentInfo>,
+    /// Whole batches.
+    pub batches: u64,
+    /// Whole records.
+    pub records: u64,
+    /// The number of the last batch, 0 in an empty log.
+    pub last_batch: u64,
+    /// The latest time of any batch, milliseconds since 1970.
+    pub last_time_ms: u64,
+    /// What is not as it should be; what recovery would report.
+    pub findings: Vec<Finding>,
+    /// Files that hold bytes which earlier recoveries set aside.
+    pub set_aside: Vec<String>,
+}
+
+impl FsckReport {
+    /// Whether nothing that was durable is gone: a torn end is normal after a crash.
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|finding| finding.kind == FindingKind::TornEnd)
+    }
+}
+
+/// Checks a log and changes nothing. While a server writes to it, its end may look torn.
+///
+/// # Errors
+/// As [`recover`].
+pub fn fsck<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<FsckReport, LogError> {
+    let walked = walk(disk, visit)?;
+    let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
+    let mut set_aside: Vec<String> = names.into_iter().filter(|name| name.starts_with(DAMAGED)).collect();
+    set_aside.sort_unstable();
+    Ok(FsckReport {
+        batches: walked.batches,
+        records: walked.segments.iter().map(|info| info.records).sum(),
+        last_batch: walked.last_batch.unwrap_or(0),
+        last_time_ms: walked.last_time_ms,
+        segments: walked.segments,
+        findings: walked.findings,
+        set_aside,
+    })
+}

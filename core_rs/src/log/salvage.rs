@@ -1,0 +1,89 @@
+//! Finds the records that are still whole in a stretch of damaged log.
+//!
+//! A record that follows a whole one is where it must be. After a bad one, every offset is tried: the seed of a
+//! checksum holds the place and the log's salt, so neither old bytes nor bytes inside a body pass for a record.
+
+use super::format::{RECORD_HEADER, RecordHeader, record, seed};
+use crc32fast::Hasher;
+use std::ops::Range;
+
+/// Distance of the remembered checksums, bytes.
+const STEP: usize = 64;
+
+/// Calls `found` with the offset of each whole record in `bytes` (which stand at `base` of `segment`), its header and
+/// its body; returns the ranges of `bytes` that belong to none.
+pub(super) fn salvage(
+    bytes: &[u8],
+    segment: u32,
+    base: u32,
+    salt: u32,
+    mut found: impl FnMut(u32, RecordHeader, &[u8]),
+) -> Vec<Range<usize>> {
+    let mut lost: Vec<Range<usize>> = Vec::new();
+    let mut sums = None;
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let place = base.wrapping_add(at as u32);
+        if let Some((header, body)) = record(rest, segment, place, salt) {
+            found(place, header, body);
+            at += RECORD_HEADER + body.len();
+            continue;
+        }
+        let sums = sums.get_or_insert_with(|| Sums::of(bytes));
+        let fits = |from: &usize| sums.record_at(*from, seed(segment, base.wrapping_add(*from as u32), salt));
+        let next = (at + 1..bytes.len()).find(fits).unwrap_or(bytes.len());
+        lost.push(at..next);
+        at = next;
+    }
+    lost
+}
+
+/// Checksums of the prefixes of some bytes, from which that of any range follows in constant time: without them,
+/// trying every offset would be quadratic, and a sender could make bodies that are.
+struct Sums<'a> {
+    bytes: &'a [u8],
+    sums: Vec<u32>,
+}
+
+impl<'a> Sums<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let mut hasher = Hasher::new();
+        let mut sums = vec![0];
+        for piece in bytes.chunks(STEP) {
+            hasher.update(piece);
+            sums.push(hasher.clone().finalize());
+        }
+        Sums { bytes, sums }
+    }
+
+    /// The checksum of the first `end` bytes.
+    fn prefix(&self, end: usize) -> Option<u32> {
+        let mut hasher = Hasher::new_with_initial(*self.sums.get(end / STEP)?);
+        hasher.update(self.bytes.get(end / STEP * STEP..end)?);
+        Some(hasher.finalize())
+    }
+
+    /// Whether a whole record starts at `at`, its checksum seeded with `seed`.
+    fn record_at(&self, at: usize, seed: u32) -> bool {
+        self.check(at, seed).unwrap_or(false)
+    }
+
+    fn check(&self, at: usize, seed: u32) -> Option<bool> {
+        let header = RecordHeader::read(self.bytes.get(at..)?)?;
+        let from = at + 4;
+        let end = at + RECORD_HEADER + header.len as usize;
+        if end > self.bytes.len() || header.crc == 0 {
+            return Some(false);
+        }
+        // crc(seed, range) = prefix(end) ^ shift(seed ^ prefix(from)), since the checksum is linear.
+        let shifted = shift(seed ^ self.prefix(from)?, (end - from) as u64);
+        Some(self.prefix(end)? ^ shifted == header.crc)
+    }
+}
+
+/// What `crc` becomes when `count` zero bytes follow, less what those zeros alone would give.
+fn shift(crc: u32, count: u64) -> u32 {
+    let mut hasher = Hasher::new_with_initial(crc);
+    hasher.combine(&Hasher::new_with_initial_len(0, count));
+    hasher.finalize()
+}

@@ -1,0 +1,54 @@
+//! Tests of the log, by what they promise.
+
+mod basics;
+
+use super::*;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory that goes when the test ends.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("pyrouter-log-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        TempDir(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Small segments and batches, so that few records cross their borders.
+fn small() -> LogOptions {
+    LogOptions { segment_bytes: 4096, batch_bytes: 1024, ..LogOptions::default() }
+}
+
+/// A record that a test keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    kind: u8,
+    body: Vec<u8>,
+    at: Ref,
+    time_ms: u64,
+}
+
+fn kept(record: Record<'_>) -> Kept {
+    Kept { kind: record.kind, body: record.body.to_vec(), at: record.at, time_ms: record.time_ms }
+}
+
+fn recover_all<D: Disk>(disk: &D) -> (Recovered, Vec<Kept>) {
+    let mut records = Vec::new();
+    let recovered = recover(disk, &mut |record| records.push(kept(record))).unwrap();
+    (recovered, records)
+}

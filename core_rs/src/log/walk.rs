@@ -1,0 +1,438 @@
+//! The one way through a log: every batch of every segment in order, and a decision wherever a batch is not there.
+//!
+//! # The decision
+//! Batches are numbered without gaps, and each says which batch was known to be on disk when it was written: the
+//! watermark. Where batch `b` should stand and does not (or not whole):
+//! - if any batch anywhere says that `b` was on disk, this is **damage**: what of `b` can be read is handed on, the rest
+//!   is reported, and the walk goes on behind it;
+//! - otherwise `b` was never reported durable, so this is the **torn end** of the last run: it and everything after it
+//!   is cut, however whole that may look, for nothing may follow a batch that is missing.
+//!
+//! Reads only. Used by recovery, by fsck and by the scan of one segment.
+
+use super::Ref;
+use super::disk::Disk;
+use super::error::LogError;
+use super::format::{
+    BATCH_HEADER, BatchHeader, RECORD_HEADER, RecordHeader, newer_version, record, segment_id, segment_name,
+};
+use super::salvage::salvage;
+use super::window::{PAGE, Window};
+use std::fmt;
+use std::ops::Range;
+
+/// One record, borrowed for the length of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What it is; the log does not care.
+    pub kind: u8,
+    /// Its body.
+    pub body: &'a [u8],
+    /// Where the body stands.
+    pub at: Ref,
+    /// The time of its batch, milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// A segment that holds batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its id.
+    pub id: u32,
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Whole records in it.
+    pub records: u64,
+}
+
+/// What kind of thing was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindingKind {
+    /// The end of an interrupted run: bytes of batches that nobody was told were durable. Normal after a crash.
+    TornEnd,
+    /// Bytes that were durable and cannot be read as records any more.
+    Damaged,
+    /// Batches that were durable and have no bytes at all.
+    Missing,
+    /// Pages that the disk refuses to read; what was lost by it is reported as the other kinds.
+    Unreadable,
+}
+
+/// Something that recovery did not find as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub kind: FindingKind,
+    /// Where: the segment.
+    pub segment: u32,
+    /// Where: the offset in the segment.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The first batch concerned.
+    pub first_batch: u64,
+    /// The last batch concerned, as far as one can tell.
+    pub last_batch: u64,
+    /// The file in the log's directory to which the bytes were set aside.
+    pub kept_as: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { segment, offset, bytes, first_batch, last_batch, .. } = self;
+        let place = format!("segment {segment} offset {offset}");
+        match self.kind {
+            FindingKind::TornEnd => write!(f, "{place}: {bytes} bytes of an interrupted write, never confirmed; cut"),
+            FindingKind::Damaged => write!(
+                f,
+                "{place}: {bytes} bytes of batches {first_batch} to {last_batch} are damaged; what follows is kept"
+            ),
+            FindingKind::Missing => {
+                write!(f, "{place}: batches {first_batch} to {last_batch} are missing; what follows is kept")
+            }
+            FindingKind::Unreadable => write!(f, "{place}: the disk cannot read {bytes} bytes"),
+        }?;
+        match &self.kept_as {
+            Some(name) => write!(f, "; the bytes are set aside as {name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub segment: u32,
+    pub offset: u64,
+}
+
+/// What a walk learnt.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// The segments that hold batches, by id.
+    pub segments: Vec<SegmentInfo>,
+    /// All segments that have a file, by id.
+    pub files: Vec<u32>,
+    pub findings: Vec<Finding>,
+    /// Set where a torn end was found: this and everything after it is not part of the log.
+    pub cut: Option<Cut>,
+    pub salt: Option<u32>,
+    pub last_batch: Option<u64>,
+    pub last_time_ms: u64,
+    pub batches: u64,
+    pub watermark: u64,
+}
+
+/// The segments that have a file, by id.
+pub(super) fn segment_files<D: Disk>(disk: &D) -> Result<Vec<u32>, LogError> {
+    let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
+    let mut ids: Vec<u32> = names.iter().filter_map(|name| segment_id(name)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Walks the whole log and calls `visit` with every record that belongs to it, in order.
+pub(super) fn walk<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Walked, LogError> {
+    let files = segment_files(disk)?;
+    let salt = find_salt(disk, &files)?;
+    let mut walker = Walker::new(disk, visit, Walked { files: files.clone(), salt, ..Walked::default() });
+    let mut buffer = Vec::new();
+    for id in files {
+        buffer = walker.segment(id, buffer)?;
+        if walker.out.cut.is_some() {
+            break;
+        }
+        walker.previous = Some(id);
+    }
+    walker.out.watermark = walker.watermark;
+    Ok(walker.out)
+}
+
+/// Walks one sealed segment of a log whose salt is known. Whatever is not whole is damage.
+pub(super) fn walk_segment<D: Disk>(
+    disk: &D,
+    id: u32,
+    salt: u32,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> Result<Walked, LogError> {
+    let out = Walked { files: vec![id], salt: Some(salt), ..Walked::default() };
+    let mut walker = Walker::new(disk, visit, out);
+    walker.watermark = u64::MAX;
+    walker.segment(id, Vec::new())?;
+    Ok(walker.out)
+}
+
+fn io_error(doing: &'static str, segment: u32) -> impl Fn(std::io::Error) -> LogError {
+    move |error| LogError::io(doing, &segment_name(segment), &error)
+}
+
+fn open<D: Disk>(disk: &D, id: u32, buffer: Vec<u8>) -> Result<Window<D::File>, LogError> {
+    let file = disk.open(&segment_name(id), false).map_err(io_error("open", id))?;
+    Window::new(file, buffer).map_err(io_error("read", id))
+}
+
+/// The log's salt: that of the first batch of some segment, which stands where it must. Also refuses newer formats.
+fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> {
+    let mut salt = None;
+    for id in files {
+        let mut head = [0; BATCH_HEADER];
+        let file = disk.open(&segment_name(*id), false).map_err(io_error("open", *id))?;
+        // A page that cannot be read is the walk's business.
+        if super::disk::read_full(&file, &mut head, 0).is_err() {
+            continue;
+        }
+        match BatchHeader::decode(&head, *id, 0) {
+            Some(header) => salt = salt.or(Some(header.salt)),
+            None => {
+                if let Some(version) = newer_version(&head) {
+                    return Err(LogError::NewerFormat { segment: *id, version });
+                }
+            }
+        }
+    }
+    Ok(salt)
+}
+
+struct Walker<'a, 'v, D: Disk> {
+    disk: &'a D,
+    visit: &'v mut dyn FnMut(Record<'_>),
+    out: Walked,
+    /// The number that the next batch should have; in a new segment after a gap in the ids, it may be higher.
+    next: Option<u64>,
+    /// The highest watermark seen so far.
+    watermark: u64,
+    previous: Option<u32>,
+    /// Whether the next batch must be the next one: false at the start of a segment whose predecessor is gone.
+    follows: bool,
+    /// Whether a damaged range came last, which held nobody knows how many batches.
+    uncounted: bool,
+}
+
+/// What stands at an offset.
+enum Step {
+    Batch(BatchHeader),
+    /// Nothing but zeros, to the end of the file.
+    End,
+    /// Bytes up to `end` that are no batch; after them `then`, or nothing in this segment.
+    Bad {
+        end: u64,
+        then: Option<BatchHeader>,
+    },
+}
+
+impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
+    fn new(disk: &'a D, visit: &'v mut dyn FnMut(Record<'_>), out: Walked) -> Self {
+        Walker { disk, visit, out, next: None, watermark: 0, previous: None, follows: false, uncounted: false }
+    }
+
+    fn segment(&mut self, id: u32, buffer: Vec<u8>) -> Result<Vec<u8>, LogError> {
+        let mut window = open(self.disk, id, buffer)?;
+        // Segments between may have been unlinked, and with them batches.
+        self.follows = self.previous.is_some_and(|previous| previous.checked_add(1) == Some(id));
+        let mut info = SegmentInfo { id, bytes: 0, records: 0 };
+        while let Some(at) = self.advance(&mut window, &mut info)? {
+            info.bytes = at;
+            self.follows = true;
+        }
+        for offset in std::mem::take(&mut window.unreadable) {
+            let batch = self.next.unwrap_or(1);
+            self.found(FindingKind::Unreadable, id, offset, PAGE as u64, batch, batch);
+        }
+        if info.bytes > 0 {
+            self.out.segments.push(info);
+        }
+        Ok(window.into_buffer())
+    }
+
+    /// Deals with what stands behind what is known of the segment; tells where that ends, `None` at the segment's end.
+    fn advance(&mut self, window: &mut Window<D::File>, info: &mut SegmentInfo) -> Result<Option<u64>, LogError> {
+        let (id, at) = (info.id, info.bytes);
+        let kept = match self.step(window, id, at).map_err(io_error("read", id))? {
+            Step::End => return Ok(None),
+            Step::Batch(header) => self.batch(window, info, &header)?,
+            Step::Bad { end, then } => self.bad(window, info, end, then)?,
+        };
+        if kept.is_none() {
+            self.cut(window, id, at)?;
+        }
+        Ok(kept)
+    }
+
+    fn step(&mut self, window: &mut Window<D::File>, id: u32, at: u64) -> std::io::Result<Step> {
+        let (next, salt) = (self.next.unwrap_or(0), self.out.salt);
+        let accept = |header: &BatchHeader| header.number >= next && salt.is_none_or(|salt| salt == header.salt);
+        if let Some(header) = window.header(id, at)?.filter(accept) {
+            return Ok(Step::Batch(header));
+        }
+        let (then, end) = window.find_header(id, at, accept)?;
+        Ok(match then {
+            Some((end, header)) => Step::Bad { end, then: Some(header) },
+            None if end == at => Step::End,
+            None => Step::Bad { end, then: None },
+        })
+    }
+
+    /// Whether `header` may follow: no batch is missing before it, or those that are were durable, and are reported.
+    fn gap(&mut self, window: &mut Window<D::File>, header: &BatchHeader, id: u32, at: u64) -> Result<bool, LogError> {
+        let Some(first) = self.next.filter(|next| self.follows && header.number > *next) else { return Ok(true) };
+        let last = header.number - 1;
+        if !self.confirmed(last, window, id, at)? {
+            return Ok(false);
+        }
+        if !self.uncounted {
+            self.found(FindingKind::Missing, id, at, 0, first, last);
+        }
+        Ok(true)
+    }
+
+    /// Hands on a batch's records and tells where it ends; `None` if it is not whole and was never reported durable.
+    fn batch(
+        &mut self,
+        window: &mut Window<D::File>,
+        info: &mut SegmentInfo,
+        header: &BatchHeader,
+    ) -> Result<Option<u64>, LogError> {
+        let (id, at) = (info.id, info.bytes);
+        if !self.gap(window, header, id, at)? {
+            return Ok(None);
+        }
+        let from = at + BATCH_HEADER as u64;
+        let end = (from + u64::from(header.length)).min(window.len());
+        let bytes = window.get(from, header.length as usize).map_err(io_error("read", id))?;
+        let complete = bytes.len() == header.length as usize && whole(bytes, id, from as u32, header.salt);
+        if complete {
+            let mut offset = from as u32 + RECORD_HEADER as u32;
+            let mut rest = bytes;
+            while let Some((head, tail)) = RecordHeader::read(rest).zip(rest.get(RECORD_HEADER..)) {
+                let (body, after) = tail.split_at_checked(head.len as usize).unwrap_or_default();
+                let at = Ref { segment: id, offset, len: head.len };
+                (self.visit)(Record { kind: head.kind, body, at, time_ms: header.time_ms });
+                info.records += 1;
+                offset += head.len + RECORD_HEADER as u32;
+                rest = after;
+            }
+        } else if !self.confirmed(header.number, window, id, at)? {
+            return Ok(None);
+        }
+        self.watermark = self.watermark.max(header.watermark);
+        self.out.salt = Some(header.salt);
+        self.out.last_time_ms = self.out.last_time_ms.max(header.time_ms);
+        self.out.batches += 1;
+        self.reached(header.number, false);
+        if !complete {
+            self.region(window, info, from..end, header.number, header.number)?;
+        }
+        Ok(Some(end))
+    }
+
+    /// Deals with bytes that are no batch, up to the one at `then` or to the end of the segment; tells where they end,
+    /// or `None` if they are the torn end of the log.
+    fn bad(
+        &mut self,
+        window: &mut Window<D::File>,
+        info: &mut SegmentInfo,
+        end: u64,
+        then: Option<BatchHeader>,
+    ) -> Result<Option<u64>, LogError> {
+        let (id, at) = (info.id, info.bytes);
+        let first = self.next.unwrap_or(1);
+        if !self.confirmed(first, window, id, at)? {
+            return Ok(None);
+        }
+        self.out.salt = self.out.salt.or(then.map(|header| header.salt));
+        let last = then.map_or(first, |header| first.max(header.number.saturating_sub(1)));
+        self.region(window, info, at..end, first, last)?;
+        // The batch at `then` decides whether all that are gone were durable; it is not said twice that they are.
+        self.reached(first, true);
+        Ok(Some(end))
+    }
+
+    fn reached(&mut self, batch: u64, uncounted: bool) {
+        self.out.last_batch = self.out.last_batch.max(Some(batch));
+        self.next = Some(batch.saturating_add(1));
+        self.uncounted = uncounted;
+    }
+
+    /// Hands on what can be read of a damaged range, with the time of the last batch, and reports the rest.
+    fn region(
+        &mut self,
+        window: &mut Window<D::File>,
+        info: &mut SegmentInfo,
+        range: Range<u64>,
+        first: u64,
+        last: u64,
+    ) -> Result<(), LogError> {
+        let (id, time_ms) = (info.id, self.out.last_time_ms);
+        let bytes = window.get(range.start, (range.end - range.start) as usize).map_err(io_error("read", id))?;
+        let visit = &mut *self.visit;
+        let mut lost = salvage(bytes, id, range.start as u32, self.out.salt.unwrap_or(0), |place, head, body| {
+            let at = Ref { segment: id, offset: place + RECORD_HEADER as u32, len: head.len };
+            visit(Record { kind: head.kind, body, at, time_ms });
+            info.records += 1;
+        });
+        if range.is_empty() {
+            lost.push(0..0);
+        }
+        for hole in lost {
+            self.found(FindingKind::Damaged, id, range.start + hole.start as u64, hole.len() as u64, first, last);
+        }
+        Ok(())
+    }
+
+    /// Whether any batch says that `number` was on disk: one that was read, or one from `at` of segment `id` on.
+    fn confirmed(&mut self, number: u64, window: &mut Window<D::File>, id: u32, at: u64) -> Result<bool, LogError> {
+        if self.watermark >= number {
+            return Ok(true);
+        }
+        if self.look_ahead(number, window, id, at)? {
+            return Ok(true);
+        }
+        for later in self.out.files.clone().into_iter().filter(|file| *file > id) {
+            let mut window = open(self.disk, later, Vec::new())?;
+            if self.look_ahead(number, &mut window, later, 0)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn look_ahead(&mut self, number: u64, window: &mut Window<D::File>, id: u32, at: u64) -> Result<bool, LogError> {
+        let salt = self.out.salt;
+        let accept = |header: &BatchHeader| header.watermark >= number && salt.is_none_or(|salt| salt == header.salt);
+        let (header, _) = window.find_header(id, at, accept).map_err(io_error("read", id))?;
+        if let Some((_, header)) = header {
+            self.watermark = self.watermark.max(header.watermark);
+        }
+        Ok(header.is_some())
+    }
+
+    /// Ends the log at `at` of segment `id`.
+    fn cut(&mut self, window: &mut Window<D::File>, id: u32, at: u64) -> Result<(), LogError> {
+        self.out.cut = Some(Cut { segment: id, offset: at });
+        let (_, end) = window.find_header(id, at, |_| false).map_err(io_error("read", id))?;
+        let mut bytes = end - at;
+        for later in self.out.files.clone().into_iter().filter(|file| *file > id) {
+            let mut window = open(self.disk, later, Vec::new())?;
+            bytes += window.find_header(later, 0, |_| false).map_err(io_error("read", later))?.1;
+        }
+        let first = self.next.unwrap_or(1);
+        self.found(FindingKind::TornEnd, id, at, bytes, first, first);
+        Ok(())
+    }
+
+    fn found(&mut self, kind: FindingKind, segment: u32, offset: u64, bytes: u64, first_batch: u64, last_batch: u64) {
+        let finding = Finding { kind, segment, offset, bytes, first_batch, last_batch, kept_as: None };
+        self.out.findings.push(finding);
+    }
+}
+
+/// Whether `bytes`, which stand at `offset`, are whole records and nothing else.
+fn whole(mut bytes: &[u8], segment: u32, mut offset: u32, salt: u32) -> bool {
+    while !bytes.is_empty() {
+        let Some((_, body)) = record(bytes, segment, offset, salt) else { return false };
+        let len = RECORD_HEADER + body.len();
+        bytes = bytes.get(len..).unwrap_or_default();
+        offset = offset.wrapping_add(len as u32);
+    }
+    true
+}
