@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod link;
+mod log;
 mod measure;
 
 use measure::Bench;
@@ -19,4 +20,5 @@ fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let mut bench = Bench::new(wanted);
     link::cases(&mut bench);
+    log::cases(&mut bench);
 }
