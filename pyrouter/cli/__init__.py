@@ -1,23 +1,51 @@
-"""The command `pyrouter`."""
+"""The command `pyrouter`: one module per command, registered below.
+
+Rule: what a command needs is imported inside its function, so that `--help` and `token` do not wait for a web server.
+A `PyrouterError` becomes one message on standard error and exit status 1, never a traceback.
+"""
+
+import sys
 
 import typer
 
 from pyrouter import __version__
+from pyrouter.cli.check_config import check_config
+from pyrouter.cli.fsck import fsck
+from pyrouter.cli.token import token
+from pyrouter.errors import PyrouterError
 
-app = typer.Typer(name="pyrouter", help="The server half of a messenger.", no_args_is_help=True)
+app = typer.Typer(
+    name="pyrouter",
+    help="A message router: stores each message durably, pushes it at once, forgets it once the recipient has it.",
+    epilog="Start with: pyrouter serve",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks print local variables, tokens among them
+)
+app.command()(token)
+app.command()(check_config)
+app.command()(fsck)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pyrouter {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def options() -> None:
-    """The server half of a messenger."""
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)
+def options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """What stands before a command."""
 
 
 def main() -> None:
     """Run the command line of this process."""
-    app()
+    try:
+        app()
+    except PyrouterError as error:
+        print(f"pyrouter: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,223 @@
+"""The cold store: SQLite beside the log, with the users and with the state of whatever has gone quiet.
+
+- `ColdDatabase` is the database, blocking; `pyrouter token` uses it beside a running server.
+- `ColdStore` puts one of them on a thread of its own; jobs run in the order they were given, each in one transaction.
+
+A state is a blob of the core's, opaque here. A user whose state is NULL exists and has never connected. WAL and
+`synchronous=FULL`: what a call has stored is on disk when it returns, whoever else has the file open.
+
+This module must never know what a state means, nor hold a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple, Self, TypeVar
+
+from pyrouter.errors import ColdStoreError
+
+__all__ = ["ColdDatabase", "ColdStore", "Load", "Store"]
+
+T = TypeVar("T")
+Kind = Literal["user", "conversation"]
+
+APPLICATION_ID = 0x70797274  # "pyrt", so that `file` and a careless `--data` can tell it from other databases
+SCHEMA_VERSION = 1
+BUSY_MS = 10_000  # how long one process waits for another's transaction; ours last milliseconds
+
+_SCHEMA = """
+CREATE TABLE users (name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, state BLOB) WITHOUT ROWID;
+CREATE TABLE conversations (id BLOB PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL) WITHOUT ROWID;
+"""
+_LOAD = {
+    "user": "SELECT coalesce(state, x'') FROM users WHERE name = ?",
+    "conversation": "SELECT state FROM conversations WHERE id = ?",
+}
+_STORE = {
+    "user": "INSERT INTO users (name, version, state) VALUES (?, ?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET version = excluded.version, state = excluded.state",
+    "conversation": "INSERT INTO conversations (id, version, state) VALUES (?, ?, ?) "
+    "ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state",
+}
+
+
+class Load(NamedTuple):
+    """Wants the state that was stored last: `b""` for a user without one, `None` for an unknown key."""
+
+    kind: Kind
+    key: bytes
+
+
+class Store(NamedTuple):
+    """Wants a state kept in place of the one before."""
+
+    kind: Kind
+    key: bytes
+    version: int
+    state: bytes
+
+
+class ColdDatabase:
+    """The database file. Blocking; for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, which is made if absent.
+
+        Raises:
+            ColdStoreError: it cannot be opened, is damaged, or is not of this version.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Autocommit: transactions are begun where they are meant. The thread is checked by who owns us.
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise ColdStoreError(f"the cold store {path} cannot be opened: {error}") from error
+        try:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise ColdStoreError(f"the cold store {path} cannot be used: {error}") from error
+        except ColdStoreError:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file. Harmless when repeated."""
+        self._db.close()
+
+    def create_user(self, name: str) -> bool:
+        """Makes a user with an empty mailbox, unless there is one. Whether it was made."""
+        with _Transaction(self._db):
+            return self._db.execute("INSERT OR IGNORE INTO users (name) VALUES (?)", (name,)).rowcount == 1
+
+    def has_user(self, name: str) -> bool:
+        """Whether there is such a user."""
+        return self._db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone() is not None
+
+    def run(self, requests: Sequence[Load | Store]) -> list[bytes | None]:
+        """Does all of it in order, in one transaction, or none of it.
+
+        Returns:
+            for each request what was loaded, or `None` for a store.
+
+        Raises:
+            sqlite3.Error: nothing was done.
+        """
+        if not any(isinstance(request, Store) for request in requests):
+            return [self._one(request) for request in requests]
+        with _Transaction(self._db):
+            return [self._one(request) for request in requests]
+
+    def _one(self, request: Load | Store) -> bytes | None:
+        key = request.key.decode() if request.kind == "user" else request.key
+        if isinstance(request, Load):
+            row = self._db.execute(_LOAD[request.kind], (key,)).fetchone()
+            return row[0] if row else None
+        self._db.execute(_STORE[request.kind], (key, request.version, request.state))
+        return None
+
+    def _migrate(self) -> None:
+        version = self._pragma("user_version")
+        if version == SCHEMA_VERSION and self._pragma("application_id") == APPLICATION_ID:
+            return
+        with _Transaction(self._db):  # looked at again under the lock: two processes may come first
+            version, tables = self._pragma("user_version"), self._count("SELECT count(*) FROM sqlite_master")
+            if version == 0 and tables == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif self._pragma("application_id") != APPLICATION_ID:
+                raise ColdStoreError(f"{self.path} is a database, but not a cold store of pyrouter")
+            elif version != SCHEMA_VERSION:
+                raise ColdStoreError(
+                    f"the cold store {self.path} has version {version}, this pyrouter knows {SCHEMA_VERSION}: "
+                    "use the pyrouter that made it"
+                )
+
+    def _pragma(self, name: str) -> int:
+        return self._count(f"PRAGMA {name}")
+
+    def _count(self, statement: str) -> int:
+        value: int = self._db.execute(statement).fetchone()[0]
+        return value
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE … COMMIT: takes the write lock at the start, where waiting for it is safe, never midway."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        elif self._db.in_transaction:  # SQLite ends it by itself on a full disk
+            self._db.execute("ROLLBACK")
+
+
+class ColdStore:
+    """A `ColdDatabase` on its own thread, for an event loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened before `open`."""
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pyrouter-cold")
+        self._database: ColdDatabase | None = None
+
+    async def open(self) -> None:
+        """Opens the file.
+
+        Raises:
+            ColdStoreError: see `ColdDatabase`.
+        """
+        self._database = await self._do(ColdDatabase, self._path)
+
+    async def close(self) -> None:
+        """Finishes the jobs that were given, closes the file and ends the thread. Harmless when repeated."""
+        if self._database is not None:
+            database, self._database = self._database, None
+            await self._do(database.close)
+        self._thread.shutdown()
+
+    async def run(self, requests: Sequence[Load | Store]) -> list[bytes | None]:
+        """See `ColdDatabase.run`; one job."""
+        return await self._do(self._opened().run, requests)
+
+    async def create_user(self, name: str) -> bool:
+        """See `ColdDatabase.create_user`."""
+        return await self._do(self._opened().create_user, name)
+
+    async def has_user(self, name: str) -> bool:
+        """See `ColdDatabase.has_user`."""
+        return await self._do(self._opened().has_user, name)
+
+    def _opened(self) -> ColdDatabase:
+        if self._database is None:
+            raise ColdStoreError(f"the cold store {self._path} is closed")
+        return self._database
+
+    async def _do(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*arguments))
