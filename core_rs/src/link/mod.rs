@@ -67,10 +67,10 @@ pub struct LinkLimits {
 /// One frame's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'a> {
-    /// The bytes, unmasked and reassembled; valid UTF-8 if `json`.
+    /// The bytes, unmasked and reassembled; valid UTF-8 if it is text.
     pub bytes: &'a [u8],
-    /// It came as text.
-    pub json: bool,
+    /// How it was framed.
+    pub framing: Framing,
 }
 
 /// What the receiver of a payload wants next.
@@ -251,6 +251,12 @@ impl Link {
             State::Ended(_) | State::Http(_) => {}
             State::Sniffing(_) | State::Raw(_) => self.state = State::Ended(None),
         }
+    }
+
+    /// Whether nothing tells yet what the peer would understand.
+    #[must_use]
+    pub fn undecided(&self) -> bool {
+        matches!(self.state, State::Sniffing(_) | State::Http(_))
     }
 
     fn end(&mut self) -> Status {

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Flow, OnPayload, Payload, Progress, buffer};
+use super::{Flow, Framing, OnPayload, Payload, Progress, buffer};
 
 /// Most bytes of a length: 35 bits, beyond any limit.
 const LENGTH_BYTES: u32 = 5;
@@ -78,7 +78,7 @@ impl Raw {
             let complete = held + chunk.len() == len;
             if held == 0 && complete {
                 self.partial = None;
-                if on(Payload { bytes: chunk, json: false }, out) == Flow::Stop {
+                if on(Payload { bytes: chunk, framing: Framing::Raw }, out) == Flow::Stop {
                     return Ok(Progress::Done);
                 }
                 continue;
@@ -88,7 +88,7 @@ impl Raw {
             buffer::append(&mut partial.body, chunk, len);
             if complete
                 && let Some(partial) = self.partial.take()
-                && on(Payload { bytes: &partial.body, json: false }, out) == Flow::Stop
+                && on(Payload { bytes: &partial.body, framing: Framing::Raw }, out) == Flow::Stop
             {
                 return Ok(Progress::Done);
             }

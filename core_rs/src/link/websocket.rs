@@ -185,7 +185,7 @@ impl WebSocket {
             }
             self.partial = None;
             self.text.get_or_insert(text);
-            on(Payload { bytes: chunk, json: text }, out)
+            on(Payload { bytes: chunk, framing: framing_of(text) }, out)
         } else {
             let partial = self.partial.get_or_insert_default();
             // How many fragments follow is not known: doubling up to the limit keeps many small ones cheap.
@@ -199,7 +199,7 @@ impl WebSocket {
             }
             let message = self.partial.take().map(|partial| partial.message).unwrap_or_default();
             self.text.get_or_insert(text);
-            on(Payload { bytes: &message, json: text }, out)
+            on(Payload { bytes: &message, framing: framing_of(text) }, out)
         };
         Ok(if flow == Flow::Stop { Progress::Done } else { Progress::Open })
     }
@@ -253,4 +253,9 @@ fn check(partial: &mut Partial, complete: bool) -> Result<(), Failure> {
 
 fn not_utf8() -> Failure {
     Failure { code: NOT_UTF8, reason: "text that is not UTF-8" }
+}
+
+/// How messages like one that was or was not text are framed.
+fn framing_of(text: bool) -> Framing {
+    if text { Framing::WsText } else { Framing::WsBinary }
 }
