@@ -148,9 +148,9 @@ def relay(log: Path | None) -> Iterator[Server]:
 def pyrouter(data: Path, durability: str = "fsync") -> Iterator[Server]:
     """`pyrouter serve` on a data directory."""
     port = free_port()
-    program: list[str | Path] = [sys.executable, "-m", "pyrouter", "serve"]
-    flags = ["--data", data, "--listen", f"127.0.0.1:{port}", "--durability", durability]
-    with running([*program, *flags], port) as server:
+    program = Path(sys.executable).with_name("pyrouter")
+    flags = ["--data", str(data), "--listen", f"127.0.0.1:{port}", "--durability", durability]
+    with running([program, "serve", *flags], port) as server:
         yield server
 
 
