@@ -51,11 +51,10 @@ impl<'a> Fields<'a> for Slot<'a> {
             }
             2 => {
                 let mut draft = SendDraft::default();
-                let read = value.message(&mut draft).and_then(|()| draft.check());
-                if let Err(error) = read {
-                    return Err(WireError { id: draft.id.into_owned(), ..error });
+                match value.message(&mut draft).and_then(|()| draft.check()) {
+                    Ok(()) => ClientFrame::Send(draft.finish()?),
+                    Err(error) => return Err(error.about(&draft.id)),
                 }
-                ClientFrame::Send(draft.finish()?)
             }
             3 => {
                 let mut ack = Ack::default();

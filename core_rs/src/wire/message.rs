@@ -4,8 +4,6 @@
 //! but, after everything else, a field [`BODIES`] for each device: a `DeviceBody`, the field's number known to us alone. It
 //! is made into a plain `Message` for each device and never sent as it is.
 
-use smallvec::SmallVec;
-
 use super::error::WireError;
 use super::fields::Describe;
 use super::reader::{Reader, text, wire_type};
@@ -48,7 +46,7 @@ pub fn decode_stored(stored: &[u8]) -> Result<Message<'_>, WireError> {
         id: &[],
         time: 0,
         body: &[],
-        media: SmallVec::new(),
+        media: Vec::new(),
         to: "",
     };
     let mut reader = Reader::new(stored);

@@ -26,6 +26,7 @@ mod writer;
 pub use decode::decode_client;
 pub use error::WireError;
 pub use limits::check_user;
+pub use message::stored_for_device;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ pub(super) struct SendDraft<'a> {
     body: Cow<'a, [u8]>,
     bodies: Vec<DeviceBody<'a>>,
     lists: Vec<DeviceList<'a>>,
-    media: SmallVec<[Cow<'a, [u8]>; 1]>,
+    media: Vec<Cow<'a, [u8]>>,
 }
 
 impl<'a> SendDraft<'a> {

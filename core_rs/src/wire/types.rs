@@ -103,7 +103,7 @@ pub struct Send<'a> {
     pub body: Cow<'a, [u8]>,
     pub bodies: Vec<DeviceBody<'a>>,
     pub lists: Vec<DeviceList<'a>>,
-    pub media: SmallVec<[Cow<'a, [u8]>; 1]>,
+    pub media: Vec<Cow<'a, [u8]>>,
 }
 
 /// `Ack`; a part that is absent is 0 or `None`.
@@ -153,7 +153,7 @@ pub struct Message<'a> {
     pub id: &'a [u8],
     pub time: u64,
     pub body: &'a [u8],
-    pub media: SmallVec<[&'a [u8]; 1]>,
+    pub media: Vec<&'a [u8]>,
     pub to: &'a str,
 }
 

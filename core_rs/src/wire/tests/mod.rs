@@ -1,4 +1,10 @@
-//! The wire, held to the generated codec, to its limits and to docs/wire.md.
+//! The wire, held to the schema, to its limits and to docs/wire.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod any;
+mod client;
+mod json;
+mod limits;
+mod schema;
+mod server;
 mod stored;

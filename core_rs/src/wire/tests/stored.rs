@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use proptest::prelude::*;
-use smallvec::smallvec;
 
 use crate::wire::message::*;
 use crate::wire::types::*;
@@ -17,7 +16,7 @@ fn message<'a>(body: &'a [u8], to: &'a str) -> Message<'a> {
         id: b"\x01\x02",
         time: 1_700_000_000_000,
         body,
-        media: smallvec![&b"m1"[..], &b"m2"[..]],
+        media: vec![&b"m1"[..], &b"m2"[..]],
         to,
     }
 }
