@@ -1,20 +1,7 @@
 //! What the log's threads have to say to the event loop.
 
-use super::{Finding, LogError, Ref};
+use super::{Finding, LogError, Scanned};
 use bytes::Bytes;
-
-/// A record of a scanned segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scanned {
-    /// What it is.
-    pub kind: u8,
-    /// Where its body stands.
-    pub at: Ref,
-    /// Its body.
-    pub body: Bytes,
-    /// The time of its batch, milliseconds since 1970.
-    pub time_ms: u64,
-}
 
 /// Something is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +30,13 @@ pub enum Completion {
         findings: Vec<Finding>,
         /// Whether this was the last part.
         done: bool,
+    },
+    /// The segment cannot be scanned any further, though it may hold more records: it must be kept.
+    ScanFailed {
+        /// The segment.
+        segment: u32,
+        /// Why.
+        error: LogError,
     },
     /// Whether there is room for another segment; while there is not, sends are to be refused.
     Space(bool),

@@ -87,3 +87,39 @@ pub(super) fn write_full(file: &impl DiskFile, mut pieces: &mut [IoSlice<'_>], o
     }
     Ok(done)
 }
+
+impl<D: Disk> Disk for std::sync::Arc<D> {
+    type File = D::File;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        (**self).list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<D::File> {
+        (**self).create(name)
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<D::File> {
+        (**self).open(name, write)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        (**self).sync_dir()
+    }
+
+    fn random(&self) -> io::Result<u32> {
+        (**self).random()
+    }
+
+    fn path(&self) -> String {
+        (**self).path()
+    }
+}

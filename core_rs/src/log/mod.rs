@@ -20,18 +20,23 @@ mod disk;
 mod error;
 mod file;
 mod format;
+mod reader;
 mod recover;
+mod reserve;
 mod salvage;
+mod thread;
 mod walk;
 mod window;
 mod writer;
 
 pub use appender::{Appender, Batch};
-pub use completion::{Completion, Scanned};
+pub use completion::Completion;
 pub use disk::{Disk, DiskFile};
 pub use error::LogError;
 pub use file::FileDisk;
+pub use reader::{Part, Reader, Scanned, unlink};
 pub use recover::{FsckReport, Recovered, fsck, recover};
+pub use thread::LogThread;
 pub use walk::{Finding, FindingKind, Record, SegmentInfo};
 pub use writer::Writer;
 

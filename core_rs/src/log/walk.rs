@@ -148,18 +148,28 @@ pub(super) fn walk<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Resu
     Ok(walker.out)
 }
 
-/// Walks one sealed segment of a log whose salt is known. Whatever is not whole is damage.
-pub(super) fn walk_segment<D: Disk>(
+/// Walks a part of one sealed segment of a log whose salt is known: from the batch at `from` on, until `visit` has got
+/// at least `enough` bytes. Whatever is not whole is damage. Tells where to go on, `None` at the end.
+pub(super) fn walk_part<D: Disk>(
     disk: &D,
     id: u32,
     salt: u32,
+    from: u64,
+    enough: u64,
     visit: &mut dyn FnMut(Record<'_>),
-) -> Result<Walked, LogError> {
+) -> Result<(Option<u64>, Vec<Finding>), LogError> {
+    let mut window = open(disk, id, Vec::new())?;
     let out = Walked { files: vec![id], salt: Some(salt), ..Walked::default() };
     let mut walker = Walker::new(disk, visit, out);
     walker.watermark = u64::MAX;
-    walker.segment(id, Vec::new())?;
-    Ok(walker.out)
+    let mut info = SegmentInfo { id, bytes: from, records: 0 };
+    while info.bytes < from + enough {
+        match walker.advance(&mut window, &mut info)? {
+            Some(at) => info.bytes = at,
+            None => return Ok((None, walker.out.findings)),
+        }
+    }
+    Ok((Some(info.bytes), walker.out.findings))
 }
 
 fn io_error(doing: &'static str, segment: u32) -> impl Fn(std::io::Error) -> LogError {

@@ -8,11 +8,9 @@ use super::appender::Batch;
 use super::disk::{Disk, DiskFile, write_full};
 use super::error::LogError;
 use super::format::segment_name;
+use super::reserve::{self, Names, Reserve};
 use super::{Durability, LogOptions, Recovered};
 use std::io::IoSlice;
-
-/// Names of reserved segments begin with this.
-const RESERVE: &str = "reserve-";
 
 /// Writes the log.
 pub struct Writer<D: Disk> {
@@ -25,7 +23,10 @@ pub struct Writer<D: Disk> {
     current: Option<Current<D::File>>,
     /// Ids of segments from this one on have never had a file.
     next_segment: u32,
-    reserves: Vec<String>,
+    reserves: Vec<Reserve>,
+    /// Reserves that somebody else is making.
+    ordered: usize,
+    names: Names,
     failed: Option<LogError>,
 }
 
@@ -42,11 +43,7 @@ impl<D: Disk> Writer<D> {
     /// # Errors
     /// [`LogError::Io`].
     pub fn open(disk: D, recovered: &Recovered, options: &LogOptions) -> Result<Self, LogError> {
-        let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
-        // They may be shorter than wished, or not on disk: nobody waited for them. Making new ones is cheap.
-        for name in names.iter().filter(|name| name.starts_with(RESERVE)) {
-            disk.remove(name).map_err(|error| LogError::io("remove", name, &error))?;
-        }
+        let (reserves, names) = reserve::adopt(&disk, options)?;
         let last = recovered.next_batch.saturating_sub(1);
         Ok(Writer {
             disk,
@@ -56,7 +53,9 @@ impl<D: Disk> Writer<D> {
             synced: last,
             current: None,
             next_segment: recovered.next_segment,
-            reserves: Vec::new(),
+            reserves,
+            ordered: 0,
+            names,
             failed: None,
         })
     }
@@ -99,17 +98,36 @@ impl<D: Disk> Writer<D> {
     /// Makes the segments in reserve complete. False if the disk has no room for them (or refuses otherwise); trying
     /// again later is allowed. To be called after a start, after a segment was rolled, and when space may be free again.
     pub fn reserve(&mut self) -> bool {
-        while self.failed.is_none() && self.reserves.len() < self.options.reserves as usize {
-            if self.reserve_one().is_err() {
+        while let Some(name) = self.order_reserve() {
+            let made = reserve::make(&self.disk, name, &self.options);
+            if !self.reserve_made(made) {
                 return false;
             }
         }
         self.failed.is_none()
     }
 
-    /// Whether a segment is missing in reserve.
-    pub fn wants_reserve(&self) -> bool {
-        self.failed.is_none() && self.reserves.len() < self.options.reserves as usize
+    /// The name of a segment that is missing in reserve; the caller makes it and brings it with `reserve_made`.
+    pub(super) fn order_reserve(&mut self) -> Option<String> {
+        let missing = self.reserves.len() + self.ordered < self.options.reserves as usize;
+        if !missing || self.failed.is_some() {
+            return None;
+        }
+        self.ordered += 1;
+        Some(self.names.draw())
+    }
+
+    /// Whether the segments in reserve are complete.
+    pub(super) fn has_reserves(&self) -> bool {
+        self.reserves.len() >= self.options.reserves as usize
+    }
+
+    /// Takes an ordered reserve; tells whether there is one.
+    pub(super) fn reserve_made(&mut self, made: Result<Reserve, LogError>) -> bool {
+        self.ordered = self.ordered.saturating_sub(1);
+        let ok = made.is_ok();
+        self.reserves.extend(made);
+        ok
     }
 
     /// Ends the log cleanly: everything is on disk, and a last empty batch says so, so that from now on damage to any
@@ -192,33 +210,15 @@ impl<D: Disk> Writer<D> {
             let name = name.clone();
             move |error| LogError::io(doing, &name, &error)
         };
-        if self.reserves.is_empty() {
-            self.reserve_one()?;
-        }
-        let reserve = self.reserves.pop().ok_or(LogError::Misused("no segment in reserve"))?;
-        self.disk.rename(&reserve, &name).map_err(failed("name"))?;
+        let reserve = match self.reserves.pop() {
+            Some(reserve) => reserve,
+            None => reserve::make(&self.disk, self.names.draw(), &self.options)?,
+        };
+        self.disk.rename(&reserve.name, &name).map_err(failed("name"))?;
         self.disk.sync_dir().map_err(failed("sync the directory of"))?;
         let file = self.disk.open(&name, true).map_err(failed("open"))?;
         self.next_segment = id + 1;
         self.current = Some(Current { id, file, end: 0 });
-        Ok(())
-    }
-
-    fn reserve_one(&mut self) -> Result<(), LogError> {
-        let taken = |name: &String| self.reserves.contains(name);
-        let free = (0..).map(|n| format!("{RESERVE}{n}")).find(|name| !taken(name));
-        let name = free.ok_or(LogError::Misused("no name for a reserve"))?;
-        let failed = |doing| {
-            let name = name.clone();
-            move |error| LogError::io(doing, &name, &error)
-        };
-        let file = self.disk.create(&name).map_err(failed("make"))?;
-        let reserved = file.reserve(u64::from(self.options.segment_bytes)).and_then(|()| file.sync_all());
-        if let Err(error) = reserved {
-            let _ = self.disk.remove(&name);
-            return Err(failed("reserve room for")(error));
-        }
-        self.reserves.push(name);
         Ok(())
     }
 }

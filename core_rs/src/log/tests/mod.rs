@@ -1,6 +1,7 @@
 //! Tests of the log, by what they promise.
 
 mod basics;
+mod thread;
 
 use super::*;
 use std::path::{Path, PathBuf};

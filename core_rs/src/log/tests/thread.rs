@@ -1,0 +1,160 @@
+//! The log on its threads, heard through its descriptor.
+
+use super::*;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::os::fd::BorrowedFd;
+
+/// Waits for the next completion.
+fn next(log: &mut LogThread) -> Completion {
+    loop {
+        if let Some(done) = log.poll() {
+            return done;
+        }
+        wait(log);
+    }
+}
+
+/// Waits until the descriptor is readable.
+#[allow(unsafe_code)]
+fn wait(log: &LogThread) {
+    // SAFETY: the log lives longer than this borrow of its descriptor.
+    let fd = unsafe { BorrowedFd::borrow_raw(log.wake_fd()) };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], None).unwrap();
+}
+
+fn until_idle(log: &mut LogThread) -> Vec<Completion> {
+    let mut seen = Vec::new();
+    loop {
+        let idle = log.idle();
+        seen.extend(std::iter::from_fn(|| log.poll()));
+        if idle {
+            return seen;
+        }
+        wait(log);
+    }
+}
+
+fn start(dir: &TempDir, options: &LogOptions) -> (LogThread, Appender, Vec<Kept>) {
+    let disk = FileDisk::open(dir.path()).unwrap();
+    let (recovered, records) = recover_all(&disk);
+    let appender = Appender::new(&recovered, options);
+    let mut log = LogThread::spawn(disk, &recovered, options).unwrap();
+    assert_eq!(next(&mut log), Completion::Space(true));
+    (log, appender, records)
+}
+
+#[test]
+fn i1_batches_are_reported_durable_and_are_there_after_a_restart() {
+    let dir = TempDir::new();
+    let (mut log, mut appender, _) = start(&dir, &small());
+    for n in 0..200_u8 {
+        appender.append(n, &[&[n; 100]], true).unwrap();
+        log.submit(appender.take(u64::from(n)));
+        while let Some(buffer) = log.spare() {
+            appender.recycle(buffer);
+        }
+    }
+    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    drop(log);
+    let (log, _, records) = start(&dir, &small());
+    assert_eq!(records.iter().map(|record| record.kind).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+    log.close(0).unwrap();
+}
+
+#[test]
+fn a_batch_without_sync_rides_along_and_is_synced_before_the_log_closes() {
+    let dir = TempDir::new();
+    let options = LogOptions { lazy_sync_ms: 3_600_000, ..small() };
+    let (mut log, mut appender, _) = start(&dir, &options);
+    appender.append(1, &[b"alone"], false).unwrap();
+    log.submit(appender.take(1));
+    assert_eq!(until_idle(&mut log), []);
+    appender.append(2, &[b"waited for"], true).unwrap();
+    log.submit(appender.take(2));
+    assert_eq!(next(&mut log), Completion::Durable { batch: 2 });
+    appender.append(3, &[b"last"], false).unwrap();
+    log.submit(appender.take(3));
+    log.close(3).unwrap();
+    let (_log, _, records) = start(&dir, &options);
+    assert_eq!(records.len(), 3);
+}
+
+#[test]
+fn a_batch_without_sync_is_durable_in_the_end_by_itself() {
+    let dir = TempDir::new();
+    let options = LogOptions { lazy_sync_ms: 1, ..small() };
+    let (mut log, mut appender, _) = start(&dir, &options);
+    appender.append(1, &[b"alone"], false).unwrap();
+    log.submit(appender.take(1));
+    assert_eq!(next(&mut log), Completion::Durable { batch: 1 });
+}
+
+#[test]
+fn other_durabilities_report_what_is_written() {
+    for durability in [Durability::Interval(3_600_000), Durability::None] {
+        let dir = TempDir::new();
+        let (mut log, mut appender, _) = start(&dir, &LogOptions { durability, ..small() });
+        appender.append(1, &[b"written"], true).unwrap();
+        log.submit(appender.take(1));
+        assert_eq!(next(&mut log), Completion::Durable { batch: 1 });
+    }
+}
+
+#[test]
+fn bodies_are_read_by_position_in_the_order_of_the_question() {
+    let dir = TempDir::new();
+    let (mut log, mut appender, _) = start(&dir, &small());
+    let refs: Vec<Ref> = (0..100_u8).map(|n| appender.append(1, &[&[n; 90]], true).unwrap().0).collect();
+    log.submit(appender.take(1));
+    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    let mut asked: Vec<Ref> = refs.iter().rev().step_by(3).chain(&refs).copied().collect();
+    let wrong = Ref { len: 89, ..refs[5] };
+    let gone = Ref { segment: 999, ..refs[5] };
+    asked.extend([wrong, gone]);
+    log.read(7, asked.clone());
+    let Completion::Read { token: 7, bodies } = next(&mut log) else { panic!() };
+    assert_eq!(bodies.len(), asked.len());
+    for (at, body) in asked.iter().zip(&bodies).take(asked.len() - 2) {
+        let n = refs.iter().position(|known| known == at).unwrap() as u8;
+        assert_eq!(body.as_ref().unwrap().as_ref(), [n; 90]);
+    }
+    assert_eq!(bodies[asked.len() - 2], Err(LogError::Damaged { at: wrong }));
+    assert!(matches!(bodies[asked.len() - 1], Err(LogError::Io { .. })));
+}
+
+#[test]
+fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
+    let dir = TempDir::new();
+    let options = LogOptions { segment_bytes: 2 << 20, batch_bytes: 64 << 10, ..LogOptions::default() };
+    let (mut log, mut appender, _) = start(&dir, &options);
+    let mut expected = Vec::new();
+    while appender.segment() == 1 {
+        let body = vec![expected.len() as u8; 1000];
+        expected.push((appender.append(3, &[&body], true).unwrap().0, body));
+    }
+    let (beyond, _) = expected.pop().unwrap();
+    assert_eq!(beyond.segment, 2);
+    log.submit(appender.take(9));
+    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    log.scan(1);
+    let mut seen = Vec::new();
+    let mut parts = 0;
+    loop {
+        let Completion::Scanned { segment: 1, records, findings, done } = next(&mut log) else { panic!() };
+        assert_eq!(findings, []);
+        assert!(records.iter().map(|record| record.body.len()).sum::<usize>() < 400 << 10);
+        assert!(records.iter().all(|record| record.kind == 3 && record.time_ms == 9));
+        seen.extend(records.into_iter().map(|record| (record.at, record.body.to_vec())));
+        parts += 1;
+        if done {
+            break;
+        }
+    }
+    assert!(parts > 4);
+    assert!(seen == expected);
+    log.unlink(1);
+    assert_eq!(next(&mut log), Completion::Unlinked(1));
+    log.close(0).unwrap();
+    let (recovered, records) = recover_all(&FileDisk::open(dir.path()).unwrap());
+    assert_eq!((records.len(), recovered.findings.len()), (1, 0));
+}

@@ -1,0 +1,47 @@
+//! The keeper's thread: makes segments ahead and removes dead ones. Both take tens of milliseconds on a common file
+//! system, and nobody should wait for them.
+
+use super::super::{Completion, Disk, LogOptions, reserve, unlink};
+use super::shared::Shared;
+use super::writer::ToWriter;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+/// What the keeper is told.
+pub(super) enum ToKeeper {
+    Reserve { name: String },
+    Unlink { segment: u32 },
+}
+
+pub(super) struct Thread<D: Disk> {
+    disk: Arc<D>,
+    options: LogOptions,
+    shared: Arc<Shared>,
+    writer: Sender<ToWriter>,
+}
+
+impl<D: Disk> Thread<D> {
+    pub fn new(disk: Arc<D>, options: LogOptions, shared: Arc<Shared>, writer: Sender<ToWriter>) -> Self {
+        Thread { disk, options, shared, writer }
+    }
+
+    pub fn run(&self, inbox: &Receiver<ToKeeper>) {
+        while let Ok(message) = inbox.recv() {
+            match message {
+                ToKeeper::Reserve { name } => {
+                    let made = reserve::make(&*self.disk, name, &self.options);
+                    let _ = self.writer.send(ToWriter::Reserved(made));
+                }
+                ToKeeper::Unlink { segment } => self.unlink(segment),
+            }
+        }
+    }
+
+    fn unlink(&self, segment: u32) {
+        self.shared.complete(match unlink(&*self.disk, segment) {
+            Ok(()) => Completion::Unlinked(segment),
+            Err(error) => Completion::Failed(error),
+        });
+        let _ = self.writer.send(ToWriter::SpaceMayBeFree);
+    }
+}
