@@ -15,6 +15,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 
 KILLS ?= 500
 FUZZ_SECONDS ?= 60
+# The coverage instrumentation is unstable, the compiler need not be: this lets the stable one use it.
+FUZZ := RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/$(BIN):$$PATH" cargo fuzz
 
 .PHONY: help build rebuild run test lint format bench demo torture fuzz proto packaging clean
 
@@ -46,6 +48,15 @@ format: build ## Format the Python and the Rust
 bench: build ## Measure against the yardsticks and rewrite the tables of docs/performance.md (about half an hour)
 	$(BIN)/python -m benches.run
 
+torture: build ## Kill a server at random under load, KILLS=500 times; nothing accepted may be lost
+	PYROUTER_KILLS=$(KILLS) $(BIN)/pytest tests/torture
+
+fuzz: | $(BIN)/cargo-fuzz need-rust ## Throw bytes at frames, carriers and log records, FUZZ_SECONDS=60 for each
+	@cd core_rs && for target in $$($(FUZZ) list); do \
+	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	  $(FUZZ) run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 -verbosity=0 || exit 1; \
+	done
+
 packaging: build ## Build wheel and sdist, install them in fresh environments, try them
 	$(BIN)/pytest tests/packaging
 
@@ -68,9 +79,12 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'pyrouter needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo 'could not make a virtual environment (on Debian: apt-get install python3-venv)'; rm -rf $(VENV); exit 1; }
 
+$(BIN)/cargo-fuzz: | $(BIN)/python need-rust
+	cargo install --quiet --locked --root $(VENV) cargo-fuzz
+
 .PHONY: need-rust
 need-rust:
 	@command -v cargo >/dev/null || { echo 'pyrouter needs Rust 1.88 or newer and cargo is not on PATH: install it from https://rustup.rs, then open a new shell'; exit 1; }
 
 clean: ## Remove all that was built, .venv included
-	rm -rf $(VENV) target build dist pyrouter/_core.*.so pyrouter/_conn.*.so
+	rm -rf $(VENV) target core_rs/fuzz/target build dist pyrouter/_core.*.so pyrouter/_conn.*.so

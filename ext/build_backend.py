@@ -64,7 +64,7 @@ def _compile_conn(stamp: str) -> None:
         define_macros=[("PYROUTER_STAMP", f'"{stamp}"')],
         extra_compile_args=["-O0" if os.environ.get("PYROUTER_DEV") else "-O3", "-Wall", "-Wextra"],
     )
-    modules = cythonize([conn], build_dir=str(work), language_level=3)
+    modules = cythonize([conn], build_dir=str(work), language_level=3, force=True)
     command = Distribution({"name": "pyrouter", "ext_modules": modules}).get_command_obj("build_ext")
     command.build_temp, command.build_lib, command.force = str(work), str(ROOT), True
     command.ensure_finalized()
