@@ -9,9 +9,11 @@
 // A benchmark may stop at what cannot be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+mod generated;
 mod link;
 mod log;
 mod measure;
+mod wire;
 
 use measure::Bench;
 
@@ -19,6 +21,7 @@ fn main() {
     // Cargo passes `--bench`; whatever is no option names the cases.
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let mut bench = Bench::new(wanted);
+    wire::cases(&mut bench);
     link::cases(&mut bench);
     log::cases(&mut bench);
 }
