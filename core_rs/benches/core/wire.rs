@@ -6,7 +6,6 @@ use std::hint::black_box;
 use _core::wire::types::{Ack, ClientFrame, Message, Send, ServerFrame, Target};
 use _core::wire::{decode_client, message};
 use prost::Message as _;
-use smallvec::SmallVec;
 
 use crate::generated;
 use crate::measure::Bench;
@@ -28,7 +27,7 @@ fn decode_send(bench: &mut Bench) {
         body: Cow::Borrowed(&BODY),
         bodies: Vec::new(),
         lists: Vec::new(),
-        media: SmallVec::new(),
+        media: Vec::new(),
     })
     .encode(&mut bytes);
     let prost = || {
@@ -70,7 +69,7 @@ fn sample() -> Message<'static> {
         id: b"0123456789ab",
         time: 1_750_000_000_000,
         body: &BODY,
-        media: SmallVec::new(),
+        media: Vec::new(),
         to: "",
     }
 }
