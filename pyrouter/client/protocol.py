@@ -1,0 +1,509 @@
+"""One device's side of the wire as a state machine without I/O: frames in, frames and events out.
+
+It lives as long as the client does, across many connections. Whoever drives it
+- calls `connect(token)` when a connection is there, `receive(payload)` for each frame that came, `connection_lost()`
+  when it has gone, and `poll()` at `deadline()`;
+- after any call writes what `take_output()` gives, and looks at `events()`;
+- drops the connection when `broken` says why.
+
+Rules: `outbox.py` (sending), `inbox.py` (receiving), `reach.py` (receipts), and here
+- hello first, nothing else before welcome;
+- acknowledgements leave after `ACK_EVERY` messages or `ACK_DELAY_S`, at once when no other message is waiting to be
+  acknowledged; how many answers and which receipts we saw rides along, or leaves by itself after `CONFIRM_EVERY` or
+  `CONFIRM_DELAY_S`;
+- what the server calls final (`replaced`, an error that closes with retry `never`) ends the client.
+
+It must never know sockets, tasks, or what a body means. Time comes from the `clock` that it is given, in seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from google.protobuf.message import DecodeError
+
+from pyrouter.client import frames
+from pyrouter.client.errors import DevicesChanged, OutboxFull, Refused, Replaced, SessionEnded, SessionRefused
+from pyrouter.client.ids import IdSource, direct_conversation
+from pyrouter.client.inbox import Inbox
+from pyrouter.client.model import (
+    Accepted,
+    Connected,
+    Delayed,
+    Device,
+    DeviceList,
+    Event,
+    Limits,
+    Message,
+    Owner,
+    Receipt,
+    Rejected,
+    SentMessage,
+    Skipped,
+    SkipReason,
+    Target,
+    Trouble,
+    Undelivered,
+)
+from pyrouter.client.outbox import DEFAULT_BYTES, DEFAULT_MESSAGES, Outbox
+from pyrouter.client.reach import Reach
+from pyrouter.wire import wire_pb2 as wire
+
+__all__ = ["PROTOCOL_VERSION", "Protocol"]
+
+PROTOCOL_VERSION = 1
+ACK_EVERY = 16  # messages
+ACK_DELAY_S = 0.1
+CONFIRM_EVERY = 64  # answers to sends, or receipts
+CONFIRM_DELAY_S = 1.0
+WELCOME_WITHIN_S = 15.0  # longer than the server waits for hello, so that its reason is heard
+PING_AFTER_S = 45.0  # of silence
+PONG_WITHIN_S = 15.0
+READ_REPEAT_S = 5.0  # reads this young are sent again on the next connection: the server may not have kept them
+READS_KEPT = 1024  # conversations for which that holds
+HOLD_AT_LEAST_S = 0.1  # before a send is repeated that the server could not take
+OUTBOX_MESSAGES = 10_000
+OUTBOX_BYTES = 64 << 20
+
+
+class Protocol:
+    """One device's session.
+
+    Args:
+        receive: whether this session takes the device's messages; one such session per device, the newest wins.
+        client: name and version of the program, for the operator; at most 64 bytes.
+        window_messages, window_bytes: unacknowledged messages that this client takes at most; 0: the server's default.
+        cursors: conversation → seq that this device already has, from `cursors` of an earlier run.
+        receipts: highest receipt version that this program keeps from an earlier run; 0: what the server remembers.
+        owner: given to every message, for its `async` methods.
+        clock: seconds, never backwards.
+        ids: where message ids come from.
+    """
+
+    def __init__(
+        self,
+        *,
+        receive: bool = True,
+        client: str = "pyrouter.client",
+        window_messages: int = 0,
+        window_bytes: int = 0,
+        cursors: Mapping[bytes, int] | None = None,
+        receipts: int = 0,
+        owner: Owner | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        ids: IdSource | None = None,
+    ) -> None:
+        self.user = ""  # who we are, from welcome
+        self.device = 0
+        self.limits = Limits()
+        self.ready = False  # welcome came on this connection
+        self.broken: str | None = None  # why the connection must be dropped
+        self.reconnect_s: float | None = None  # how long the server asked to stay away; None: it said nothing
+        self.receipts = receipts  # highest version taken in
+        self.inbox = Inbox(cursors)
+        self.outbox = Outbox()
+        self._outbox_bytes = 0
+        self._hello = wire.Hello(
+            protocol=PROTOCOL_VERSION,
+            receive=receive,
+            client=client,
+            window_messages=window_messages,
+            window_bytes=window_bytes,
+        )
+        self._receive = receive
+        self._owner = owner
+        self._clock = clock
+        self._ids = ids or IdSource()
+        self._count = 0  # sends ever made
+        self._output: list[bytes] = []
+        self._events: list[Event] = []
+        self._connected = False
+        self._heard = 0.0  # when the last frame came
+        self._pinged: float | None = None  # an unanswered ping of ours
+        self._accepted = 0  # answers on this connection
+        self._confirm_due: float | None = None
+        self._told_receipts = receipts  # what the server knows of self.receipts
+        self._new_receipts = 0
+        self._acks = 0  # messages acknowledged since the server was told
+        self._ack_due: float | None = None
+        self._reads: dict[bytes, tuple[float, int, bytes]] = {}  # when, seq, frame: the latest of each conversation
+        self._asked: dict[str, None] = {}  # users whose devices we wait to be told, in order
+        self._reaches: dict[bytes, Reach] = {}
+        self._with_self = b""  # the conversation with oneself
+        self._final: SessionEnded | None = None
+        self._last_word: wire.Error | None = None  # an error that nothing followed yet
+        self._handlers: dict[str, Callable[[wire.ServerFrame], None]] = {
+            field.name: getattr(self, f"_on_{field.name}")
+            for field in (wire.ServerFrame.DESCRIPTOR.oneofs_by_name["frame"].fields)
+        }
+
+    # The connection.
+
+    def connect(self, token: str) -> None:
+        """A connection is there: says hello."""
+        self._output.clear()
+        self._connected = True
+        self.ready = False
+        self.broken = None
+        self.reconnect_s = None
+        self._final = None
+        self._last_word = None
+        self._heard = self._clock()
+        self._pinged = None
+        self._accepted = 0
+        self._hello.token = token
+        self._hello.receipts = self.receipts
+        self._output.append(wire.ClientFrame(hello=self._hello).SerializeToString())
+        self._hello.token = ""
+
+    def connection_lost(self) -> SessionEnded | None:
+        """The connection has gone. Returns why the client must end; None: connect anew, see `reconnect_s`."""
+        self._connected = self.ready = False
+        self._output.clear()
+        self._confirm_due = self._ack_due = None
+        self.outbox.connection_lost()
+        young = self._clock() - READ_REPEAT_S
+        self._reads = {conversation: read for conversation, read in self._reads.items() if read[0] >= young}
+        if self._final is None and (word := self._last_word) is not None:
+            if word.retry == wire.RETRY_NEVER:
+                self._final = SessionRefused(word.code, word.message)
+            elif word.retry_ms:
+                self.reconnect_s = word.retry_ms / 1000
+        return self._final
+
+    def receive(self, payload: bytes) -> None:
+        """One frame came."""
+        try:
+            frame = wire.ServerFrame.FromString(payload)
+        except DecodeError:
+            self.broken = "the server sent a frame that cannot be read"
+            return
+        self._heard = self._clock()
+        self._pinged = None
+        kind = frame.WhichOneof("frame")
+        if kind is None:
+            return  # of a later version
+        if not self.ready and kind in ("message", "accepted", "skip", "receipt"):
+            self.broken = f"the server sent {kind} before welcome"
+            return
+        if kind != "error":
+            self._last_word = None
+        self._handlers[kind](frame)
+
+    def take_output(self) -> list[bytes]:
+        """Frames to be written, in order; each is one payload without framing."""
+        output = self._output
+        if output:
+            self._output = []
+        return output
+
+    def events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+        events = self._events
+        if events:
+            self._events = []
+        return events
+
+    def deadline(self) -> float | None:
+        """When `poll` wants to be called, by the clock."""
+        if not self._connected:
+            return None
+        if not self.ready:
+            return self._heard + WELCOME_WITHIN_S
+        times = (
+            self._ack_due,
+            self._confirm_due,
+            self._heard + PING_AFTER_S if self._pinged is None else self._pinged + PONG_WITHIN_S,
+            self.outbox.held_until(),
+        )
+        return min(at for at in times if at is not None)
+
+    def poll(self) -> None:
+        """Does what time has made due."""
+        if not self._connected:
+            return
+        now = self._clock()
+        if not self.ready:
+            if now >= self._heard + WELCOME_WITHIN_S:
+                self.broken = f"the server did not answer hello within {WELCOME_WITHIN_S:g} s"
+            return
+        if (until := self.outbox.held_until()) is not None and until <= now:
+            self.outbox.release(now)
+            self._depart()
+        if any(due is not None and due <= now for due in (self._ack_due, self._confirm_due)):
+            self.flush()
+        if self._pinged is not None:
+            if now >= self._pinged + PONG_WITHIN_S:
+                self.broken = f"the server has been silent for {now - self._heard:.0f} s"
+        elif now >= self._heard + PING_AFTER_S:
+            self._pinged = now
+            self._output.append(frames.ping(1))
+
+    # Requests.
+
+    def send(
+        self,
+        to: Target,
+        body: bytes = b"",
+        *,
+        id: bytes | None = None,
+        media: Sequence[bytes] = (),
+        bodies: Mapping[Device, bytes] | None = None,
+        lists: Mapping[str, tuple[int, Sequence[int]]] | None = None,
+    ) -> SentMessage:
+        """Makes a message. It leaves as soon as it may, and again after a reconnect, until it is answered.
+
+        Args:
+            to: user, conversation, or device.
+            body: one body for all …
+            id: 1 to 32 bytes, to repeat a message of an earlier run; None: a fresh one.
+            media: ids of media that the body refers to.
+            bodies: … or one per device, with
+            lists: the device lists that they were made for: user → (version, devices).
+
+        Raises:
+            OutboxFull: too many are unanswered.
+            ValueError: the id is one of them, or an argument is not as above.
+        """
+        if id is None:
+            id = self._ids.next()
+        elif id in self.outbox:
+            raise ValueError(f"a message with the id {id.hex()} is already on its way")
+        frame = frames.send(id, to, body, media, bodies, lists)
+        if not self.has_room(len(frame)):
+            raise OutboxFull(f"{len(self.outbox)} messages are unanswered; wait for some of them before sending more")
+        self._count += 1
+        self._outbox_bytes += len(frame)
+        sent = SentMessage(id, to, frame, self._count, self._owner)
+        self.outbox.add(sent)
+        self._depart()
+        return sent
+
+    def has_room(self, frame_bytes: int = 0) -> bool:
+        """Whether another send fits below the bound."""
+        return len(self.outbox) < OUTBOX_MESSAGES and self._outbox_bytes + frame_bytes <= OUTBOX_BYTES
+
+    def ack(self, conversation: bytes, seq: int) -> None:
+        """Tells that this device keeps every message of the conversation up to `seq`. ValueError: it never came."""
+        if not self.inbox.ack(conversation, seq):
+            return
+        self._acks += 1
+        if self._acks >= ACK_EVERY or not self.inbox.unacked:
+            self.flush()
+        elif self._ack_due is None:
+            self._ack_due = self._clock() + ACK_DELAY_S
+
+    def read(self, conversation: bytes, seq: int, authors: Sequence[str] = ()) -> None:
+        """The user has read the conversation up to `seq`: of these authors, or of the other user."""
+        frame = frames.read(conversation, seq, authors)
+        last = self._reads.pop(conversation, None)
+        self._reads[conversation] = (self._clock(), seq, frame) if last is None or seq >= last[1] else last
+        if len(self._reads) > READS_KEPT:
+            del self._reads[next(iter(self._reads))]
+        if self.ready:
+            self._output.append(frame)
+
+    def ask_devices(self, user: str) -> None:
+        """Asks for a user's devices; a `DeviceList` answers, or a `Trouble` if the server does not know the user."""
+        self._asked[user] = None
+        if self.ready:
+            self._output.append(frames.devices_get(user))
+
+    def flush(self) -> None:
+        """Tells the server all that it was not told yet about what we have."""
+        if not self.ready:
+            return
+        dirty = self.inbox.dirty if self._receive else {}
+        acks = [wire.Ack(conversation=conversation, seq=seq) for conversation, seq in dirty.items()] or [wire.Ack()]
+        first = acks[0]
+        if self._receive and self.receipts > self._told_receipts:
+            first.receipts = self._told_receipts = self.receipts
+        if self.outbox.unconfirmed:
+            first.accepted = self._accepted
+        if first.ByteSize():
+            self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in acks)
+        dirty.clear()
+        self._acks = self._new_receipts = self.outbox.unconfirmed = 0
+        self._ack_due = self._confirm_due = None
+
+    def give_up(self) -> list[SentMessage]:
+        """Forgets all unanswered sends; returns them."""
+        self._outbox_bytes = 0
+        return self.outbox.clear()
+
+    def cursors(self) -> dict[bytes, int]:
+        """What this device has of each conversation: to be kept, and given to the next run."""
+        return dict(self.inbox.cursors())
+
+    # Frames.
+
+    def _on_welcome(self, frame: wire.ServerFrame) -> None:
+        welcome = frame.welcome
+        self.user, self.device = welcome.user, welcome.device
+        self._with_self = direct_conversation(self.user, self.user)
+        told = welcome.limits
+        self.limits = limits = Limits(**{name: getattr(told, name) for name in Limits.__dataclass_fields__})
+        windows = [limit for limit in (limits.unaccepted_messages, limits.repeats) if limit]
+        self.outbox.max_messages = min(windows, default=DEFAULT_MESSAGES)
+        self.outbox.max_bytes = limits.unaccepted_bytes or DEFAULT_BYTES
+        self.ready = True
+        self._events.append(
+            Connected(
+                user=self.user,
+                device=self.device,
+                server=welcome.server,
+                time=welcome.time,
+                limits=limits,
+                pending_messages=welcome.pending.messages,
+                pending_conversations=welcome.pending.conversations,
+            )
+        )
+        self._told_receipts = 0  # said in hello, but the server may have lost it
+        self.flush()
+        self._output.extend(read[2] for read in self._reads.values())
+        for user in self._asked:
+            self.ask_devices(user)
+        self.outbox.release(self._clock())
+        self._depart()
+
+    def _on_accepted(self, frame: wire.ServerFrame) -> None:
+        accepted = frame.accepted
+        self._accepted += 1
+        self.outbox.unconfirmed += 1
+        sent = self.outbox.answered(accepted.id)
+        if sent is not None:
+            self._outbox_bytes -= len(sent.frame)
+            sent.frame = b""
+            sent.conversation, sent.seq, sent.time = accepted.conversation, accepted.seq, accepted.time
+            sent.delay = None
+            sent.reach = self._reach(accepted.conversation)
+            self._events.append(Accepted(sent))
+        self._depart()
+        self._confirm_later(self.outbox.unconfirmed)
+
+    def _on_message(self, frame: wire.ServerFrame) -> None:
+        got = frame.message
+        conversation, seq = got.conversation, got.seq
+        if not self.inbox.message(conversation, seq):
+            self._acknowledge_repeat()
+            return
+        media = tuple(got.media)
+        self._events.append(
+            Message(conversation, seq, got.sender, got.device, got.id, got.time, got.body, media, got.to, self._owner)
+        )
+
+    def _on_receipt(self, frame: wire.ServerFrame) -> None:
+        receipt = frame.receipt
+        self._keep(receipt.version)
+        if receipt.user == self.user and receipt.conversation != self._with_self:
+            return  # our own cursors, moved by another device of ours
+        reach = self._reach(receipt.conversation)
+        if reach.receipt(receipt.delivered, receipt.read):
+            self._events.append(Receipt(receipt.conversation, receipt.user, reach.delivered, reach.read))
+
+    def _on_skip(self, frame: wire.ServerFrame) -> None:
+        skip = frame.skip
+        first, last = getattr(skip, "from"), skip.to
+        try:
+            reason = SkipReason(skip.reason)
+        except ValueError:
+            reason = SkipReason.UNSPECIFIED  # of a later version
+        if skip.user:
+            self._keep(skip.version)
+            if skip.user == self.user and skip.conversation != self._with_self:
+                return  # what another device of ours will not get
+            self._reach(skip.conversation).skip(first, last, reason)
+            self._events.append(Undelivered(skip.conversation, skip.user, first, last, reason))
+            return
+        if self.inbox.skip(skip.conversation, last):
+            self._events.append(Skipped(skip.conversation, first, last, reason))
+        self._acknowledge_repeat()
+
+    def _on_error(self, frame: wire.ServerFrame) -> None:
+        error = frame.error
+        if error.retry == wire.RETRY_RECONNECT:
+            self._last_word = error
+            self.broken = f"{error.message} ({error.code})"
+        elif not error.id:
+            self._last_word = error
+            if error.code == "unknown_user" and not error.conversation and self._asked:
+                del self._asked[next(iter(self._asked))]  # questions are answered in order
+            self._events.append(Trouble(error.code, error.message, error.conversation))
+        elif error.retry == wire.RETRY_AFTER:
+            wait_s = max(error.retry_ms / 1000, HOLD_AT_LEAST_S)
+            if (sent := self.outbox.hold(error.id, self._clock() + wait_s)) is not None:
+                sent.delay = Refused(error.code, error.message)
+                self._events.append(Delayed(sent, wait_s))
+        else:
+            self._reject(error.id, self._refusal(error))
+        self._depart()
+
+    def _on_ping(self, frame: wire.ServerFrame) -> None:
+        self._output.append(frames.pong(frame.ping.nonce))
+
+    def _on_pong(self, _frame: wire.ServerFrame) -> None:
+        pass  # that something came is all that matters
+
+    def _on_replaced(self, _frame: wire.ServerFrame) -> None:
+        self._final = Replaced()
+
+    def _on_goodbye(self, frame: wire.ServerFrame) -> None:
+        self.reconnect_s = frame.goodbye.reconnect_ms / 1000
+
+    def _on_devices(self, frame: wire.ServerFrame) -> None:
+        devices = frame.devices
+        self._asked.pop(devices.user, None)
+        self._events.append(DeviceList(devices.user, devices.version, tuple(devices.devices)))
+
+    # Details.
+
+    def _depart(self) -> None:
+        if not self.ready:
+            return
+        if self.outbox.stuck_on_confirmation():
+            self.flush()
+        limit = self.limits.frame_bytes
+        for sent in self.outbox.departures():
+            if limit and len(sent.frame) > limit:  # the server would close the connection over it
+                why = f"the message takes {len(sent.frame)} bytes, the server's limit is {limit}"
+                self._reject(sent.id, Refused("too_large", why))
+            else:
+                self._output.append(sent.frame)
+
+    def _reject(self, id: bytes, error: Refused) -> None:
+        if (sent := self.outbox.answered(id)) is not None:
+            self._outbox_bytes -= len(sent.frame)
+            sent.frame = b""
+            sent.error = error
+            self._events.append(Rejected(sent))
+
+    def _reach(self, conversation: bytes) -> Reach:
+        reach = self._reaches.get(conversation)
+        if reach is None:
+            reach = self._reaches[conversation] = Reach()
+        return reach
+
+    def _keep(self, version: int) -> None:
+        if version > self.receipts:
+            self.receipts = version
+            if self._receive:
+                self._new_receipts += 1
+                self._confirm_later(self._new_receipts)
+
+    def _confirm_later(self, count: int) -> None:
+        if count >= CONFIRM_EVERY:
+            self.flush()
+        elif count and self._confirm_due is None:
+            self._confirm_due = self._clock() + CONFIRM_DELAY_S
+
+    def _acknowledge_repeat(self) -> None:
+        if self.inbox.dirty and self._ack_due is None:
+            self._ack_due = self._clock() + ACK_DELAY_S
+
+    @staticmethod
+    def _refusal(error: wire.Error) -> Refused:
+        if error.retry == wire.RETRY_CHANGED:
+            lists = {known.user: (known.version, tuple(known.devices)) for known in error.lists}
+            return DevicesChanged(error.code, error.message, lists)
+        return Refused(error.code, error.message)
