@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pyrouter.errors import PyrouterError
+
 if TYPE_CHECKING:
     from pyrouter.client.model import SkipReason
 
@@ -27,7 +29,7 @@ __all__ = [
 ]
 
 
-class ClientError(Exception):
+class ClientError(PyrouterError):
     """Anything that the client raises on purpose."""
 
 

@@ -1,8 +1,8 @@
 """A plain model of the server as one device sees it: an oracle for the client's state machine.
 
 One device (`alice`, 1) is under test; the other users exist only as what the model makes them do. Frames travel through
-two queues that the test moves by hand, so a connection can be cut with any frames of it lost. A crash forgets what was not
-promised: sends that no `accepted` left for, and acks, reads and cursors of the recent past. It never forgets a promise.
+two queues that the test moves by hand, so a connection can be cut with any frames of it lost. A crash forgets what was
+not promised: sends that no `accepted` left for, and acks of the recent past. It never forgets a promise.
 """
 
 from __future__ import annotations

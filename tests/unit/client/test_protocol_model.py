@@ -1,7 +1,8 @@
 """The client's state machine against a plain model of the server, with connections cut and the server crashed anywhere.
 
 Holds, at every step: a conversation's messages are handed out in order, each once (I3); a repeated send is one message
-(I4, on the client's side: same ids, in the first order); states only move forward and claim nothing untrue (I7); no ack passes what the program acknowledged. And at the end, once the connection holds: nothing is left over.
+(I4, on the client's side: same ids, in the first order); states only move forward and claim nothing untrue (I7); no ack
+passes what the program acknowledged. And at the end, once the connection holds: nothing is left over.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class Machine(RuleBasedStateMachine):
         if self.server.connected:
             self.cut(crash=True)
         self.connect()
-        for _ in range(10 + len(self.sent)):
+        for _ in range(10 + len(self.sent) + sum(len(c.log) for c in self.server.conversations.values())):
             self.pump()
             self.sync()
             self.pump()
