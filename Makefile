@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 60
 # The coverage instrumentation is unstable, the compiler need not be: this lets the stable one use it.
 FUZZ := RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/$(BIN):$$PATH" cargo fuzz
 
-.PHONY: help build rebuild run test lint format bench demo torture fuzz proto packaging clean
+.PHONY: help build rebuild run test lint format bench demo torture fuzz autobahn proto packaging clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -56,6 +56,9 @@ fuzz: | $(BIN)/cargo-fuzz need-rust ## Throw bytes at frames, carriers and log r
 	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
 	  $(FUZZ) run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 -verbosity=0 || exit 1; \
 	done
+
+autobahn: | need-rust ## Run the Autobahn WebSocket suite against the parser (needs Python 2.7, says how)
+	scripts/autobahn.sh
 
 packaging: build ## Build wheel and sdist, install them in fresh environments, try them
 	$(BIN)/pytest tests/packaging

@@ -37,14 +37,10 @@ fi
 
 cargo build --locked --package pyrouter-core --example echo
 echo_server=${CARGO_TARGET_DIR:-target}/debug/examples/echo
-"$echo_server" 127.0.0.1:0 >"$work/echo.log" 2>&1 &
-server=$!
+coproc ECHO { exec "$echo_server" 127.0.0.1:0; }
+server=$ECHO_PID
 trap 'kill "$server" 2>/dev/null || true' EXIT
-address=
-while [[ -z $address ]]; do
-    kill -0 "$server" 2>/dev/null || { cat "$work/echo.log" >&2; exit 1; }
-    address=$(sed -n 's/^echo on //p' "$work/echo.log")
-done
+read -r _ _ address <&"${ECHO[0]}" # "echo on HOST:PORT"
 
 cases=("$@")
 [[ $# -gt 0 ]] || cases=('1.*' '2.*' '3.*' '4.*' '5.*' '6.*' '7.*' '9.*' '10.*')

@@ -1,13 +1,13 @@
 //! An echo server around a [`Link`] alone: what the WebSocket conformance suite talks to (`make autobahn`).
 //!
-//! `echo [HOST:PORT]`, 127.0.0.1:9001 unless told. WebSocket only: text comes back as text and binary as binary. One
-//! thread and one blocking socket for each connection.
+//! `echo [HOST:PORT]`, 127.0.0.1:9001 unless told. A message comes back as it came: text, binary, or a raw frame. One
+//! thread and one blocking socket for each connection; other HTTP gets its connection closed.
 
 use std::io::{Error, Read as _, Result, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::{env, thread};
 
-use _core::link::{Flow, Framing, Link, LinkLimits, Payload, Status, put_header};
+use _core::link::{Flow, Link, LinkLimits, Payload, Status, put_header};
 
 /// The suite's largest message is 16 MiB (case 9).
 const LIMITS: LinkLimits = LinkLimits { frame_bytes: 32 << 20, http_head_bytes: 8 << 10 };
@@ -36,8 +36,7 @@ fn serve(mut stream: TcpStream) -> Result<()> {
         let read = stream.read(&mut buffer)?;
         let Some(data) = buffer.get_mut(..read).filter(|data| !data.is_empty()) else { return Ok(()) };
         let status = link.feed(data, &LIMITS, &mut out, &mut |payload: Payload<'_>, out: &mut Vec<u8>| {
-            let framing = if payload.json { Framing::WsText } else { Framing::WsBinary };
-            put_header(out, framing, payload.bytes.len());
+            put_header(out, payload.framing, payload.bytes.len());
             out.extend_from_slice(payload.bytes);
             Flow::Continue
         });

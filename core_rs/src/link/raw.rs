@@ -46,9 +46,10 @@ impl Length {
 }
 
 impl Raw {
+    /// Bytes on the heap.
     #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        self.partial.is_none()
+    pub(super) fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| size_of::<Partial>() + partial.body.capacity())
     }
 
     pub(super) fn feed(

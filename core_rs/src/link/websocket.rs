@@ -53,9 +53,11 @@ impl Partial {
 }
 
 impl WebSocket {
+    /// Bytes on the heap.
     #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        self.partial.is_none()
+    pub(super) fn held(&self) -> usize {
+        let capacity = |partial: &Partial| partial.message.capacity() + partial.control.capacity();
+        self.partial.as_ref().map_or(0, |partial| size_of::<Partial>() + capacity(partial))
     }
 
     pub(super) fn framing(&self) -> Framing {

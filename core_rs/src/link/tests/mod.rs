@@ -2,8 +2,14 @@
 //!
 //! One file per subject; the names say the rule and its section of RFC 6455, or the invariant (I1…I13).
 
+mod closing;
+mod frames;
+mod handshake;
 mod memory;
+mod raw;
+mod sniffing;
 mod splits;
+mod text;
 
 use super::{Flow, Framing, Link, LinkLimits, OnPayload, Payload, Status};
 
@@ -88,10 +94,15 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// The close frame that `out` ends with: its code and reason.
 fn close_frame(out: &[u8]) -> (u16, String) {
-    let at = out.iter().rposition(|&byte| byte == 0x88).expect("a close frame");
-    let [_, len, high, low, reason @ ..] = &out[at..] else { panic!("{out:?}") };
-    assert_eq!(usize::from(*len), reason.len() + 2);
-    (u16::from_be_bytes([*high, *low]), String::from_utf8(reason.to_vec()).expect("a reason in UTF-8"))
+    for at in 0..out.len() {
+        if let [0x88, len, high, low, reason @ ..] = &out[at..]
+            && usize::from(*len) == reason.len() + 2
+        {
+            let reason = String::from_utf8(reason.to_vec()).expect("a reason in UTF-8");
+            return (u16::from_be_bytes([*high, *low]), reason);
+        }
+    }
+    panic!("no close frame at the end of {out:02x?}");
 }
 
 /// Asserts that `bytes` fail an open WebSocket with `code`, and that nothing is read after it.
