@@ -578,6 +578,7 @@ class Welcome(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
     RECEIVE_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     user: _builtins.str
     device: _builtins.int
@@ -586,6 +587,8 @@ class Welcome(_message.Message):
     server: _builtins.str
     """name and version"""
     receive: _builtins.bool
+    receipts: _builtins.int
+    """the latest receipt version"""
     @_builtins.property
     def limits(self) -> Global___Limits: ...
     @_builtins.property
@@ -603,10 +606,11 @@ class Welcome(_message.Message):
         pending: Global___Pending | None = ...,
         server: _builtins.str = ...,
         receive: _builtins.bool = ...,
+        receipts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "pending", b"pending"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "limits", b"limits", "pending", b"pending", "protocol", b"protocol", "receive", b"receive", "server", b"server", "time", b"time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "limits", b"limits", "pending", b"pending", "protocol", b"protocol", "receipts", b"receipts", "receive", b"receive", "server", b"server", "time", b"time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,1 +1,449 @@
 //! Cursors, windows, receipts and skips: who is still owed what.
+//!
+//! A conversation keeps its undelivered messages once; a mailbox's queue is what lies above its cursor, inside its
+//! interval, and is not its own sending. A message costs nothing per absent member. What a session is owed is written
+//! from a run queue, round robin, within the session's window (I6). Delivery must never number anything, never know a
+//! socket, and never look inside a body (I9).
+//!
+//! - [`conversation`]: one conversation's messages and cursors.
+//! - [`hot`]: bodies in memory.
+//! - `acks`: acknowledgements, read cursors, and what is reclaimed by them.
+//! - `run`: the run queue: messages and skips to sessions.
+//! - `receipts`: receipts to sessions.
+//! - `expiry`: the hold time.
+//! - [`state`]: what survives, as bytes.
+
+mod acks;
+pub mod conversation;
+mod expiry;
+pub mod hot;
+mod receipts;
+mod run;
+pub mod state;
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
+
+use crate::engine::directory::Directory;
+use crate::log::Ref;
+use crate::sequencer::{Reclaimed, Sequenced};
+use crate::wire::types::{ConversationId, ServerFrame, SkipReason};
+pub use acks::Refusal;
+use conversation::{Conversation, Entry, NONE, SkipRange};
+use hot::{Body, Hot};
+
+/// Where delivery writes: sessions, by the slot of their connection.
+pub trait Outlet {
+    /// A message; `to` for the author's own devices; `many`: others will get the same bytes.
+    fn message(&mut self, conn: u32, body: &mut Body, to: Option<&str>, many: bool);
+    /// A message with the one device's own body, as stored bytes.
+    fn own_message(&mut self, conn: u32, stored: &[u8], to: Option<&str>);
+    /// Any other frame.
+    fn frame(&mut self, conn: u32, frame: &ServerFrame<'_>);
+}
+
+/// What delivery wants done outside; taken by the engine after each call.
+#[derive(Default, Debug)]
+pub struct Effects {
+    /// Records that nobody needs any more: (segment, bytes).
+    pub freed: Vec<(u32, u32)>,
+    /// News for the sequencer.
+    pub reclaimed: Vec<Reclaimed>,
+    /// Bodies wanted from the log, with the token for [`Delivery::read_done`].
+    pub reads: Vec<(u64, Vec<Ref>)>,
+    /// Conversations whose expiry timer must be set: slot, and when their oldest message was accepted (seconds).
+    pub timers: Vec<(u32, u32)>,
+    /// Conversations whose full state must be logged: a range of messages was dropped.
+    pub floors: Vec<u32>,
+}
+
+/// A session as delivery sees it.
+#[derive(Debug)]
+pub struct Receiver {
+    conn: u32,
+    user: u32,
+    device: u16,
+    receive: bool,
+    writable: bool,
+    queued: bool,
+    /// Its receipts overflowed: what is above `told` is gathered anew.
+    rescan: bool,
+    window: (u32, u32),
+    inflight: (u32, u32),
+    /// Highest receipt version that was written to it.
+    told: u64,
+    owed: VecDeque<u32>,
+    receipts: Vec<(u32, u16)>,
+}
+
+/// What a new session of a device is told to wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Messages.
+    pub messages: u64,
+    /// Conversations that have some.
+    pub conversations: u64,
+}
+
+/// Who attaches a session, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Attach {
+    /// Slot of the connection.
+    pub conn: u32,
+    /// Slot of the user.
+    pub user: u32,
+    /// The device.
+    pub device: u16,
+    /// Wants the mailbox's messages.
+    pub receive: bool,
+    /// Unacknowledged messages, and bytes of their records.
+    pub window: (u32, u32),
+    /// Receipts up to this version are known to the client.
+    pub told: u64,
+}
+
+struct Ticket {
+    conversation: u32,
+    id: ConversationId,
+    wanted: Vec<(u64, Ref)>,
+}
+
+/// See the module.
+pub struct Delivery {
+    conversations: Slab<Conversation>,
+    by_id: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    receivers: Slab<Receiver>,
+    run: VecDeque<u32>,
+    hot: Hot,
+    tickets: Slab<Ticket>,
+    dirty: VecDeque<u32>,
+    version: u64,
+    /// See [`Effects`].
+    pub effects: Effects,
+}
+
+impl Delivery {
+    /// With at most `hot_bytes` of bodies in memory.
+    pub fn new(hot_bytes: usize) -> Self {
+        Self {
+            conversations: Slab::new(),
+            by_id: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            receivers: Slab::new(),
+            run: VecDeque::new(),
+            hot: Hot::new(hot_bytes),
+            tickets: Slab::new(),
+            dirty: VecDeque::new(),
+            version: 0,
+            effects: Effects::default(),
+        }
+    }
+
+    /// The slot of a conversation in memory.
+    pub fn find(&self, id: &ConversationId) -> Option<u32> {
+        let same = |&slot: &u32| self.conversations.get(slot as usize).is_some_and(|c| c.id == *id);
+        self.by_id.find(self.hasher.hash_one(id), same).copied()
+    }
+
+    /// A conversation by slot.
+    pub fn get(&self, slot: u32) -> Option<&Conversation> {
+        self.conversations.get(slot as usize)
+    }
+
+    /// A conversation by slot, to change.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Conversation> {
+        self.conversations.get_mut(slot as usize)
+    }
+
+    /// Slots of all conversations in memory.
+    pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.conversations.iter().map(|(slot, _)| slot as u32)
+    }
+
+    /// One past the highest slot.
+    pub fn capacity(&self) -> u32 {
+        self.conversations.capacity() as u32
+    }
+
+    /// How many conversations are in memory.
+    pub fn len(&self) -> usize {
+        self.conversations.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.conversations.is_empty()
+    }
+
+    /// Bytes of bodies in memory.
+    pub fn hot_bytes(&self) -> usize {
+        self.hot.bytes()
+    }
+
+    /// The latest receipt version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Receipt versions go on from `version`.
+    pub fn resume_versions(&mut self, version: u64) {
+        self.version = self.version.max(version);
+    }
+
+    /// Takes a conversation in, and tells its members' entries in the directory.
+    pub fn insert(&mut self, dir: &mut Directory, mut conversation: Conversation) -> u32 {
+        conversation.recount();
+        for member in &conversation.members {
+            self.version = self.version.max(member.version);
+        }
+        let id = conversation.id;
+        let slot = self.conversations.insert(conversation) as u32;
+        let (all, hasher) = (&self.conversations, &self.hasher);
+        let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id));
+        self.by_id.insert_unique(hasher.hash_one(id), slot, rehash);
+        for member in all.get(slot as usize).map(|c| &*c.members).unwrap_or_default() {
+            if let Some(user) = dir.get_mut(member.user) {
+                user.conversations.push(slot);
+            }
+        }
+        self.connect(dir, slot);
+        slot
+    }
+
+    /// Points the cursors of members that are online at their receivers.
+    fn connect(&mut self, dir: &Directory, slot: u32) {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+        for member in &mut conversation.members {
+            for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
+                let Some(receiver) = self.receivers.get(r as usize) else { continue };
+                if receiver.receive
+                    && let Some(cursor) = member.cursor_mut(receiver.device)
+                {
+                    cursor.receiver = r;
+                    cursor.sent = cursor.acked;
+                }
+            }
+        }
+    }
+
+    /// Lets a conversation go; the caller knows that nothing waits in it.
+    pub fn remove(&mut self, dir: &mut Directory, slot: u32) {
+        let Some(conversation) = self.conversations.try_remove(slot as usize) else { return };
+        if let Ok(entry) = self.by_id.find_entry(self.hasher.hash_one(conversation.id), |&found| found == slot) {
+            entry.remove();
+        }
+        for member in &conversation.members {
+            if let Some(user) = dir.get_mut(member.user)
+                && let Some(place) = user.conversations.iter().position(|&c| c == slot)
+            {
+                user.conversations.swap_remove(place);
+            }
+        }
+        for entry in &conversation.entries {
+            self.hot.remove(entry.hot);
+        }
+    }
+
+    /// A durable message arrives from the sequencer. One that is here already changes nothing; false: one is missing
+    /// before it, or its conversation is not here.
+    pub fn sequenced(&mut self, message: Sequenced, mono_ms: u64) -> bool {
+        let Some(slot) = self.find(&message.conversation) else { return false };
+        let Self { conversations, receivers, run, hot, effects, version, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return false };
+        if message.seq <= conversation.head {
+            return true;
+        }
+        let Some(author) = conversation.member(message.user, message.device) else { return false };
+        if message.seq != conversation.head + 1 {
+            return false;
+        }
+        let (seq, device) = (message.seq, message.device);
+        let time_s = (message.time_ms / 1000).min(u64::from(u32::MAX)) as u32;
+        conversation.mark.touched_ms = mono_ms;
+        conversation.mark.changes += 1;
+        conversation.head = seq;
+        conversation.bytes += u64::from(message.at.len);
+        let stored = hot.insert(message.stored, slot, seq);
+        let Ref { segment, offset, len } = message.at;
+        let author = author as u16;
+        conversation.entries.push_back(Entry { segment, offset, len, time_s, author, device, hot: stored });
+        if let Some(bodies) = message.bodies {
+            for (index, member) in conversation.members.iter_mut().enumerate() {
+                if index != usize::from(author) && !bodies.iter().any(|b| b.0 == member.user) {
+                    *version += 1;
+                    member.skip(SkipRange { from: seq, to: seq, reason: SkipReason::NoBody, version: *version });
+                }
+            }
+            conversation.bodies.get_or_insert_default().insert(seq, bodies);
+        }
+        conversation.pass_author(author, device, seq);
+        for (index, member) in conversation.members.iter_mut().enumerate() {
+            for cursor in &mut member.cursors {
+                let own = index == usize::from(author) && cursor.device == device;
+                if !own && cursor.receiver != NONE && !cursor.owed {
+                    cursor.owed = true;
+                    owe(receivers, run, cursor.receiver, slot);
+                }
+            }
+        }
+        if !conversation.timed {
+            conversation.timed = true;
+            effects.timers.push((slot, time_s));
+        }
+        self.reclaim(slot);
+        self.cool();
+        true
+    }
+
+    /// Takes surplus bodies out of memory.
+    fn cool(&mut self) {
+        while let Some((slot, seq)) = self.hot.surplus() {
+            if let Some(entry) = self.conversations.get_mut(slot as usize).and_then(|c| c.entry_mut(seq)) {
+                entry.hot = NONE;
+            }
+        }
+    }
+
+    /// Attaches a session; gives its receiver and what waits for it.
+    pub fn attach(&mut self, dir: &mut Directory, who: Attach) -> (u32, Waiting) {
+        let r = self.receivers.insert(Receiver {
+            conn: who.conn,
+            user: who.user,
+            device: who.device,
+            receive: who.receive,
+            writable: true,
+            queued: false,
+            rescan: true,
+            window: (who.window.0.max(1), who.window.1.max(1)),
+            inflight: (0, 0),
+            told: who.told,
+            owed: VecDeque::new(),
+            receipts: Vec::new(),
+        }) as u32;
+        let mut waiting = Waiting::default();
+        let Some(user) = dir.get_mut(who.user) else { return (r, waiting) };
+        user.receivers.push(r);
+        if who.receive {
+            for &slot in &user.conversations {
+                let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
+                let count = conversation.attach(who.user, who.device, r);
+                waiting.messages += count.unwrap_or(0);
+                waiting.conversations += u64::from(count.is_some_and(|c| c > 0));
+                if count.is_some() {
+                    owe(&mut self.receivers, &mut self.run, r, slot);
+                }
+            }
+        }
+        self.queue(r);
+        (r, waiting)
+    }
+
+    /// Detaches a session. What was in flight stays in its queue.
+    pub fn detach(&mut self, dir: &mut Directory, r: u32) {
+        let Some(receiver) = self.receivers.try_remove(r as usize) else { return };
+        let Some(user) = dir.get_mut(receiver.user) else { return };
+        user.receivers.retain(|other| *other != r);
+        if !receiver.receive {
+            return;
+        }
+        for &slot in &user.conversations {
+            let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
+            for cursor in conversation.members.iter_mut().flat_map(|m| &mut m.cursors) {
+                if cursor.receiver == r {
+                    cursor.receiver = NONE;
+                    cursor.owed = false;
+                }
+            }
+        }
+    }
+
+    /// The connection of a session that receives for this device.
+    pub fn receiving(&self, r: u32, device: u16) -> Option<u32> {
+        self.receivers.get(r as usize).filter(|x| x.receive && x.device == device).map(|x| x.conn)
+    }
+
+    /// Whether a session is one of this device.
+    pub fn serves(&self, r: u32, device: u16) -> bool {
+        self.receivers.get(r as usize).is_some_and(|x| x.device == device)
+    }
+
+    /// The session's transport takes more, or does not.
+    pub fn set_writable(&mut self, r: u32, on: bool) {
+        if let Some(receiver) = self.receivers.get_mut(r as usize) {
+            receiver.writable = on;
+            if on {
+                self.queue(r);
+            }
+        }
+    }
+
+    /// Puts a session into the run queue.
+    fn queue(&mut self, r: u32) {
+        queue(&mut self.receivers, &mut self.run, r);
+    }
+
+    /// A user got a device: it takes part in the user's conversations from here on, or inherits the waiting mailbox.
+    pub fn device_added(&mut self, dir: &Directory, user: u32, device: u16) {
+        for &slot in dir.get(user).map(|u| &*u.conversations).unwrap_or_default() {
+            let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
+            let head = conversation.head;
+            for member in conversation.members.iter_mut().filter(|m| m.user == user) {
+                if member.add_device(device, head) {
+                    member.cursors.iter_mut().filter(|c| c.device == device).for_each(|c| c.dirty = true);
+                    if !conversation.dirty {
+                        conversation.dirty = true;
+                        self.dirty.push_back(slot);
+                    }
+                }
+            }
+            conversation.mark.changes += 1;
+            conversation.recount();
+        }
+    }
+
+    /// A device is no more: its cursors pin nothing. The slots of the conversations that changed.
+    pub fn device_removed(&mut self, dir: &Directory, user: u32, device: u16) -> Vec<u32> {
+        let slots = dir.get(user).map(|u| u.conversations.clone()).unwrap_or_default();
+        for &slot in &slots {
+            let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
+            for member in conversation.members.iter_mut().filter(|m| m.user == user) {
+                member.drop_device(device);
+            }
+            conversation.mark.changes += 1;
+            conversation.recount();
+            self.reclaim(slot);
+        }
+        slots
+    }
+
+    /// Gives memory back after many conversations left.
+    pub fn shrink(&mut self) {
+        let (all, hasher) = (&mut self.conversations, &self.hasher);
+        all.shrink_to_fit();
+        self.by_id.shrink_to_fit(|&slot| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id)));
+        self.hot.shrink();
+        self.effects = std::mem::take(&mut self.effects);
+    }
+}
+
+/// Puts a conversation on a session's list, and the session into the run queue.
+fn owe(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32, slot: u32) {
+    if let Some(receiver) = receivers.get_mut(r as usize) {
+        receiver.owed.push_back(slot);
+        queue(receivers, run, r);
+    }
+}
+
+fn queue(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32) {
+    if let Some(receiver) = receivers.get_mut(r as usize)
+        && receiver.writable
+        && !receiver.queued
+    {
+        receiver.queued = true;
+        run.push_back(r);
+    }
+}

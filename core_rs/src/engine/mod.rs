@@ -1,1 +1,444 @@
 //! The state machine: connections, sessions and users around the two halves of a partition.
+//!
+//! Inputs are method calls: bytes came, a batch is durable, a row was loaded, time passed. Outputs are drained: writes for
+//! connections ([`Engine::next_write`]), records for the log ([`Engine::log`]), and rare requests
+//! ([`Engine::next_request`]). No sockets, no threads, no clock; nothing blocks and no call does unbounded work (I11).
+//!
+//! - [`api`]: what passes between an engine and its driver. [`config`]: limits. [`clock`], [`timers`]: time.
+//! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
+//! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
+//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory.
+//! - `records`: what is written to the log. `replay`: what is read from it. `segments`: what of it can go.
+
+pub mod api;
+pub mod binary;
+pub mod clock;
+pub mod config;
+mod conns;
+pub mod directory;
+mod frames;
+mod joins;
+mod records;
+mod replay;
+mod residency;
+mod segments;
+mod sends;
+mod session;
+pub mod timers;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+pub use api::{ConnId, Identity, Key, Request, Stats, Verdict, Write, write_flags};
+pub use config::Config;
+
+use crate::delivery::{Delivery, Outlet};
+use crate::link::{Framing, Link, LinkLimits, Status};
+use crate::log::{Appender, LogOptions, Record, Recovered};
+use crate::sequencer::{Sequenced, Sequencer};
+use crate::time::Now;
+use crate::wire::codes;
+use crate::wire::types::{ConversationId, ErrorFrame, ServerFrame};
+use clock::Clock;
+use conns::{Conns, Stage, pause};
+use directory::Directory;
+use segments::Segments;
+use sends::Pending;
+use timers::{Timer, Timers};
+
+/// Sessions served in one turn.
+pub const WRITES_PER_TURN: usize = 256;
+/// Timers that fire in one turn.
+const TIMERS_PER_TURN: usize = 1024;
+/// How often cursors are logged, ms (I3).
+const CURSORS_MS: u64 = 1000;
+/// Longest HTTP head that is read to find a WebSocket handshake, bytes.
+const HTTP_HEAD: usize = 16 << 10;
+
+/// See the module.
+pub struct Engine {
+    config: Config,
+    clock: Clock,
+    timers: Timers,
+    conns: Conns,
+    directory: Directory,
+    sequencer: Sequencer,
+    delivery: Delivery,
+    log: Appender,
+    durable: u64,
+    /// Numbered and on the way to the disk, in the order of batches.
+    pending: VecDeque<Pending>,
+    /// Bytes of `pending`.
+    unaccepted: u64,
+    /// Connections paused because of that.
+    paused: Vec<ConnId>,
+    /// Durable, on the way from the sequencer to delivery.
+    between: VecDeque<Sequenced>,
+    requests: VecDeque<Request>,
+    /// Who waits for what to be loaded.
+    loading: HashMap<Key, Vec<ConnId>>,
+    /// What a load that was just answered did not find.
+    absent: HashSet<Key>,
+    segments: Segments,
+    replay: Option<replay::Replay>,
+    cursors_timer: bool,
+    sweep: (u32, u32),
+    left_memory: usize,
+    storage_ok: bool,
+    failed: Option<String>,
+    stopping: bool,
+    stats: Stats,
+    /// A test holds back or repeats what is between the sequencer and delivery.
+    #[cfg(test)]
+    pub(crate) hold_between: bool,
+}
+
+impl Engine {
+    /// An engine that has replayed nothing yet.
+    pub fn new(config: Config, now: Now) -> Self {
+        let log = Appender::new(&Recovered::default(), &LogOptions::default());
+        let delivery = Delivery::new(config.hot_bytes);
+        Self {
+            clock: Clock::new(now),
+            timers: Timers::default(),
+            conns: Conns::default(),
+            directory: Directory::default(),
+            sequencer: Sequencer::default(),
+            delivery,
+            durable: log.last_batch(),
+            log,
+            pending: VecDeque::new(),
+            unaccepted: 0,
+            paused: Vec::new(),
+            between: VecDeque::new(),
+            requests: VecDeque::new(),
+            loading: HashMap::new(),
+            absent: HashSet::new(),
+            segments: Segments::default(),
+            replay: Some(replay::Replay::default()),
+            cursors_timer: false,
+            sweep: (0, 0),
+            left_memory: 0,
+            storage_ok: true,
+            failed: None,
+            stopping: false,
+            stats: Stats::default(),
+            config,
+            #[cfg(test)]
+            hold_between: false,
+        }
+    }
+
+    /// One record of the log, in order; before [`Engine::start`].
+    pub fn replay(&mut self, record: &Record<'_>) {
+        self.replay_record(record);
+    }
+
+    /// The log is replayed and `log` continues it: ready for connections.
+    pub fn start(&mut self, recovered: &Recovered, log: Appender) {
+        self.finish_replay(recovered, log);
+        self.timers.set(self.clock.mono_ms() + segments::SWEEP_MS, Timer::Sweep);
+        self.settle();
+    }
+
+    /// Time passed. Before every call below.
+    pub fn set_now(&mut self, now: Now) {
+        if self.clock.set(now) {
+            self.alarm("clock_jumped", "The machine's clock jumped by more than an hour: expiry is paused.".into());
+        }
+    }
+
+    /// A connection. `user` comes back in each of its writes. A `local` one is in this process: raw frames, no magic, no
+    /// token; it is admitted by the caller at once.
+    pub fn open(&mut self, user: usize, local: bool) -> ConnId {
+        let link = if local { Link::raw() } else { Link::sniffing() };
+        let id = self.conns.open(user, link, local, self.clock.mono_ms());
+        if !local {
+            self.timers.set(self.clock.mono_ms() + self.config.hello_ms, Timer::Conn(id.0));
+        }
+        if let Some(reason) = self.failed.clone() {
+            self.close_with(id.slot(), codes::INTERNAL, &reason);
+        }
+        id
+    }
+
+    /// Bytes from a connection; they are unmasked in place.
+    pub fn data(&mut self, id: ConnId, bytes: &mut [u8]) -> Verdict {
+        let Some(slot) = self.conns.slot(id) else { return Verdict::Closed };
+        let mono_ms = self.clock.mono_ms();
+        match self.conns.get_mut(slot) {
+            Some(conn) if conn.stage == Stage::Closing => return Verdict::Closed,
+            Some(conn) => {
+                conn.heard_ms = mono_ms;
+                conn.pinged = false;
+            }
+            None => return Verdict::Closed,
+        }
+        let Some((mut link, mut out)) = self.conns.lend(slot) else { return Verdict::Closed };
+        let limits = LinkLimits { frame_bytes: self.config.frame_bytes as usize, http_head_bytes: HTTP_HEAD };
+        let status = link.feed(bytes, &limits, &mut out, &mut |payload, out| {
+            // What is written meanwhile goes where the link's own bytes go.
+            self.conns.swap_out(slot, out);
+            self.conns.set_framing(slot, payload.framing);
+            let flow = self.frame(slot, payload.bytes, payload.framing == Framing::WsText);
+            self.conns.swap_out(slot, out);
+            flow
+        });
+        let refused = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Closing);
+        let error = link.error();
+        self.conns.give_back(slot, link, out);
+        let verdict = match status {
+            _ if refused => Verdict::Closed,
+            Status::Open => Verdict::Open,
+            Status::Http => Verdict::Http,
+            Status::Closing => {
+                self.stats.errors_total += u64::from(error.is_some());
+                if let Some((code, message)) = error {
+                    self.tell_error(slot, code, &message, &[], None);
+                }
+                self.conns.close(slot, codes::close::NORMAL, "", false);
+                Verdict::Closed
+            }
+        };
+        self.bound_backlog(slot);
+        self.settle();
+        verdict
+    }
+
+    /// After [`Verdict::Http`]: everything that was read. The connection is forgotten.
+    pub fn take_http_prefix(&mut self, id: ConnId) -> Vec<u8> {
+        let Some(slot) = self.conns.slot(id) else { return Vec::new() };
+        let prefix = self.conns.get_mut(slot).map(|c| c.link.take_http_prefix()).unwrap_or_default();
+        self.conns.remove(slot);
+        prefix
+    }
+
+    /// A connection is gone.
+    pub fn lost(&mut self, id: ConnId) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        self.leave(slot);
+        self.conns.remove(slot);
+        self.settle();
+    }
+
+    /// A connection's transport takes more, or does not.
+    pub fn set_writable(&mut self, id: ConnId, on: bool) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        self.conns.set_writable(slot, on);
+        if let Some(receiver) = self.conns.session(slot).map(|s| s.receiver) {
+            self.delivery.set_writable(receiver, on);
+        }
+        if on {
+            self.conns.pause(slot, pause::BACKLOG, false);
+        }
+    }
+
+    /// A client that does not take its answers is not read; one that goes on regardless is closed.
+    fn bound_backlog(&mut self, slot: u32) {
+        let backlog = self.conns.backlog(slot);
+        if backlog > 4 * self.config.out_bytes && self.conns.paused(slot, pause::BACKLOG) {
+            self.conns.close(slot, codes::close::SERVER, "too much waits to be read", true);
+        } else if backlog > self.config.out_bytes && !self.conns.writable(slot) {
+            self.conns.pause(slot, pause::BACKLOG, true);
+        }
+    }
+
+    /// One bounded turn of timers and delivery; true when more waits.
+    pub fn run(&mut self) -> bool {
+        let mono_ms = self.clock.mono_ms();
+        let mut more = true;
+        for _ in 0..TIMERS_PER_TURN {
+            match self.timers.pop(mono_ms) {
+                Some(timer) => self.fire(timer),
+                None => {
+                    more = false;
+                    break;
+                }
+            }
+        }
+        if self.failed.is_none() {
+            more |= self.delivery.run(&self.directory, &mut self.conns, WRITES_PER_TURN);
+            self.delivery.settle();
+        }
+        self.settle();
+        more
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Conn(id) => self.look_at(ConnId(id)),
+            Timer::Expiry(slot) => self.expire(slot),
+            Timer::Cursors => self.log_cursors(),
+            Timer::Tend => self.tend_log(),
+            Timer::Sweep => self.sweep(),
+        }
+    }
+
+    /// What the next connection is owed this turn.
+    pub fn next_write(&mut self) -> Option<Write<'_>> {
+        self.conns.next_write()
+    }
+
+    /// The next thing for the driver to do.
+    pub fn next_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
+    }
+
+    /// Where records wait to be taken and written.
+    pub fn log(&mut self) -> &mut Appender {
+        &mut self.log
+    }
+
+    /// When [`Engine::run`] wants to be called, ms of the monotonic clock.
+    pub fn next_timer(&self) -> Option<u64> {
+        self.timers.next()
+    }
+
+    /// The server's time, ms since 1970: for batches.
+    pub fn time_ms(&self) -> u64 {
+        self.clock.time_ms()
+    }
+
+    /// Room for another segment is reserved, or is not to be had.
+    pub fn space(&mut self, ok: bool) {
+        if self.storage_ok && !ok {
+            self.alarm("storage_full", "No room for another log segment: sends will be refused.".into());
+        }
+        self.storage_ok = ok;
+    }
+
+    /// Says goodbye to every connection and closes it. What is pending still becomes durable.
+    pub fn stop(&mut self, reason: &str, reconnect_ms: u64) {
+        self.stopping = true;
+        self.log_all_cursors();
+        for slot in self.conns.slots() {
+            if self.conns.get(slot).is_some_and(|c| c.stage != Stage::Opening) {
+                self.conns.frame(slot, &ServerFrame::Goodbye { reason, reconnect_ms });
+            }
+            self.conns.close(slot, codes::close::GOING_AWAY, reason, false);
+        }
+    }
+
+    /// The log or the engine failed: everything is refused from now on (I10).
+    pub fn fail(&mut self, reason: &str) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.failed = Some(format!("The router failed and must be restarted: {reason}"));
+        self.alarm("router_failed", reason.to_owned());
+        for slot in self.conns.slots() {
+            let message = self.failed.clone().unwrap_or_default();
+            self.close_with(slot, codes::INTERNAL, &message);
+        }
+    }
+
+    /// Why the engine failed, if it did.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.connections = self.conns.len() as u64;
+        stats.users_in_memory = self.directory.len() as u64;
+        stats.conversations_in_memory = self.delivery.len() as u64;
+        stats.hot_bytes = self.delivery.hot_bytes() as u64;
+        stats.unaccepted_bytes = self.unaccepted;
+        stats.delivered_total = self.conns.delivered;
+        (stats.messages_pending, stats.bytes_pending, stats.log_segments) = self.segments.totals();
+        stats.storage_ok = u64::from(self.storage_ok);
+        stats.clock_trusted = u64::from(self.clock.trusted());
+        stats
+    }
+
+    fn alarm(&mut self, code: &'static str, message: String) {
+        self.requests.push_back(Request::Alarm { code, message });
+    }
+
+    /// Writes an error frame.
+    fn tell_error(&mut self, slot: u32, code: &'static str, message: &str, id: &[u8], at: Option<ConversationId>) {
+        let retry = codes::find(code).map_or(crate::wire::types::Retry::Never, |c| c.retry);
+        let retry_ms = match retry {
+            crate::wire::types::Retry::After => 5000,
+            crate::wire::types::Retry::Reconnect => 1000,
+            _ => 0,
+        };
+        let message = message.into();
+        let frame = ErrorFrame { code, message, retry, retry_ms, id, conversation: at, lists: Vec::new() };
+        self.conns.frame(slot, &ServerFrame::Error(frame));
+    }
+
+    /// Writes an error frame and closes.
+    fn close_with(&mut self, slot: u32, code: &'static str, message: &str) {
+        self.stats.errors_total += 1;
+        let undecided = self.conns.get(slot).is_none_or(|c| c.link.undecided());
+        if !undecided {
+            self.tell_error(slot, code, message, &[], None);
+        }
+        let close = codes::find(code).and_then(|c| c.close).unwrap_or(codes::close::SERVER);
+        self.conns.close(slot, close, code, false);
+    }
+
+    /// Does what the parts want of each other after a call.
+    fn settle(&mut self) {
+        self.pass_between();
+        loop {
+            let effects = std::mem::take(&mut self.delivery.effects);
+            let idle = effects.freed.is_empty()
+                && effects.reclaimed.is_empty()
+                && effects.reads.is_empty()
+                && effects.timers.is_empty()
+                && effects.floors.is_empty();
+            if idle {
+                break;
+            }
+            effects.reclaimed.into_iter().for_each(|news| self.sequencer.reclaimed(news));
+            effects.freed.into_iter().for_each(|(segment, len)| self.segments.freed(segment, len));
+            for (token, refs) in effects.reads {
+                self.requests.push_back(Request::Read { token, refs });
+            }
+            for (slot, time_s) in effects.timers {
+                self.set_expiry(slot, u64::from(time_s) * 1000);
+            }
+            for slot in effects.floors {
+                self.log_conversation(slot);
+            }
+        }
+        if !self.cursors_timer && self.delivery.has_dirty() {
+            self.cursors_timer = true;
+            self.timers.set(self.clock.mono_ms() + CURSORS_MS, Timer::Cursors);
+        }
+    }
+
+    /// Messages go over from the sequencer to delivery.
+    fn pass_between(&mut self) {
+        #[cfg(test)]
+        if self.hold_between {
+            return;
+        }
+        while let Some(message) = self.between.pop_front() {
+            if !self.delivery.sequenced(message, self.clock.mono_ms()) {
+                self.alarm("internal", "A message arrived at delivery out of order.".into());
+            }
+        }
+    }
+
+    fn set_expiry(&mut self, slot: u32, accepted_ms: u64) {
+        let left = (accepted_ms + self.config.hold_ms + 1000).saturating_sub(self.clock.time_ms());
+        // The clock may be set meanwhile: look once an hour.
+        self.timers.set(self.clock.mono_ms() + left.min(clock::JUMP_MS), Timer::Expiry(slot));
+    }
+
+    fn expire(&mut self, slot: u32) {
+        if !self.clock.trusted() {
+            self.timers.set(self.clock.mono_ms() + 60_000, Timer::Expiry(slot));
+            return;
+        }
+        let before_s = self.clock.time_ms().saturating_sub(self.config.hold_ms) / 1000;
+        let (dropped, oldest) = self.delivery.expire(&self.directory, slot, before_s as u32, TIMERS_PER_TURN);
+        self.stats.expired_total += dropped as u64;
+        if let Some(time_s) = oldest {
+            self.set_expiry(slot, u64::from(time_s) * 1000);
+        }
+    }
+}

@@ -1,1 +1,211 @@
 //! Numbers messages: may this sender write here, was this id seen, which number is next.
+//!
+//! It decides `conversation, seq` and hands that to delivery in a [`Sequenced`]; delivery tells it what was reclaimed in a
+//! [`Reclaimed`]. Both are idempotent, and nothing else passes between the two, so that in a cluster they can stand on
+//! different nodes. It must never know cursors, windows or who is online (I13).
+
+mod repeats;
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+pub use repeats::{Repeat, Sender};
+
+use crate::log::Ref;
+use crate::wire::types::ConversationId;
+
+/// What a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Between two users, or with oneself.
+    Direct = 1,
+    /// Between two devices; carries keys.
+    Device = 2,
+}
+
+impl Kind {
+    /// From the number in a record.
+    pub fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Direct),
+            2 => Some(Self::Device),
+            _ => None,
+        }
+    }
+}
+
+/// Who may write: a user, from one device only in a device conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// Slot in the directory.
+    pub user: u32,
+    /// 0: any of its devices.
+    pub device: u16,
+}
+
+/// A numbered message, on its way to delivery once it is durable.
+#[derive(Clone, Debug)]
+pub struct Sequenced {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number there.
+    pub seq: u64,
+    /// The author's slot in the directory.
+    pub user: u32,
+    /// The author's device.
+    pub device: u16,
+    /// Where its record stands in the log.
+    pub at: Ref,
+    /// When it was accepted, ms since 1970.
+    pub time_ms: u64,
+    /// For a message with a body per device: who has one, as (user slot, device).
+    pub bodies: Option<Box<[(u32, u16)]>>,
+    /// The record's body.
+    pub stored: Vec<u8>,
+}
+
+/// Delivery's word that messages left a conversation: totals since it was loaded, so that a repeat changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Reclaimed {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Everything below is gone.
+    pub first: u64,
+    /// Bytes of all that is gone.
+    pub bytes: u64,
+}
+
+/// Why a send is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such conversation, or not theirs: the same to the sender (I8).
+    Unknown,
+    /// It holds as much undelivered as it may.
+    Full,
+    /// The id was used for a message in another conversation.
+    IdReused,
+}
+
+/// What becomes of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is this message, accepted before.
+    Repeated(Repeat),
+    /// It is a new one with this number, which is taken.
+    Next(u64),
+}
+
+#[derive(Debug)]
+struct Conversation {
+    head: u64,
+    writers: SmallVec<[Writer; 2]>,
+    first: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// See the module.
+#[derive(Default, Debug)]
+pub struct Sequencer {
+    conversations: HashMap<ConversationId, Conversation>,
+    senders: HashMap<(u32, u16), Sender>,
+}
+
+impl Sequencer {
+    /// Takes a conversation in: its last number, who may write, and what is undelivered (`first..=head`, `bytes`).
+    pub fn load(&mut self, id: ConversationId, writers: SmallVec<[Writer; 2]>, head: u64, first: u64, bytes: u64) {
+        self.conversations.insert(id, Conversation { head, writers, first, bytes_in: bytes, bytes_out: 0 });
+    }
+
+    /// Whether a conversation is in memory.
+    pub fn has(&self, id: &ConversationId) -> bool {
+        self.conversations.contains_key(id)
+    }
+
+    /// Forgets a conversation that left memory.
+    pub fn unload(&mut self, id: &ConversationId) {
+        self.conversations.remove(id);
+    }
+
+    /// The last number given in a conversation.
+    pub fn head(&self, id: &ConversationId) -> Option<u64> {
+        self.conversations.get(id).map(|c| c.head)
+    }
+
+    /// Who may write in a conversation.
+    pub fn writers(&self, id: &ConversationId) -> Option<&[Writer]> {
+        self.conversations.get(id).map(|c| &*c.writers)
+    }
+
+    /// Decides about a send of `bytes`, and takes the next number for it unless it is a repeat or refused. `caps` are the
+    /// undelivered messages and bytes that the conversation may hold.
+    pub fn number(
+        &mut self,
+        id: &ConversationId,
+        from: (u32, u16),
+        message_id: &[u8],
+        bytes: u64,
+        caps: (u32, u64),
+    ) -> Result<Outcome, Refusal> {
+        let conversation = self.conversations.get_mut(id).ok_or(Refusal::Unknown)?;
+        let may_write = |w: &Writer| w.user == from.0 && (w.device == 0 || w.device == from.1);
+        if !conversation.writers.iter().any(may_write) {
+            return Err(Refusal::Unknown);
+        }
+        if let Some(repeat) = self.senders.get(&from).and_then(|sender| sender.find(message_id)) {
+            return if repeat.conversation == *id { Ok(Outcome::Repeated(repeat)) } else { Err(Refusal::IdReused) };
+        }
+        let held = conversation.bytes_in - conversation.bytes_out.min(conversation.bytes_in);
+        let messages = conversation.head + 1 - conversation.first.min(conversation.head + 1);
+        if messages >= u64::from(caps.0) || held + bytes > caps.1 {
+            return Err(Refusal::Full);
+        }
+        conversation.head += 1;
+        conversation.bytes_in += bytes;
+        Ok(Outcome::Next(conversation.head))
+    }
+
+    /// Remembers a numbered message by its id; gives the number under which [`Sequencer::confirm`] forgets it.
+    pub fn remember(&mut self, from: (u32, u16), id: &[u8], repeat: Repeat, most: u32) -> u64 {
+        self.senders.entry(from).or_default().remember(id, repeat, most as usize)
+    }
+
+    /// The device saw the `accepted` of the message remembered under `number`.
+    pub fn confirm(&mut self, from: (u32, u16), number: u64) {
+        if let Some(sender) = self.senders.get_mut(&from) {
+            sender.confirm(number);
+            if sender.is_empty() {
+                self.senders.remove(&from);
+            }
+        }
+    }
+
+    /// What is remembered of a device.
+    pub fn sender(&self, from: (u32, u16)) -> Option<&Sender> {
+        self.senders.get(&from)
+    }
+
+    /// Forgets a device: it left memory, or is no more.
+    pub fn forget(&mut self, from: (u32, u16)) {
+        self.senders.remove(&from);
+    }
+
+    /// Gives memory back after many conversations left.
+    pub fn shrink(&mut self) {
+        self.conversations.shrink_to_fit();
+        self.senders.shrink_to_fit();
+    }
+
+    /// Delivery let go of messages.
+    pub fn reclaimed(&mut self, news: Reclaimed) {
+        if let Some(conversation) = self.conversations.get_mut(&news.conversation) {
+            conversation.first = conversation.first.max(news.first);
+            conversation.bytes_out = conversation.bytes_out.max(news.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,7 @@ impl Describe for Welcome<'_> {
         sink.message(6, "pending", &Pending(self));
         sink.string(7, "server", self.server);
         sink.boolean(8, "receive", self.receive);
+        sink.uint(9, "receipts", self.receipts);
     }
 }
 

@@ -169,6 +169,7 @@ pub struct Welcome<'a> {
     pub pending_conversations: u64,
     pub server: &'a str,
     pub receive: bool,
+    pub receipts: u64,
 }
 
 /// The limits in force for a session; units in the schema.

@@ -156,8 +156,8 @@ fn message() -> impl Strategy<Value = ServerFrame<'static>> {
 }
 
 fn welcome() -> impl Strategy<Value = ServerFrame<'static>> {
-    (str(), small(), number(), limits(), number(), number(), str(), any::<bool>()).prop_map(
-        |(user, device, time, limits, pending_messages, pending_conversations, server, receive)| {
+    (str(), small(), number(), limits(), number(), number(), str(), any::<bool>(), number()).prop_map(
+        |(user, device, time, limits, pending_messages, pending_conversations, server, receive, receipts)| {
             ServerFrame::Welcome(Welcome {
                 user,
                 device,
@@ -167,6 +167,7 @@ fn welcome() -> impl Strategy<Value = ServerFrame<'static>> {
                 pending_conversations,
                 server,
                 receive,
+                receipts,
             })
         },
     )

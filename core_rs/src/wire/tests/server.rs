@@ -58,8 +58,9 @@ fn every_field_stands_under_its_own_name() {
                 pending_conversations: 13,
                 server: "s",
                 receive: true,
+                receipts: 14,
             }),
-            r#"{"welcome":{"protocol":1,"user":"ann","device":2,"time":3,"limits":{"bodyBytes":1,"frameBytes":2,"idBytes":3,"windowMessages":4,"windowBytes":5,"unacceptedMessages":6,"unacceptedBytes":7,"devices":8,"repeats":9,"idleMs":10,"holdMs":11},"pending":{"messages":12,"conversations":13},"server":"s","receive":true}}"#.to_owned(),
+            r#"{"welcome":{"protocol":1,"user":"ann","device":2,"time":3,"limits":{"bodyBytes":1,"frameBytes":2,"idBytes":3,"windowMessages":4,"windowBytes":5,"unacceptedMessages":6,"unacceptedBytes":7,"devices":8,"repeats":9,"idleMs":10,"holdMs":11},"pending":{"messages":12,"conversations":13},"server":"s","receive":true,"receipts":14}}"#.to_owned(),
         ),
         (
             ServerFrame::Accepted { id: b"\x01", conversation, seq: 2, time: 3 },

@@ -1,0 +1,234 @@
+//! Acknowledgements and read cursors, and what they let go.
+
+use super::conversation::{Conversation, NONE};
+use super::{Delivery, owe, queue};
+use crate::engine::directory::Directory;
+use crate::sequencer::Reclaimed;
+use crate::wire::types::ConversationId;
+
+/// Why an acknowledgement or a read cursor is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such conversation in memory, or not theirs.
+    Unknown,
+    /// Beyond the last message that may be seen.
+    BeyondHead,
+    /// Read beyond what was delivered.
+    BeyondDelivered,
+    /// An author who is not a member.
+    Author,
+}
+
+impl Delivery {
+    /// A session's device has everything up to `seq`.
+    pub fn ack(&mut self, dir: &Directory, r: u32, id: &ConversationId, seq: u64, mono_ms: u64) -> Result<(), Refusal> {
+        let slot = self.find(id).ok_or(Refusal::Unknown)?;
+        let Self { conversations, receivers, run, dirty, version, .. } = self;
+        let receiver = receivers.get_mut(r as usize).ok_or(Refusal::Unknown)?;
+        let conversation = conversations.get_mut(slot as usize).ok_or(Refusal::Unknown)?;
+        let (user, device) = (receiver.user, receiver.device);
+        let index = conversation.member(user, device).ok_or(Refusal::Unknown)?;
+        let head = conversation.head;
+        let cursor = conversation.members.get_mut(index).and_then(|m| m.cursor_mut(device)).ok_or(Refusal::Unknown)?;
+        if seq > head {
+            return Err(Refusal::BeyondHead);
+        }
+        let old = cursor.acked;
+        if seq <= old {
+            return Ok(());
+        }
+        let (attached, sent) = (cursor.receiver, cursor.sent);
+        if attached != NONE
+            && let Some(holder) = receivers.get_mut(attached as usize)
+        {
+            let (messages, bytes) = conversation.in_flight(index, device, old + 1, seq.min(sent));
+            holder.inflight.0 = holder.inflight.0.saturating_sub(messages);
+            holder.inflight.1 = holder.inflight.1.saturating_sub(bytes);
+            if !holder.owed.is_empty() {
+                queue(receivers, run, attached);
+            }
+        }
+        let upto = conversation.pass(seq, index, device);
+        if let Some(cursor) = conversation.members.get_mut(index).and_then(|m| m.cursor_mut(device)) {
+            cursor.acked = upto;
+            cursor.sent = cursor.sent.max(upto);
+            cursor.dirty = true;
+        }
+        conversation.moved(old);
+        conversation.mark.touched_ms = mono_ms;
+        conversation.mark.changes += 1;
+        if !conversation.dirty {
+            conversation.dirty = true;
+            dirty.push_back(slot);
+        }
+        let claim = conversation.claim(index);
+        let heard = conversation.spoken(index, claim);
+        if let Some(member) = conversation.members.get_mut(index)
+            && claim > member.delivered
+        {
+            member.delivered = claim;
+            if heard {
+                *version += 1;
+                member.version = *version;
+            }
+        }
+        if heard {
+            self.notify(dir, slot, index, None);
+        }
+        self.reclaim(slot);
+        Ok(())
+    }
+
+    /// A session's user has read up to `seq` what the `authors` wrote (empty: everyone else).
+    pub fn read(
+        &mut self,
+        dir: &Directory,
+        r: u32,
+        id: &ConversationId,
+        seq: u64,
+        authors: &[u32],
+        mono_ms: u64,
+    ) -> Result<(), Refusal> {
+        let slot = self.find(id).ok_or(Refusal::Unknown)?;
+        let receiver = self.receivers.get(r as usize).ok_or(Refusal::Unknown)?;
+        let conversation = self.conversations.get_mut(slot as usize).ok_or(Refusal::Unknown)?;
+        let index = conversation.member(receiver.user, receiver.device).ok_or(Refusal::Unknown)?;
+        if authors.iter().any(|author| conversation.members.iter().all(|m| m.user != *author)) {
+            return Err(Refusal::Author);
+        }
+        let member = conversation.members.get_mut(index).ok_or(Refusal::Unknown)?;
+        if seq > conversation.head {
+            return Err(Refusal::BeyondHead);
+        }
+        if seq > member.delivered {
+            return Err(Refusal::BeyondDelivered);
+        }
+        if seq <= member.read {
+            return Ok(());
+        }
+        self.version += 1;
+        member.read = seq;
+        member.version = self.version;
+        member.read_version = self.version;
+        conversation.mark.touched_ms = mono_ms;
+        conversation.mark.changes += 1;
+        if !conversation.dirty {
+            conversation.dirty = true;
+            self.dirty.push_back(slot);
+        }
+        self.notify(dir, slot, index, Some(authors));
+        Ok(())
+    }
+
+    /// Lets go of messages that every mailbox has.
+    pub fn reclaim(&mut self, slot: u32) {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+        let upto = conversation.low.0;
+        if conversation.first > upto || conversation.entries.is_empty() {
+            return;
+        }
+        self.drop_to(slot, upto);
+    }
+
+    /// Lets go of the messages up to `upto`, whoever lacks them.
+    pub(super) fn drop_to(&mut self, slot: u32, upto: u64) {
+        let Self { conversations, hot, effects, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        while conversation.first <= upto {
+            let Some(entry) = conversation.entries.pop_front() else { break };
+            if !entry.lost() {
+                effects.freed.push((entry.segment, entry.len));
+            }
+            hot.remove(entry.hot);
+            if let Some(bodies) = &mut conversation.bodies {
+                bodies.remove(&conversation.first);
+            }
+            conversation.first += 1;
+            conversation.bytes -= u64::from(entry.len).min(conversation.bytes);
+            conversation.bytes_out += u64::from(entry.len);
+        }
+        if conversation.bodies.as_ref().is_some_and(|bodies| bodies.is_empty()) {
+            conversation.bodies = None;
+        }
+        if conversation.entries.is_empty() && conversation.entries.capacity() > 64 {
+            conversation.entries.shrink_to_fit();
+        }
+        effects.reclaimed.push(Reclaimed {
+            conversation: conversation.id,
+            first: conversation.first,
+            bytes: conversation.bytes_out,
+        });
+    }
+
+    /// A conversation with changed cursors that are not logged yet.
+    pub fn next_dirty(&mut self) -> Option<u32> {
+        loop {
+            let slot = self.dirty.pop_front()?;
+            if let Some(conversation) = self.conversations.get_mut(slot as usize)
+                && conversation.dirty
+            {
+                conversation.dirty = false;
+                return Some(slot);
+            }
+        }
+    }
+
+    /// Whether some cursors are not logged yet.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Every online mailbox that lacks something in the conversation is owed it again.
+    pub(super) fn owe_all(&mut self, slot: u32) {
+        let Self { conversations, receivers, run, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        let head = conversation.head;
+        for cursor in conversation.members.iter_mut().flat_map(|m| &mut m.cursors) {
+            if cursor.receiver != NONE && !cursor.owed && cursor.sent < head {
+                cursor.owed = true;
+                owe(receivers, run, cursor.receiver, slot);
+            }
+        }
+    }
+}
+
+impl Conversation {
+    /// Messages and bytes among `from..=to` that were written to a mailbox's session as messages.
+    pub(super) fn in_flight(&self, member: usize, device: u16, from: u64, to: u64) -> (u32, u32) {
+        let user = self.members.get(member).map_or(NONE, |m| m.user);
+        let mut sum = (0, 0);
+        for seq in from.max(self.first)..=to {
+            let Some(entry) = self.entry(seq) else { break };
+            let message = !entry.lost() && self.is_for(entry, seq, member, device) && self.has_body(seq, user, device);
+            if message {
+                sum = (sum.0 + 1, sum.1 + entry.len);
+            }
+        }
+        sum
+    }
+
+    /// How far a user's devices have everything, truthfully: a device that got no body of its own vouches for nothing
+    /// from there on, while another device of the user waits for its body (I7).
+    fn claim(&self, member: usize) -> u64 {
+        let Some(member) = self.members.get(member) else { return 0 };
+        let vouched = |cursor: &super::conversation::Cursor| {
+            let mut upto = cursor.acked;
+            for (&seq, who) in self.bodies.iter().flat_map(|b| b.iter()) {
+                let other = who.iter().any(|b| b.0 == member.user) && !who.contains(&(member.user, cursor.device));
+                if other && seq > member.delivered && seq <= upto {
+                    upto = seq - 1;
+                }
+            }
+            upto
+        };
+        member.cursors.iter().filter(|c| c.device != 0).map(vouched).max().unwrap_or(0)
+    }
+
+    /// Whether somebody else's message is among those newly covered by `claim`.
+    fn spoken(&self, member: usize, claim: u64) -> bool {
+        let Some(delivered) = self.members.get(member).map(|m| m.delivered) else { return false };
+        let from = self.first.max(delivered + 1);
+        let others = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) != member);
+        claim > delivered && (from..=claim).any(others)
+    }
+}

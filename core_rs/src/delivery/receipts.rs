@@ -1,0 +1,143 @@
+//! Receipts: cursors of others that a session has not been told of, by version.
+//!
+//! A session is told in the order of versions, so that its acknowledgement of one covers all before it. What is queued
+//! for it is a hint: when there is too much, or after an absence, everything above the version that it was told is
+//! gathered from its user's conversations. So what a session that takes nothing costs is bounded.
+
+use super::conversation::Conversation;
+use super::{Delivery, Outlet, queue};
+use crate::engine::directory::Directory;
+use crate::wire::types::ServerFrame;
+
+/// Most receipts queued for a session before they are gathered anew instead.
+pub const QUEUED: usize = 256;
+
+impl Delivery {
+    /// Member `index` of a conversation moved: the sessions of the others are told, of `authors` only if given and not
+    /// empty; with `authors` (a read cursor) the user's own too.
+    pub(super) fn notify(&mut self, dir: &Directory, slot: u32, index: usize, authors: Option<&[u32]>) {
+        let Self { conversations, receivers, run, .. } = self;
+        let Some(conversation) = conversations.get(slot as usize) else { return };
+        for (other, member) in conversation.members.iter().enumerate() {
+            let told = match authors {
+                None => other != index,
+                Some(authors) => other == index || authors.is_empty() || authors.contains(&member.user),
+            };
+            if !told {
+                continue;
+            }
+            for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
+                let Some(receiver) = receivers.get_mut(r as usize) else { continue };
+                let item = (slot, index as u16);
+                if receiver.receipts.last() != Some(&item) {
+                    receiver.receipts.push(item);
+                }
+                if receiver.receipts.len() > QUEUED {
+                    receiver.receipts = Vec::new();
+                    receiver.rescan = true;
+                }
+                queue(receivers, run, r);
+            }
+        }
+    }
+
+    /// Writes the receipts that a session lacks.
+    pub(super) fn tell(&mut self, r: u32, dir: &Directory, out: &mut impl Outlet) {
+        let Self { conversations, receivers, .. } = self;
+        let Some(receiver) = receivers.get_mut(r as usize) else { return };
+        if receiver.receipts.is_empty() && !receiver.rescan {
+            return;
+        }
+        let me = receiver.user;
+        let mut items: Vec<(u64, u32, u16)> = Vec::new();
+        let mut note = |slot: u32, index: usize, conversation: &Conversation| {
+            if let Some(member) = conversation.members.get(index) {
+                let version = if member.user == me { member.read_version } else { member.version };
+                if version > receiver.told {
+                    items.push((version, slot, index as u16));
+                }
+            }
+        };
+        if receiver.rescan {
+            for &slot in dir.get(me).map(|u| &*u.conversations).unwrap_or_default() {
+                if let Some(conversation) = conversations.get(slot as usize) {
+                    (0..conversation.members.len()).for_each(|index| note(slot, index, conversation));
+                }
+            }
+        } else {
+            for &(slot, index) in &receiver.receipts {
+                if let Some(conversation) = conversations.get(slot as usize) {
+                    note(slot, usize::from(index), conversation);
+                }
+            }
+        }
+        receiver.receipts.clear();
+        if receiver.rescan {
+            receiver.receipts = Vec::new();
+            receiver.rescan = false;
+        }
+        items.sort_unstable();
+        items.dedup();
+        for (version, slot, index) in items {
+            receiver.told = version;
+            let Some(conversation) = conversations.get_mut(slot as usize) else { continue };
+            tell_one(conversation, usize::from(index), me, version, receiver.conn, dir, out);
+        }
+    }
+}
+
+fn tell_one(
+    conversation: &mut Conversation,
+    index: usize,
+    me: u32,
+    version: u64,
+    conn: u32,
+    dir: &Directory,
+    out: &mut impl Outlet,
+) {
+    let id = conversation.id;
+    let known = conversation.told_to_all(index, dir);
+    let Some(member) = conversation.members.get_mut(index) else { return };
+    let user = dir.name(member.user);
+    if member.user == me {
+        let frame = ServerFrame::Receipt { conversation: id, user, delivered: 0, read: member.read, version };
+        return out.frame(conn, &frame);
+    }
+    if let Some(list) = &mut member.skipped {
+        list.retain(|range| range.version > known);
+        for range in list.iter() {
+            let (from, to, reason) = (range.from, range.to, range.reason);
+            out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version: range.version });
+        }
+        if list.is_empty() {
+            member.skipped = None;
+        }
+    }
+    if member.delivered > 0 || member.read > 0 {
+        let (delivered, read) = (member.delivered, member.read);
+        out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered, read, version });
+    }
+}
+
+impl Conversation {
+    /// The receipt version that every receiving device of every other member has acknowledged.
+    fn told_to_all(&self, index: usize, dir: &Directory) -> u64 {
+        let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
+        let devices = others.filter_map(|(_, m)| dir.get(m.user)).flat_map(|u| &u.devices);
+        devices.filter(|d| d.receives).map(|d| d.receipts).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether some receiving device has yet to acknowledge a receipt here.
+    pub fn owes_receipts(&self, dir: &Directory) -> bool {
+        let latest = self.members.iter().map(|m| m.version).max().unwrap_or(0);
+        if latest == 0 {
+            return false;
+        }
+        self.members.iter().any(|member| {
+            let others = self.members.iter().filter(|m| m.user != member.user).map(|m| m.version).max();
+            let newest = others.unwrap_or(0).max(member.read_version);
+            let devices = dir.get(member.user).map(|u| &*u.devices).unwrap_or_default();
+            devices.iter().any(|d| d.receives && d.receipts < newest)
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! The run queue: sessions that are owed something, served round robin, each within its window and its turn.
+
+use super::conversation::{Conversation, NONE};
+use super::hot::Hot;
+use super::{Delivery, Outlet, Receiver, Ticket};
+use crate::engine::directory::Directory;
+use crate::log::{LogError, Ref};
+use crate::sequencer::Kind;
+use crate::wire::stored_for_device;
+use crate::wire::types::{ServerFrame, SkipReason};
+
+/// Most bytes of messages written to one session in a turn.
+pub const TURN_BYTES: usize = 64 << 10;
+/// Most messages of one conversation written to a session before its next conversation has its turn.
+pub const TURN_MESSAGES: usize = 64;
+/// Most messages, and bytes, read from the log at once for a conversation.
+pub const READ_AHEAD: (usize, usize) = (128, 512 << 10);
+
+/// How serving one conversation to one session ended.
+enum Served {
+    /// Everything that is there was written.
+    All,
+    /// The turn is over.
+    More,
+    /// The window is full.
+    Window,
+    /// Bodies are wanted from the log, from this message on.
+    Cold(u64),
+}
+
+impl Delivery {
+    /// Serves up to `budget` sessions; true when more are waiting.
+    pub fn run(&mut self, dir: &Directory, out: &mut impl Outlet, budget: usize) -> bool {
+        for _ in 0..budget {
+            let Some(r) = self.run.pop_front() else { return false };
+            self.serve(r, dir, out);
+        }
+        !self.run.is_empty()
+    }
+
+    fn serve(&mut self, r: u32, dir: &Directory, out: &mut impl Outlet) {
+        match self.receivers.get_mut(r as usize) {
+            Some(receiver) if receiver.writable => receiver.queued = false,
+            Some(receiver) => return receiver.queued = false,
+            None => return,
+        }
+        self.tell(r, dir, out);
+        let mut left = TURN_BYTES;
+        loop {
+            let Self { conversations, receivers, hot, .. } = self;
+            let Some(receiver) = receivers.get_mut(r as usize) else { return };
+            let Some(&slot) = receiver.owed.front() else { return };
+            if left == 0 {
+                return self.queue(r);
+            }
+            let served = match conversations.get_mut(slot as usize) {
+                Some(conversation) => serve(conversation, receiver, hot, &mut left, dir, out),
+                None => Served::All,
+            };
+            if matches!(served, Served::Window) {
+                return;
+            }
+            receiver.owed.pop_front();
+            if matches!(served, Served::More) {
+                receiver.owed.push_back(slot);
+                continue;
+            }
+            let cursor = |c: &mut super::conversation::Cursor| {
+                if c.receiver == r {
+                    c.owed = false;
+                }
+            };
+            if let Some(conversation) = conversations.get_mut(slot as usize) {
+                conversation.members.iter_mut().flat_map(|m| &mut m.cursors).for_each(cursor);
+            }
+            if let Served::Cold(from) = served {
+                self.fetch(slot, from);
+            }
+        }
+    }
+
+    /// Asks for bodies of a conversation from message `from` on.
+    fn fetch(&mut self, slot: u32, from: u64) {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+        if conversation.reading {
+            return;
+        }
+        conversation.reading = true;
+        let mut wanted: Vec<(u64, Ref)> = Vec::new();
+        let mut bytes = 0;
+        for seq in from..=conversation.head {
+            let Some(entry) = conversation.entry(seq) else { break };
+            if wanted.len() >= READ_AHEAD.0 || bytes >= READ_AHEAD.1 {
+                break;
+            }
+            if entry.hot == NONE && !entry.lost() {
+                bytes += entry.len as usize;
+                wanted.push((seq, entry.at()));
+            }
+        }
+        let refs = wanted.iter().map(|w| w.1).collect();
+        let token = self.tickets.insert(Ticket { conversation: slot, id: conversation.id, wanted });
+        self.effects.reads.push((token as u64, refs));
+    }
+
+    /// Bodies came from the log. One that cannot be read is lost; the number of those.
+    pub fn read_done(&mut self, token: u64, bodies: Vec<Result<bytes::Bytes, LogError>>) -> usize {
+        let Some(ticket) = usize::try_from(token).ok().and_then(|t| self.tickets.try_remove(t)) else { return 0 };
+        let slot = ticket.conversation;
+        let Self { conversations, hot, effects, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return 0 };
+        if conversation.id != ticket.id {
+            return 0;
+        }
+        conversation.reading = false;
+        let mut lost = 0;
+        for ((seq, at), body) in ticket.wanted.into_iter().zip(bodies) {
+            let Some(entry) = conversation.entry_mut(seq) else { continue };
+            if entry.hot != NONE || entry.at() != at {
+                continue;
+            }
+            match body {
+                Ok(body) => entry.hot = hot.insert(body.to_vec(), slot, seq),
+                Err(_) => {
+                    effects.freed.push((entry.segment, entry.len));
+                    entry.segment = 0;
+                    lost += 1;
+                }
+            }
+        }
+        if lost > 0 {
+            self.note_lost(slot);
+        }
+        self.owe_all(slot);
+        lost
+    }
+
+    /// Bodies that were read may exceed what memory may hold; they go once they had their chance to be written.
+    pub fn settle(&mut self) {
+        self.cool();
+    }
+}
+
+/// Writes what one session is owed of one conversation.
+fn serve(
+    conversation: &mut Conversation,
+    receiver: &mut Receiver,
+    hot: &mut Hot,
+    left: &mut usize,
+    dir: &Directory,
+    out: &mut impl Outlet,
+) -> Served {
+    let (user, device) = (receiver.user, receiver.device);
+    let Some(index) = conversation.member(user, device) else { return Served::All };
+    let Some(cursor) = conversation.members.get(index).and_then(|m| m.cursors.iter().find(|c| c.device == device))
+    else {
+        return Served::All;
+    };
+    let mut sent = cursor.sent.max(cursor.acked);
+    let mut skips = Skips { conversation: conversation.id, conn: receiver.conn, open: None };
+    let many = conversation.members.len() > 2;
+    let mut messages = 0;
+    let served = loop {
+        let seq = sent + 1;
+        if seq > conversation.head {
+            break Served::All;
+        }
+        if seq < conversation.first {
+            skips.add(seq, conversation.first - 1, conversation.floor_reason, out);
+            sent = conversation.first - 1;
+            continue;
+        }
+        let Some(entry) = conversation.entry(seq).copied() else { break Served::All };
+        if entry.lost() {
+            skips.add(seq, seq, SkipReason::Lost, out);
+            sent = seq;
+            continue;
+        }
+        if !conversation.is_for(&entry, seq, index, device) {
+            sent = seq;
+            continue;
+        }
+        if !conversation.has_body(seq, user, device) {
+            skips.add(seq, seq, SkipReason::NoBody, out);
+            sent = seq;
+            continue;
+        }
+        let room = receiver.inflight.0 < receiver.window.0
+            && (receiver.inflight.0 == 0 || receiver.inflight.1.saturating_add(entry.len) <= receiver.window.1);
+        if !room {
+            break Served::Window;
+        }
+        if messages == TURN_MESSAGES || *left == 0 {
+            break Served::More;
+        }
+        let Some(body) = hot.get_mut(entry.hot) else { break Served::Cold(seq) };
+        skips.flush(out);
+        let own = usize::from(entry.author) == index && conversation.kind == Kind::Direct;
+        let to = own.then(|| conversation.members.iter().find(|m| m.user != user).map_or(user, |m| m.user));
+        let to = to.map(|to| dir.name(to));
+        if conversation.bodies.as_ref().is_some_and(|b| b.contains_key(&seq)) {
+            let mut stored = Vec::with_capacity(entry.len as usize);
+            if stored_for_device(&body.stored, dir.name(user), u32::from(device), &mut stored) {
+                out.own_message(receiver.conn, &stored, to);
+            }
+        } else {
+            out.message(receiver.conn, body, to, many);
+        }
+        receiver.inflight = (receiver.inflight.0 + 1, receiver.inflight.1.saturating_add(entry.len));
+        *left = left.saturating_sub(entry.len as usize);
+        messages += 1;
+        sent = seq;
+    };
+    skips.flush(out);
+    if let Some(cursor) = conversation.members.get_mut(index).and_then(|m| m.cursor_mut(device)) {
+        cursor.sent = sent;
+    }
+    served
+}
+
+/// Makes one frame of skips that touch.
+struct Skips {
+    conversation: crate::wire::types::ConversationId,
+    conn: u32,
+    open: Option<(u64, u64, SkipReason)>,
+}
+
+impl Skips {
+    fn add(&mut self, from: u64, to: u64, reason: SkipReason, out: &mut impl Outlet) {
+        match &mut self.open {
+            Some(open) if open.1 + 1 == from && open.2 == reason => open.1 = to,
+            _ => {
+                self.flush(out);
+                self.open = Some((from, to, reason));
+            }
+        }
+    }
+
+    fn flush(&mut self, out: &mut impl Outlet) {
+        if let Some((from, to, reason)) = self.open.take() {
+            let conversation = self.conversation;
+            out.frame(self.conn, &ServerFrame::Skip { conversation, from, to, reason, user: "", version: 0 });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What an operator can set about the core. Every limit of the engine is named here, with its unit.
+
+use crate::wire::types::Limits;
+
+/// Settings of an engine; `Default` is what `pyrouter serve` starts with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Largest body of a message, bytes; also of each body of a per-device send.
+    pub body_bytes: u32,
+    /// Largest frame from a client, bytes.
+    pub frame_bytes: u32,
+    /// Window of a receiving session: unacknowledged messages; a client may ask for less.
+    pub window_messages: u32,
+    /// Window of a receiving session, bytes of stored messages.
+    pub window_bytes: u32,
+    /// Sends of one session that are not durable yet, above which its socket is not read.
+    pub unaccepted_messages: u32,
+    /// The same in bytes.
+    pub unaccepted_bytes: u32,
+    /// The same over all sessions, bytes.
+    pub unaccepted_total: u64,
+    /// Devices of one user.
+    pub devices: u32,
+    /// Message ids remembered per device until it confirms that it saw `accepted` (I4).
+    pub repeats: u32,
+    /// A connection from which nothing came for this long is pinged, ms.
+    pub idle_ms: u64,
+    /// And closed when it stays silent for this much longer, ms.
+    pub idle_grace_ms: u64,
+    /// A connection without a hello after this long is closed, ms.
+    pub hello_ms: u64,
+    /// A message that a mailbox did not collect for this long expires; a device unseen for as long is dropped, ms.
+    pub hold_ms: u64,
+    /// Undelivered messages in a direct conversation, above which sends to it are refused.
+    pub conversation_messages: u32,
+    /// The same in bytes.
+    pub conversation_bytes: u64,
+    /// Bodies kept in memory, bytes.
+    pub hot_bytes: usize,
+    /// A conversation or user with nothing pending, untouched for this long, leaves memory, ms.
+    pub quiet_ms: u64,
+    /// Frames waiting for a connection that does not take them, above which its socket is not read, bytes; at four times
+    /// as much it is closed.
+    pub out_bytes: usize,
+    /// A send to a user that does not exist creates it.
+    pub create_unknown: bool,
+    /// The driver is asked (`Request::Authorize`) before a session's first send or read in a conversation.
+    pub authorize: bool,
+    /// Size of a log segment, bytes: the unit of trimming.
+    pub segment_bytes: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 << 10,
+            frame_bytes: 256 << 10,
+            window_messages: 256,
+            window_bytes: 1 << 20,
+            unaccepted_messages: 256,
+            unaccepted_bytes: 1 << 20,
+            unaccepted_total: 64 << 20,
+            devices: 10,
+            repeats: 256,
+            idle_ms: 60_000,
+            idle_grace_ms: 30_000,
+            hello_ms: 10_000,
+            hold_ms: 30 * 24 * 3_600_000,
+            conversation_messages: 100_000,
+            conversation_bytes: 256 << 20,
+            hot_bytes: 64 << 20,
+            quiet_ms: 600_000,
+            out_bytes: 256 << 10,
+            create_unknown: false,
+            authorize: false,
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// The limits as a session with the given window is told them.
+    pub fn limits(&self, window_messages: u32, window_bytes: u32) -> Limits {
+        Limits {
+            body_bytes: self.body_bytes,
+            frame_bytes: self.frame_bytes,
+            id_bytes: crate::wire::types::MAX_ID as u32,
+            window_messages,
+            window_bytes,
+            unaccepted_messages: self.unaccepted_messages,
+            unaccepted_bytes: self.unaccepted_bytes,
+            devices: self.devices,
+            repeats: self.repeats,
+            idle_ms: self.idle_ms,
+            hold_ms: self.hold_ms,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Connections and what they are owed: one buffer each, filled in a turn and handed out in one write.
+//!
+//! A frame that many get is kept once; only a connection that is owed more than that frame copies it.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::api::{ConnId, Write, write_flags};
+use super::session::Session;
+use crate::delivery::Outlet;
+use crate::delivery::hot::Body;
+use crate::link::{Framing, Link, header_len, put_header};
+use crate::wire::message::{message_frame_len, put_message_frame, put_message_json};
+use crate::wire::types::ServerFrame;
+
+/// Buffers kept for reuse, and the largest that is kept.
+const POOL: (usize, usize) = (64, 64 << 10);
+
+/// Why a socket is not read.
+pub mod pause {
+    /// Too many of its sends are not durable yet.
+    pub const UNACCEPTED: u8 = 1;
+    /// Too many sends of all are not durable yet.
+    pub const TOTAL: u8 = 2;
+    /// Frames wait for something to be loaded or allowed.
+    pub const DEFERRED: u8 = 4;
+    /// It does not take what it is owed.
+    pub const BACKLOG: u8 = 8;
+}
+
+/// How far a connection came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No hello yet.
+    Opening,
+    /// Its token is being checked, or its user loaded.
+    Joining,
+    /// It has a session.
+    Ready,
+    /// It is being closed.
+    Closing,
+}
+
+/// One connection.
+pub struct Conn {
+    pub(super) user: usize,
+    pub(super) link: Link,
+    /// How frames to it are framed, once it has sent one.
+    framing: Option<Framing>,
+    /// The link is lent out; a close waits for it: code and reason.
+    lent: bool,
+    closing: Option<Box<(u16, String)>>,
+    out: Vec<u8>,
+    single: Option<Arc<[u8]>>,
+    pub(super) session: Option<Box<Session>>,
+    pub(super) heard_ms: u64,
+    generation: u32,
+    pub(super) stage: Stage,
+    flags: u8,
+    pauses: u8,
+    told_paused: bool,
+    queued: bool,
+    writable: bool,
+    pub(super) pinged: bool,
+    pub(super) local: bool,
+}
+
+/// All connections, and the queue of those that are owed a write.
+#[derive(Default)]
+pub struct Conns {
+    conns: Slab<Conn>,
+    owed: VecDeque<u32>,
+    pool: Vec<Vec<u8>>,
+    lent: Vec<u8>,
+    lent_shared: Option<Arc<[u8]>>,
+    scratch: Vec<u8>,
+    generation: u32,
+    /// Messages written.
+    pub delivered: u64,
+}
+
+impl Conns {
+    /// A new connection.
+    pub fn open(&mut self, user: usize, link: Link, local: bool, mono_ms: u64) -> ConnId {
+        self.generation = self.generation.wrapping_add(1).max(1);
+        let slot = self.conns.insert(Conn {
+            user,
+            link,
+            framing: None,
+            lent: false,
+            closing: None,
+            out: Vec::new(),
+            single: None,
+            session: None,
+            heard_ms: mono_ms,
+            generation: self.generation,
+            stage: Stage::Opening,
+            flags: 0,
+            pauses: 0,
+            told_paused: false,
+            queued: false,
+            writable: true,
+            pinged: false,
+            local,
+        });
+        ConnId::new(slot as u32, self.generation)
+    }
+
+    /// The slot of a connection that is still the same.
+    pub fn slot(&self, id: ConnId) -> Option<u32> {
+        self.conns.get(id.slot() as usize).filter(|c| c.generation == id.generation()).map(|_| id.slot())
+    }
+
+    /// The id of a slot.
+    pub fn id(&self, slot: u32) -> ConnId {
+        ConnId::new(slot, self.conns.get(slot as usize).map_or(0, |c| c.generation))
+    }
+
+    /// A connection.
+    pub fn get(&self, slot: u32) -> Option<&Conn> {
+        self.conns.get(slot as usize)
+    }
+
+    /// A connection, to change.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(slot as usize)
+    }
+
+    /// A connection's session.
+    pub fn session(&self, slot: u32) -> Option<&Session> {
+        self.get(slot)?.session.as_deref()
+    }
+
+    /// A connection's session, to change.
+    pub fn session_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.get_mut(slot)?.session.as_deref_mut()
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&mut self, slot: u32) -> Option<Conn> {
+        let mut conn = self.conns.try_remove(slot as usize)?;
+        self.recycle(mem::take(&mut conn.out));
+        Some(conn)
+    }
+
+    /// Slots of all.
+    pub fn slots(&self) -> Vec<u32> {
+        self.conns.iter().map(|(slot, _)| slot as u32).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Lends out a connection's link and buffer, to feed bytes to.
+    pub fn lend(&mut self, slot: u32) -> Option<(Link, Vec<u8>)> {
+        let spare = self.pool.pop().unwrap_or_default();
+        let conn = self.conns.get_mut(slot as usize)?;
+        conn.spill(spare);
+        conn.lent = true;
+        Some((mem::replace(&mut conn.link, Link::raw()), mem::take(&mut conn.out)))
+    }
+
+    /// Takes both back.
+    pub fn give_back(&mut self, slot: u32, link: Link, out: Vec<u8>) {
+        match self.conns.get_mut(slot as usize) {
+            Some(conn) => {
+                conn.link = link;
+                conn.out = out;
+                conn.lent = false;
+                if let Some(closing) = conn.closing.take() {
+                    conn.link.close(&mut conn.out, closing.0, &closing.1);
+                }
+                if conn.out.is_empty() {
+                    let out = mem::take(&mut conn.out);
+                    self.recycle(out);
+                } else {
+                    self.owe(slot);
+                }
+            }
+            None => self.recycle(out),
+        }
+    }
+
+    /// Notes how the client's frame was framed; the first one decides.
+    pub fn set_framing(&mut self, slot: u32, framing: Framing) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.framing.get_or_insert(framing);
+        }
+    }
+
+    /// Swaps a connection's buffer with one that was lent out, so that frames go where the link writes.
+    pub fn swap_out(&mut self, slot: u32, out: &mut Vec<u8>) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            mem::swap(&mut conn.out, out);
+        }
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && buffer.capacity() <= POOL.1 && self.pool.len() < POOL.0 {
+            buffer.clear();
+            self.pool.push(buffer);
+        }
+    }
+
+    fn owe(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize)
+            && !conn.queued
+        {
+            conn.queued = true;
+            self.owed.push_back(slot);
+        }
+    }
+
+    /// Stops or starts reading a socket, for a reason of [`pause`].
+    pub fn pause(&mut self, slot: u32, reason: u8, on: bool) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        conn.pauses = if on { conn.pauses | reason } else { conn.pauses & !reason };
+        if (conn.pauses != 0) != conn.told_paused {
+            self.owe(slot);
+        }
+    }
+
+    /// Whether a socket is not read for this reason.
+    pub fn paused(&self, slot: u32, reason: u8) -> bool {
+        self.get(slot).is_some_and(|c| c.pauses & reason != 0)
+    }
+
+    /// The transport takes more, or does not. Bytes that wait for it.
+    pub fn set_writable(&mut self, slot: u32, on: bool) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.writable = on;
+            if on {
+                self.owe(slot);
+            }
+        }
+    }
+
+    /// Whether the transport takes more.
+    pub fn writable(&self, slot: u32) -> bool {
+        self.get(slot).is_some_and(|c| c.writable)
+    }
+
+    /// Bytes that wait for a connection's transport.
+    pub fn backlog(&self, slot: u32) -> usize {
+        self.get(slot).map_or(0, |c| c.out.len())
+    }
+
+    /// Says goodbye on the link, and closes once everything is written; or at once.
+    pub fn close(&mut self, slot: u32, code: u16, reason: &str, abort: bool) {
+        let spare = self.pool.pop().unwrap_or_default();
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        conn.spill(spare);
+        if conn.lent {
+            conn.closing = Some(Box::new((code, reason.to_owned())));
+        } else {
+            conn.link.close(&mut conn.out, code, reason);
+        }
+        conn.stage = Stage::Closing;
+        conn.flags |= if abort { write_flags::ABORT } else { write_flags::CLOSE } as u8;
+        self.owe(slot);
+    }
+
+    /// What the next connection is owed. A connection whose transport is full keeps its data until that has room.
+    pub fn next_write(&mut self) -> Option<Write<'_>> {
+        let lent = mem::take(&mut self.lent);
+        self.recycle(lent);
+        self.lent_shared = None;
+        loop {
+            let slot = self.owed.pop_front()?;
+            let Some(conn) = self.conns.get_mut(slot as usize) else { continue };
+            conn.queued = false;
+            let mut flags = u32::from(conn.flags) & write_flags::ABORT;
+            if (conn.pauses != 0) != conn.told_paused {
+                conn.told_paused = !conn.told_paused;
+                flags |= if conn.told_paused { write_flags::PAUSE } else { write_flags::RESUME };
+            }
+            let mut shared = 0;
+            if conn.writable || conn.flags != 0 {
+                self.lent = mem::take(&mut conn.out);
+                self.lent_shared = conn.single.take();
+                flags |= u32::from(mem::take(&mut conn.flags));
+                if let Some(frame) = &self.lent_shared {
+                    shared = frame.as_ptr() as usize as u64;
+                }
+            }
+            if flags == 0 && self.lent.is_empty() && self.lent_shared.is_none() {
+                continue;
+            }
+            let user = conn.user;
+            let data = self.lent_shared.as_deref().unwrap_or(&self.lent);
+            return Some(Write { user, data, shared, flags });
+        }
+    }
+
+    fn buffer(&mut self, slot: u32) -> Option<(&mut Conn, &mut Vec<u8>)> {
+        self.owe(slot);
+        let Self { conns, pool, scratch, .. } = self;
+        let conn = conns.get_mut(slot as usize)?;
+        if conn.stage == Stage::Closing {
+            return None;
+        }
+        if conn.out.capacity() == 0 || conn.single.is_some() {
+            conn.spill(pool.pop().unwrap_or_default());
+        }
+        scratch.clear();
+        Some((conn, scratch))
+    }
+}
+
+impl Conn {
+    /// How frames to it are framed.
+    fn framing(&self) -> Framing {
+        self.framing.unwrap_or_else(|| self.link.framing())
+    }
+
+    /// Makes the buffer usable: takes a pooled one, and copies the frame that stood alone.
+    fn spill(&mut self, spare: Vec<u8>) {
+        if self.out.capacity() == 0 {
+            self.out = spare;
+        }
+        if let Some(frame) = self.single.take() {
+            self.out.extend_from_slice(&frame);
+        }
+    }
+}
+
+fn put_stored(out: &mut Vec<u8>, scratch: &mut Vec<u8>, framing: Framing, stored: &[u8], to: Option<&str>) {
+    match framing {
+        Framing::WsText => {
+            // What is stored was encoded here; a damaged body has failed its checksum before.
+            if put_message_json(scratch, stored, to).is_ok() {
+                put_header(out, framing, scratch.len());
+                out.extend_from_slice(scratch);
+            }
+        }
+        Framing::Raw | Framing::WsBinary => {
+            put_header(out, framing, message_frame_len(stored.len(), to));
+            put_message_frame(out, stored, to);
+        }
+    }
+}
+
+impl Outlet for Conns {
+    fn message(&mut self, slot: u32, body: &mut Body, to: Option<&str>, many: bool) {
+        self.delivered += 1;
+        if !many || to.is_some() {
+            return self.own_message(slot, &body.stored, to);
+        }
+        let Some(framing) = self.get(slot).map(Conn::framing) else { return };
+        let Some(frame) = body.frames.get_mut(framing as usize) else { return };
+        let frame = frame.get_or_insert_with(|| {
+            let payload = message_frame_len(body.stored.len(), None);
+            let mut bytes = Vec::with_capacity(header_len(framing, payload) + payload);
+            self.scratch.clear();
+            put_stored(&mut bytes, &mut self.scratch, framing, &body.stored, None);
+            bytes.into()
+        });
+        let frame = frame.clone();
+        self.owe(slot);
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if conn.out.is_empty() && conn.single.is_none() {
+            conn.single = Some(frame);
+        } else if let Some((conn, _)) = self.buffer(slot) {
+            conn.out.extend_from_slice(&frame);
+        }
+    }
+
+    fn own_message(&mut self, slot: u32, stored: &[u8], to: Option<&str>) {
+        let Some((conn, scratch)) = self.buffer(slot) else { return };
+        let framing = conn.framing();
+        put_stored(&mut conn.out, scratch, framing, stored, to);
+    }
+
+    fn frame(&mut self, slot: u32, frame: &ServerFrame<'_>) {
+        let Some((conn, scratch)) = self.buffer(slot) else { return };
+        let framing = conn.framing();
+        if framing == Framing::WsText {
+            frame.encode_json(scratch);
+            put_header(&mut conn.out, framing, scratch.len());
+            conn.out.extend_from_slice(scratch);
+        } else {
+            put_header(&mut conn.out, framing, frame.encoded_len());
+            frame.encode(&mut conn.out);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The users that are in memory: names, devices, and which conversations and sessions are theirs right now.
+//!
+//! A symbol table for the rest of the engine (a user is a slot number there) and nothing more: it decides nothing. A
+//! user is a *stub* when only its name is known, because a conversation names it; its devices then come from the cold
+//! store before anything is decided about them.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::binary::{Reader, put_bytes, put_u64};
+
+/// Highest device number.
+pub const MAX_DEVICE: u32 = u16::MAX as u32;
+
+/// One device of a user: a mailbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Device {
+    /// 1..=[`MAX_DEVICE`].
+    pub id: u16,
+    /// Whether it ever asked to receive: only then do receipts wait for it.
+    pub receives: bool,
+    /// When it was last connected, seconds since 1970.
+    pub seen_s: u32,
+    /// `seen_s` as the log has it.
+    pub seen_logged_s: u32,
+    /// Highest receipt version that it acknowledged.
+    pub receipts: u64,
+}
+
+/// What the log and the cold store must know of a user or conversation in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    /// Segment that holds its latest full state; 0: none, so a full state comes before the next delta.
+    pub full_in: u32,
+    /// Counts changes, so that a store that was overtaken by one is not taken for current.
+    pub changes: u64,
+    /// When it was last used, ms of the monotonic clock.
+    pub touched_ms: u64,
+    /// A store is under way.
+    pub storing: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct User {
+    /// Its name, at most `MAX_USER` bytes.
+    pub name: Box<str>,
+    /// False: a stub.
+    pub known: bool,
+    /// Grows with every change of `devices`.
+    pub list_version: u64,
+    /// Sorted by id.
+    pub devices: SmallVec<[Device; 1]>,
+    /// Conversations in memory (slots of `Delivery`) of which it is a member.
+    pub conversations: Vec<u32>,
+    /// Its attached sessions (receivers of `Delivery`).
+    pub receivers: SmallVec<[u32; 2]>,
+    /// See [`Mark`].
+    pub mark: Mark,
+}
+
+impl User {
+    /// The device with this number.
+    pub fn device(&self, id: u16) -> Option<&Device> {
+        self.devices.iter().find(|d| d.id == id)
+    }
+
+    /// The same, to change.
+    pub fn device_mut(&mut self, id: u16) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|d| d.id == id)
+    }
+
+    /// Adds a device and grows the list's version.
+    pub fn add_device(&mut self, id: u16, now_s: u32) {
+        let place = self.devices.partition_point(|d| d.id < id);
+        self.devices.insert(place, Device { id, seen_s: now_s, seen_logged_s: now_s, ..Device::default() });
+        self.list_version += 1;
+        self.mark.changes += 1;
+    }
+
+    /// The state that survives: devices and versions. Remembered ids follow, written by the sequencer.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(1);
+        put_bytes(out, self.name.as_bytes());
+        put_u64(out, self.list_version);
+        put_u64(out, self.devices.len() as u64);
+        for device in &self.devices {
+            put_u64(out, u64::from(device.id));
+            out.push(u8::from(device.receives));
+            put_u64(out, u64::from(device.seen_s));
+            put_u64(out, device.receipts);
+        }
+    }
+}
+
+/// What [`User::encode`] wrote.
+pub struct UserState<'a> {
+    /// Whose.
+    pub name: &'a str,
+    /// Of `devices`.
+    pub list_version: u64,
+    /// Sorted by id.
+    pub devices: SmallVec<[Device; 1]>,
+}
+
+impl<'a> UserState<'a> {
+    /// Reads the part that the directory wrote, and leaves the reader at what follows.
+    pub fn decode(reader: &mut Reader<'a>) -> Option<Self> {
+        if reader.u8()? != 1 {
+            return None;
+        }
+        let name = reader.str()?;
+        let list_version = reader.u64()?;
+        let mut devices = SmallVec::new();
+        for _ in 0..reader.count()? {
+            let id = reader.u64()?.try_into().ok()?;
+            let receives = reader.u8()? != 0;
+            let seen_s = reader.u32()?;
+            let receipts = reader.u64()?;
+            devices.push(Device { id, receives, seen_s, seen_logged_s: seen_s, receipts });
+        }
+        Some(Self { name, list_version, devices })
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Directory {
+    users: Slab<User>,
+    by_name: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Directory {
+    /// The slot of a name, if it is in memory.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(name);
+        self.by_name.find(hash, |&slot| self.name(slot) == name).copied()
+    }
+
+    /// The slot of a name; a stub when it is not in memory yet.
+    pub fn intern(&mut self, name: &str) -> u32 {
+        if let Some(slot) = self.find(name) {
+            return slot;
+        }
+        let slot = self.users.insert(User {
+            name: name.into(),
+            known: false,
+            list_version: 0,
+            devices: SmallVec::new(),
+            conversations: Vec::new(),
+            receivers: SmallVec::new(),
+            mark: Mark::default(),
+        }) as u32;
+        let (users, hasher) = (&self.users, &self.hasher);
+        let rehash = |&slot: &u32| users.get(slot as usize).map_or(0, |u| hasher.hash_one(&*u.name));
+        self.by_name.insert_unique(hasher.hash_one(name), slot, rehash);
+        slot
+    }
+
+    /// Forgets a user; whoever calls knows that no conversation and no session refers to it.
+    pub fn remove(&mut self, slot: u32) {
+        let Some(user) = self.users.try_remove(slot as usize) else { return };
+        let hash = self.hasher.hash_one(&*user.name);
+        if let Ok(entry) = self.by_name.find_entry(hash, |&found| found == slot) {
+            entry.remove();
+        }
+    }
+
+    /// A user by slot.
+    pub fn get(&self, slot: u32) -> Option<&User> {
+        self.users.get(slot as usize)
+    }
+
+    /// A user by slot, to change.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut User> {
+        self.users.get_mut(slot as usize)
+    }
+
+    /// A user's name; empty for a slot that is free.
+    pub fn name(&self, slot: u32) -> &str {
+        self.get(slot).map_or("", |user| &user.name)
+    }
+
+    /// All slots in use.
+    pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.users.iter().map(|(slot, _)| slot as u32)
+    }
+
+    /// Slots from `from` on, used or not: the end of the table.
+    pub fn capacity(&self) -> u32 {
+        self.users.capacity() as u32
+    }
+
+    /// How many are in memory.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether nobody is.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Gives memory back after many left.
+    pub fn shrink(&mut self) {
+        self.users.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_until_removed() {
+        let mut directory = Directory::default();
+        let slots: Vec<u32> = (0..100).map(|n| directory.intern(&format!("user{n}"))).collect();
+        assert_eq!(directory.intern("user7"), slots[7]);
+        directory.remove(slots[7]);
+        assert_eq!(directory.find("user7"), None);
+        assert_eq!(directory.find("user8"), Some(slots[8]));
+        assert_eq!(directory.len(), 99);
+    }
+
+    #[test]
+    fn state_comes_back_as_it_was_written() {
+        let mut directory = Directory::default();
+        let slot = directory.intern("zoë");
+        let user = directory.get_mut(slot).unwrap();
+        user.add_device(7, 100);
+        user.add_device(2, 200);
+        user.device_mut(7).unwrap().receipts = 1 << 40;
+        let mut bytes = Vec::new();
+        user.encode(&mut bytes);
+        let state = UserState::decode(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!((state.name, state.list_version), ("zoë", 2));
+        assert_eq!(state.devices, user.devices);
+        for cut in 0..bytes.len() {
+            assert!(UserState::decode(&mut Reader::new(&bytes[..cut])).is_none());
+        }
+    }
+}

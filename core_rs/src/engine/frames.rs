@@ -1,0 +1,218 @@
+//! What each frame from a client does.
+//!
+//! A frame that needs something that is not in memory, or the embedder's word, waits in its session with all that follow
+//! it, and is taken up again when the answer is there. Whatever is wrong with a frame ends at most its own connection.
+
+use super::Engine;
+use super::conns::{Stage, pause};
+use super::session::{Deferred, Session, Waiting};
+use crate::delivery::{Outlet, Refusal};
+use crate::link::Flow;
+use crate::wire::types::{Ack, ClientFrame, DeviceList, PROTOCOL, Read, ServerFrame};
+use crate::wire::{WireError, codes, decode_client, json};
+
+/// How handling a frame ended.
+pub(super) enum Handled {
+    /// It is done with.
+    Done,
+    /// It waits for an answer; the same frame again, then.
+    Blocked,
+}
+
+/// Frames handled when a session is taken up again, before others have their turn.
+const RESUMED_PER_TURN: usize = 4096;
+
+impl Engine {
+    /// A frame's payload arrived.
+    pub(super) fn frame(&mut self, slot: u32, payload: &[u8], json: bool) -> Flow {
+        let waits = match self.conns.get(slot).map(|c| c.stage) {
+            None | Some(Stage::Closing) => return Flow::Stop,
+            Some(Stage::Joining) => true,
+            Some(Stage::Opening) => false,
+            Some(Stage::Ready) => self.conns.session(slot).is_some_and(Session::is_waiting),
+        };
+        if waits {
+            self.defer(slot, payload, json, false);
+        } else if let Handled::Blocked = self.handle(slot, payload, json) {
+            self.defer(slot, payload, json, true);
+        }
+        match self.conns.get(slot).map(|c| c.stage) {
+            None | Some(Stage::Closing) => Flow::Stop,
+            _ => Flow::Continue,
+        }
+    }
+
+    fn defer(&mut self, slot: u32, payload: &[u8], json: bool, blocked: bool) {
+        let Some(session) = self.conns.session_mut(slot) else { return };
+        let waiting = session.waiting.get_or_insert_with(|| Box::new(Waiting::default()));
+        waiting.frames.push_back(Deferred { json, payload: payload.into() });
+        waiting.bytes += payload.len();
+        waiting.blocked |= blocked;
+        if waiting.bytes > self.config.unaccepted_bytes as usize
+            || waiting.frames.len() > self.config.unaccepted_messages as usize
+        {
+            self.conns.pause(slot, pause::DEFERRED, true);
+        }
+    }
+
+    /// An answer came: takes up the frames that wait.
+    pub(super) fn resume(&mut self, slot: u32) {
+        for _ in 0..RESUMED_PER_TURN {
+            if !self.conns.get(slot).is_some_and(|c| c.stage == Stage::Ready) {
+                return;
+            }
+            let Some(session) = self.conns.session_mut(slot) else { return };
+            let Some(waiting) = &mut session.waiting else { return };
+            let Some(next) = waiting.frames.pop_front() else {
+                session.waiting = None;
+                self.conns.pause(slot, pause::DEFERRED, false);
+                return;
+            };
+            if let Handled::Blocked = self.handle(slot, &next.payload, next.json) {
+                if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
+                    waiting.blocked = true;
+                    waiting.frames.push_front(next);
+                }
+                return;
+            }
+            if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
+                waiting.bytes -= next.payload.len().min(waiting.bytes);
+            }
+        }
+        self.timers.set(self.clock.mono_ms(), super::Timer::Conn(self.conns.id(slot).0));
+    }
+
+    fn handle(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {
+        let decoded = if json { json::decode_client(payload) } else { decode_client(payload) };
+        match decoded {
+            Ok(frame) => self.dispatch(slot, frame),
+            Err(error) => {
+                self.bad_frame(slot, &error);
+                Handled::Done
+            }
+        }
+    }
+
+    fn bad_frame(&mut self, slot: u32, error: &WireError) {
+        let opening = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Opening);
+        if opening || codes::find(error.code).is_some_and(|c| c.close.is_some()) {
+            return self.close_with(slot, error.code, &error.message);
+        }
+        self.stats.errors_total += 1;
+        self.tell_error(slot, error.code, &error.message, &error.id, None);
+    }
+
+    fn dispatch(&mut self, slot: u32, frame: ClientFrame<'_>) -> Handled {
+        let opening = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Opening);
+        match frame {
+            ClientFrame::Hello(hello) if opening => {
+                if hello.protocol != PROTOCOL {
+                    let message = format!("This server speaks protocol {PROTOCOL}, not {}.", hello.protocol);
+                    self.close_with(slot, codes::VERSION, &message);
+                } else {
+                    self.hello(slot, &hello);
+                }
+            }
+            ClientFrame::Hello(_) => self.close_with(slot, codes::HELLO_TWICE, "Hello comes once in a connection."),
+            _ if opening => self.close_with(slot, codes::HELLO_EXPECTED, "The first frame must be hello."),
+            ClientFrame::Send(send) => return self.send(slot, send),
+            ClientFrame::Ack(ack) => return self.ack(slot, ack),
+            ClientFrame::Read(read) => return self.read(slot, &read),
+            ClientFrame::Ping { nonce } => {
+                let time = self.clock.time_ms();
+                self.conns.frame(slot, &ServerFrame::Pong { nonce, time });
+            }
+            ClientFrame::Pong { .. } => {}
+            ClientFrame::DevicesGet { user } => return self.devices_get(slot, &user),
+        }
+        Handled::Done
+    }
+
+    fn ack(&mut self, slot: u32, ack: Ack) -> Handled {
+        let Some(session) = self.conns.session_mut(slot) else { return Handled::Done };
+        let (mailbox, receiver) = (session.mailbox(), session.receiver);
+        let news = ack.accepted.saturating_sub(session.confirmed).min(session.confirms.len() as u32);
+        session.confirmed += news;
+        for number in session.confirms.drain(..news as usize) {
+            self.sequencer.confirm(mailbox, number);
+        }
+        if ack.receipts > 0
+            && session.receive
+            && let Some(user) = self.directory.get_mut(mailbox.0)
+        {
+            let latest = self.delivery.version();
+            if let Some(device) = user.device_mut(mailbox.1)
+                && device.receipts < ack.receipts.min(latest)
+            {
+                device.receipts = ack.receipts.min(latest);
+                user.mark.changes += 1;
+            }
+        }
+        let Some(id) = ack.conversation else { return Handled::Done };
+        if let Handled::Blocked = self.need_conversation(slot, &id) {
+            return Handled::Blocked;
+        }
+        self.stats.acks_total += 1;
+        let mono_ms = self.clock.mono_ms();
+        match self.delivery.ack(&self.directory, receiver, &id, ack.seq, mono_ms) {
+            Ok(()) => {}
+            Err(refusal) => self.refuse_cursor(slot, refusal, id),
+        }
+        Handled::Done
+    }
+
+    fn read(&mut self, slot: u32, read: &Read<'_>) -> Handled {
+        let id = read.conversation;
+        if let Handled::Blocked = self.need_conversation(slot, &id) {
+            return Handled::Blocked;
+        }
+        match self.permitted(slot, &id, true) {
+            Some(true) => {}
+            Some(false) => {
+                self.tell_error(slot, codes::FORBIDDEN, "Reading here is not allowed.", &[], Some(id));
+                return Handled::Done;
+            }
+            None => return Handled::Blocked,
+        }
+        let Some(receiver) = self.conns.session(slot).map(|s| s.receiver) else { return Handled::Done };
+        let authors: Option<Vec<u32>> = read.authors.iter().map(|name| self.directory.find(name)).collect();
+        let mono_ms = self.clock.mono_ms();
+        let done = match authors {
+            Some(authors) => self.delivery.read(&self.directory, receiver, &id, read.seq, &authors, mono_ms),
+            None => Err(Refusal::Author),
+        };
+        if let Err(refusal) = done {
+            self.refuse_cursor(slot, refusal, id);
+        }
+        Handled::Done
+    }
+
+    fn refuse_cursor(&mut self, slot: u32, refusal: Refusal, id: crate::wire::types::ConversationId) {
+        self.stats.errors_total += 1;
+        let (code, message) = match refusal {
+            Refusal::Unknown => (codes::UNKNOWN_CONVERSATION, "There is no such conversation for you."),
+            Refusal::BeyondHead => (codes::ACK_BEYOND_HEAD, "The conversation does not go that far."),
+            Refusal::BeyondDelivered => (codes::ACK_BEYOND_HEAD, "Read is above what was acknowledged."),
+            Refusal::Author => (codes::BAD_FIELD, "An author is not a member of the conversation."),
+        };
+        self.tell_error(slot, code, message, &[], Some(id));
+    }
+
+    fn devices_get(&mut self, slot: u32, name: &str) -> Handled {
+        match self.need_user(slot, name) {
+            Ok(Some(user)) => {
+                let Some(user) = self.directory.get(user) else { return Handled::Done };
+                let devices = user.devices.iter().map(|d| u32::from(d.id)).collect();
+                let list = DeviceList { user: (&*user.name).into(), version: user.list_version, devices };
+                self.conns.frame(slot, &ServerFrame::Devices(list));
+                Handled::Done
+            }
+            Ok(None) => {
+                self.tell_error(slot, codes::UNKNOWN_USER, &format!("There is no user {name:?}."), &[], None);
+                Handled::Done
+            }
+            Err(Handled::Blocked) => Handled::Blocked,
+            Err(Handled::Done) => Handled::Done,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! From hello to welcome, and a session's end.
+
+use super::api::{ConnId, Identity, Key, Request};
+use super::conns::Stage;
+use super::directory::MAX_DEVICE;
+use super::session::Session;
+use super::{Engine, Timer};
+use crate::delivery::{Attach, Outlet};
+use crate::wire::codes;
+use crate::wire::types::{Hello, ServerFrame, Welcome};
+
+/// Name and version, as clients are told.
+const SERVER: &str = concat!("pyrouter ", env!("CARGO_PKG_VERSION"));
+
+impl Engine {
+    pub(super) fn hello(&mut self, slot: u32, hello: &Hello<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let asked = (hello.window_messages, hello.window_bytes, hello.receipts);
+        let identity = conn.session.take().filter(|_| conn.local);
+        let mut session = Session::new(hello.receive, asked);
+        conn.stage = Stage::Joining;
+        match identity {
+            // A local connection was admitted before it said hello.
+            Some(known) => {
+                (session.user, session.device) = (known.user, known.device);
+                conn.session = Some(Box::new(session));
+                self.join(slot);
+            }
+            None => {
+                conn.session = Some(Box::new(session));
+                let conn = self.conns.id(slot);
+                self.requests.push_back(Request::Authenticate { conn, token: hello.token.clone().into_owned() });
+            }
+        }
+    }
+
+    /// A connection's identity is known.
+    pub fn admit(&mut self, id: ConnId, identity: Identity) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        let valid = (1..=MAX_DEVICE).contains(&identity.device) && crate::wire::check_user(&identity.user).is_ok();
+        if !valid {
+            return self.close_with(slot, codes::BAD_TOKEN, "The token names no valid user and device.");
+        }
+        let user = self.directory.intern(&identity.user);
+        let mono_ms = self.clock.mono_ms();
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        if let Some(user) = self.directory.get_mut(user) {
+            // It stays in memory while the session joins.
+            user.mark.touched_ms = mono_ms;
+        }
+        match conn.stage {
+            Stage::Joining => {
+                let Some(session) = conn.session.as_mut() else { return };
+                if session.user != u32::MAX {
+                    return;
+                }
+                (session.user, session.device) = (user, identity.device as u16);
+                session.expires_ms = identity.expires_ms;
+                self.join(slot);
+            }
+            Stage::Opening if conn.local => {
+                let mut session = Session::new(false, (0, 0, 0));
+                (session.user, session.device) = (user, identity.device as u16);
+                conn.session = Some(Box::new(session));
+            }
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// A connection's token is refused: an error frame, then the end.
+    pub fn refuse(&mut self, id: ConnId, code: &str, message: &str) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        let code = codes::find(code).map_or(codes::BAD_TOKEN, |c| c.name);
+        self.close_with(slot, code, message);
+    }
+
+    /// Goes on once the session's user is in memory.
+    pub(super) fn join(&mut self, slot: u32) {
+        let Some((user, device)) = self.conns.session(slot).map(Session::mailbox) else { return };
+        let Some(known) = self.directory.get(user) else { return };
+        if !known.known {
+            let key = Key::User(known.name.clone());
+            if !self.absent.contains(&key) {
+                return self.load(key, slot);
+            }
+            self.create(user);
+        }
+        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let Some(known) = self.directory.get_mut(user) else { return };
+        if known.device(device).is_none() {
+            if known.devices.len() >= self.config.devices as usize {
+                let message = format!("{} has {} devices already.", known.name, known.devices.len());
+                return self.close_with(slot, codes::TOO_MANY_DEVICES, &message);
+            }
+            known.add_device(device, now_s);
+            self.log_user(user);
+            self.delivery.device_added(&self.directory, user, device);
+            self.log_all_cursors();
+        }
+        self.attach(slot, user, device);
+    }
+
+    fn attach(&mut self, slot: u32, user: u32, device: u16) {
+        let Some(session) = self.conns.session(slot) else { return };
+        let (receive, hello) = (session.receive, session.hello);
+        if receive {
+            self.replace(user, device);
+        }
+        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let pick = |asked: u32, most: u32| if asked == 0 { most } else { asked.min(most) };
+        let window = (pick(hello.0, self.config.window_messages), pick(hello.1, self.config.window_bytes));
+        let Some(known) = self.directory.get_mut(user) else { return };
+        known.mark.touched_ms = self.clock.mono_ms();
+        let mut told = hello.2.min(self.delivery.version());
+        let mut logged = true;
+        if let Some(device) = known.device_mut(device) {
+            logged = device.receives || !receive;
+            device.seen_s = now_s;
+            if receive && !device.receives {
+                device.receives = true;
+                device.receipts = device.receipts.max(told);
+            }
+            told = if told == 0 { device.receipts } else { told };
+        }
+        if !logged {
+            self.log_user(user);
+        }
+        let who = Attach { conn: slot, user, device, receive, window, told };
+        let (receiver, waiting) = self.delivery.attach(&mut self.directory, who);
+        let (time, limits) = (self.clock.time_ms(), self.config.limits(window.0, window.1));
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        conn.stage = Stage::Ready;
+        let expires_ms = conn.session.as_ref().map_or(0, |s| s.expires_ms);
+        if let Some(session) = &mut conn.session {
+            session.receiver = receiver;
+        }
+        if !conn.local {
+            let first = self.config.idle_ms.min(expires_ms.checked_sub(time).unwrap_or(u64::MAX));
+            self.timers.set(self.clock.mono_ms() + first, Timer::Conn(self.conns.id(slot).0));
+        }
+        let writable = self.conns.writable(slot);
+        self.delivery.set_writable(receiver, writable);
+        let welcome = Welcome {
+            user: self.directory.name(user),
+            device: u32::from(device),
+            time,
+            limits,
+            pending_messages: waiting.messages,
+            pending_conversations: waiting.conversations,
+            server: SERVER,
+            receive,
+            receipts: self.delivery.version(),
+        };
+        self.conns.frame(slot, &ServerFrame::Welcome(welcome));
+        self.stats.sessions += 1;
+        self.resume(slot);
+    }
+
+    /// The newest receiving session of a device wins.
+    fn replace(&mut self, user: u32, device: u16) {
+        let old = self.directory.get(user).map(|u| u.receivers.clone()).unwrap_or_default();
+        for receiver in old {
+            let Some(slot) = self.delivery.receiving(receiver, device) else { continue };
+            self.stats.replaced_total += 1;
+            self.conns.frame(slot, &ServerFrame::Replaced);
+            self.leave(slot);
+            self.conns.close(slot, codes::close::REPLACED, "replaced", false);
+        }
+    }
+
+    /// A connection's session ends; what was in flight stays in its queue.
+    pub(super) fn leave(&mut self, slot: u32) {
+        let Some(session) = self.conns.get_mut(slot).and_then(|c| c.session.take()) else { return };
+        if session.receiver == u32::MAX {
+            return;
+        }
+        self.stats.sessions -= 1;
+        self.delivery.detach(&mut self.directory, session.receiver);
+        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let mono_ms = self.clock.mono_ms();
+        let Some(user) = self.directory.get_mut(session.user) else { return };
+        user.mark.touched_ms = mono_ms;
+        user.mark.changes += 1;
+        let mut stale = false;
+        if let Some(device) = user.device_mut(session.device) {
+            device.seen_s = now_s;
+            stale = now_s.saturating_sub(device.seen_logged_s) > 3600;
+        }
+        if stale {
+            self.log_user(session.user);
+        }
+    }
+
+    /// A connection's timer: hello, keep-alive, the token's end, frames that wait for their turn.
+    pub(super) fn look_at(&mut self, id: ConnId) {
+        let Some(slot) = self.conns.slot(id) else { return };
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let (mono_ms, time_ms) = (self.clock.mono_ms(), self.clock.time_ms());
+        match conn.stage {
+            Stage::Closing => {}
+            Stage::Opening => {
+                self.close_with(slot, codes::HELLO_TIMEOUT, "No hello came in time.");
+            }
+            Stage::Joining => {
+                // The token's check has a bound of its own, in the driver.
+                self.timers.set(mono_ms + self.config.hello_ms, Timer::Conn(id.0));
+            }
+            Stage::Ready => {
+                let expires_ms = conn.session.as_ref().map_or(0, |s| s.expires_ms);
+                if expires_ms != 0 && expires_ms <= time_ms {
+                    return self.close_with(slot, codes::TOKEN_EXPIRED, "The session's token expired.");
+                }
+                let silent = mono_ms.saturating_sub(conn.heard_ms);
+                let next = if silent < self.config.idle_ms {
+                    conn.pinged = false;
+                    self.config.idle_ms - silent
+                } else if !conn.pinged {
+                    conn.pinged = true;
+                    if !conn.local {
+                        self.conns.frame(slot, &ServerFrame::Ping { nonce: time_ms });
+                    }
+                    self.config.idle_grace_ms
+                } else if conn.local {
+                    self.config.idle_ms
+                } else if silent >= self.config.idle_ms + self.config.idle_grace_ms {
+                    self.leave(slot);
+                    return self.conns.close(slot, codes::close::GOING_AWAY, "idle", true);
+                } else {
+                    self.config.idle_ms + self.config.idle_grace_ms - silent
+                };
+                let end = if expires_ms == 0 { u64::MAX } else { expires_ms - time_ms };
+                self.timers.set(mono_ms + next.min(end).max(1), Timer::Conn(id.0));
+                self.resume_waiting(slot);
+            }
+        }
+    }
+
+    /// Goes on with frames that waited only for their turn.
+    fn resume_waiting(&mut self, slot: u32) {
+        let turn = self.conns.session(slot).and_then(|s| s.waiting.as_ref()).is_some_and(|w| !w.blocked);
+        if turn {
+            self.resume(slot);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is written to the log. docs/log.md says what each kind of record means.
+//!
+//! Rule: whatever is in memory has its latest full state in the retained log, and every change since as a delta behind
+//! it. So a full state comes before the first delta, and again before the segment that holds it goes.
+
+use super::binary::{put_bytes, put_u64};
+use super::segments::Owner;
+use super::{CURSORS_MS, Engine, Timer};
+use crate::log::Ref;
+use crate::wire::types::ConversationId;
+
+/// Kinds of records.
+pub mod kind {
+    /// A message: an encoded `Message`.
+    pub const MESSAGE: u8 = 1;
+    /// A conversation's full state.
+    pub const CONVERSATION: u8 = 2;
+    /// A user's full state.
+    pub const USER: u8 = 3;
+    /// Cursors that moved, of some conversations.
+    pub const CURSORS: u8 = 4;
+    /// A message again, from a segment that is to go.
+    pub const CARRIED: u8 = 5;
+}
+
+/// Conversations whose cursors are logged in one turn.
+const CURSORS_PER_TURN: usize = 4096;
+/// Bytes of cursors in one record.
+const CURSORS_RECORD: usize = 4096;
+
+impl Engine {
+    /// Adds a record to the open batch.
+    pub(super) fn append(&mut self, kind: u8, parts: &[&[u8]], sync: bool) -> (Ref, u64) {
+        match self.log.append(kind, parts, sync) {
+            Ok(place) => place,
+            Err(error) => {
+                // Limits keep every record below a segment's size: this is a bug, and nothing may be lost by it.
+                self.fail(&error.to_string());
+                (Ref::default(), u64::MAX)
+            }
+        }
+    }
+
+    pub(super) fn user_blob(&self, slot: u32) -> Vec<u8> {
+        let mut blob = Vec::new();
+        let Some(user) = self.directory.get(slot) else { return blob };
+        user.encode(&mut blob);
+        for device in &user.devices {
+            let sender = self.sequencer.sender((slot, device.id));
+            put_u64(&mut blob, sender.map_or(0, |s| s.iter().len() as u64));
+            for (id, repeat) in sender.into_iter().flat_map(|s| s.iter()) {
+                put_bytes(&mut blob, id);
+                blob.extend_from_slice(&repeat.conversation);
+                put_u64(&mut blob, repeat.seq);
+                put_u64(&mut blob, repeat.time_ms);
+            }
+        }
+        blob
+    }
+
+    /// Writes a user's full state.
+    pub(super) fn log_user(&mut self, slot: u32) {
+        let blob = self.user_blob(slot);
+        let (at, _) = self.append(kind::USER, &[&blob], true);
+        let Some(user) = self.directory.get_mut(slot) else { return };
+        user.mark.full_in = at.segment;
+        user.mark.changes += 1;
+        user.devices.iter_mut().for_each(|d| d.seen_logged_s = d.seen_s);
+        self.segments.owned(at.segment, Owner::User(slot));
+    }
+
+    /// Writes a conversation's full state.
+    pub(super) fn log_conversation(&mut self, slot: u32) {
+        let Some(conversation) = self.delivery.get(slot) else { return };
+        let head = self.sequencer.head(&conversation.id).unwrap_or(conversation.head);
+        let mut blob = Vec::new();
+        conversation.encode(head, &self.directory, &mut blob);
+        let (at, _) = self.append(kind::CONVERSATION, &[&blob], true);
+        if let Some(conversation) = self.delivery.get_mut(slot) {
+            conversation.mark.full_in = at.segment;
+        }
+        self.segments.owned(at.segment, Owner::Conversation(slot));
+    }
+
+    /// Before the first delta of a conversation: its full state.
+    pub(super) fn ensure_logged(&mut self, id: &ConversationId) {
+        if let Some(slot) = self.delivery.find(id)
+            && self.delivery.get(slot).is_some_and(|c| c.mark.full_in == 0)
+        {
+            self.log_conversation(slot);
+        }
+    }
+
+    /// Once a second: the cursors that moved.
+    pub(super) fn log_cursors(&mut self) {
+        self.cursors_timer = false;
+        self.write_cursors(CURSORS_PER_TURN);
+        if self.delivery.has_dirty() {
+            self.cursors_timer = true;
+            self.timers.set(self.clock.mono_ms(), Timer::Cursors);
+        }
+    }
+
+    /// All of them, at once.
+    pub(super) fn log_all_cursors(&mut self) {
+        self.write_cursors(usize::MAX);
+    }
+
+    fn write_cursors(&mut self, most: usize) {
+        debug_assert!(CURSORS_MS > 0);
+        let mut record = Vec::new();
+        for _ in 0..most {
+            let Some(slot) = self.delivery.next_dirty() else { break };
+            let Some(conversation) = self.delivery.get_mut(slot) else { continue };
+            if conversation.mark.full_in == 0 {
+                self.log_conversation(slot);
+                continue;
+            }
+            conversation.encode_moved(&mut record);
+            if record.len() >= CURSORS_RECORD {
+                self.append(kind::CURSORS, &[&record], true);
+                record.clear();
+            }
+        }
+        if !record.is_empty() {
+            self.append(kind::CURSORS, &[&record], true);
+        }
+    }
+}

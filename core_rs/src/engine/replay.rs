@@ -1,0 +1,260 @@
+//! What is read from the log at the start.
+//!
+//! Records are merged by maximum, so that the order in which states and messages come does not matter: a message may
+//! stand before the full state of its conversation, which was written anew behind it. What has no state in the log had
+//! left memory, and nothing waits in it.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::Engine;
+use super::binary::Reader;
+use super::directory::UserState;
+use super::records::kind;
+use super::segments::Owner;
+use crate::delivery::conversation::{Conversation, Entry, NONE};
+use crate::log::{Appender, Record, Recovered};
+use crate::sequencer::{Repeat, Writer};
+use crate::wire::message::{decode_stored, device_bodies};
+use crate::wire::types::{ConversationId, Message};
+
+/// Receipt versions leave a gap, for those given in the last second before a crash and not logged.
+const VERSION_GAP: u64 = 1_000_000;
+
+/// A message whose conversation's state has not come yet.
+struct Orphan {
+    sender: Box<str>,
+    seq: u64,
+    entry: Entry,
+    bodies: Option<Box<[(Box<str>, u16)]>>,
+}
+
+/// What is known only while the log is read.
+#[derive(Default)]
+pub(super) struct Replay {
+    heads: HashMap<ConversationId, u64>,
+    orphans: HashMap<ConversationId, Vec<Orphan>>,
+    damaged: u64,
+}
+
+impl Engine {
+    pub(super) fn replay_record(&mut self, record: &Record<'_>) {
+        let Some(mut replay) = self.replay.take() else { return };
+        let understood = match record.kind {
+            kind::MESSAGE | kind::CARRIED => self.replay_message(&mut replay, record),
+            kind::CONVERSATION => self.replay_conversation(&mut replay, record),
+            kind::USER => self.replay_user(record),
+            kind::CURSORS => self.replay_cursors(record),
+            _ => None,
+        };
+        replay.damaged += u64::from(understood.is_none());
+        self.replay = Some(replay);
+    }
+
+    fn replay_message(&mut self, replay: &mut Replay, record: &Record<'_>) -> Option<()> {
+        let message = decode_stored(record.body).ok()?;
+        let time_s = (message.time / 1000).min(u64::from(u32::MAX)) as u32;
+        let device = u16::try_from(message.device).ok()?;
+        let at = record.at;
+        let entry =
+            Entry { segment: at.segment, offset: at.offset, len: at.len, time_s, author: u16::MAX, device, hot: NONE };
+        if record.kind == kind::MESSAGE {
+            self.replay_repeat(&message, device);
+        }
+        let bodies: Option<Box<[(Box<str>, u16)]>> = message
+            .body
+            .is_empty()
+            .then(|| device_bodies(record.body).map(|b| (b.0.into(), b.1 as u16)).collect::<Box<[_]>>())
+            .filter(|b| !b.is_empty());
+        match self.delivery.find(&message.conversation) {
+            Some(slot) => self.place(slot, message.seq, message.sender, entry, bodies),
+            None => {
+                let orphan = Orphan { sender: message.sender.into(), seq: message.seq, entry, bodies };
+                replay.orphans.entry(message.conversation).or_default().push(orphan);
+            }
+        }
+        Some(())
+    }
+
+    fn replay_repeat(&mut self, message: &Message<'_>, device: u16) {
+        let Some(user) = self.directory.find(message.sender) else { return };
+        if !self.directory.get(user).is_some_and(|u| u.known) {
+            return;
+        }
+        let from = (user, device);
+        if self.sequencer.sender(from).and_then(|s| s.find(message.id)).is_none() {
+            let repeat = Repeat {
+                conversation: message.conversation,
+                seq: message.seq,
+                time_ms: message.time,
+                batch: 0,
+                number: 0,
+            };
+            self.sequencer.remember(from, message.id, repeat, self.config.repeats);
+        }
+    }
+
+    /// Puts a message into its conversation, wherever it belongs there.
+    fn place(&mut self, slot: u32, seq: u64, sender: &str, mut entry: Entry, bodies: Option<Box<[(Box<str>, u16)]>>) {
+        let author = self.directory.find(sender);
+        let Some(conversation) = self.delivery.get_mut(slot) else { return };
+        if seq < conversation.first {
+            return;
+        }
+        if let Some(author) = author.and_then(|user| conversation.member(user, entry.device)) {
+            entry.author = author as u16;
+        }
+        if conversation.entry(seq).is_none() {
+            let missing = (seq - conversation.first) as usize;
+            conversation.entries.resize(missing, Entry::LOST);
+            conversation.entries.push_back(entry);
+            conversation.head = conversation.head.max(seq);
+        } else if let Some(known) = conversation.entry_mut(seq) {
+            *known = entry;
+        }
+        if let Some(bodies) = bodies {
+            let who = bodies.iter().filter_map(|(user, device)| Some((self.directory.find(user)?, *device)));
+            conversation.bodies.get_or_insert_default().insert(seq, who.collect());
+        }
+    }
+
+    fn replay_conversation(&mut self, replay: &mut Replay, record: &Record<'_>) -> Option<()> {
+        let (state, head) = Conversation::decode(record.body, &mut self.directory)?;
+        let id = state.id;
+        let known = replay.heads.entry(id).or_default();
+        *known = head.max(*known);
+        let slot = match self.delivery.find(&id) {
+            Some(slot) => {
+                let conversation = self.delivery.get_mut(slot)?;
+                let old = conversation.first;
+                conversation.merge(state);
+                let gone = (conversation.first - old).min(conversation.entries.len() as u64) as usize;
+                conversation.entries.drain(..gone);
+                let first = conversation.first;
+                conversation.head = conversation.head.max(first - 1);
+                if let Some(bodies) = &mut conversation.bodies {
+                    bodies.retain(|seq, _| *seq >= first);
+                }
+                slot
+            }
+            None => self.delivery.insert(&mut self.directory, state),
+        };
+        let conversation = self.delivery.get_mut(slot)?;
+        conversation.mark.full_in = record.at.segment;
+        self.segments.owned(record.at.segment, Owner::Conversation(slot));
+        for orphan in replay.orphans.remove(&id).unwrap_or_default() {
+            self.place(slot, orphan.seq, &orphan.sender, orphan.entry, orphan.bodies);
+        }
+        Some(())
+    }
+
+    fn replay_user(&mut self, record: &Record<'_>) -> Option<()> {
+        let mut reader = Reader::new(record.body);
+        let state = UserState::decode(&mut reader)?;
+        let slot = self.directory.intern(state.name);
+        let devices: SmallVec<[u16; 4]> = state.devices.iter().map(|d| d.id).collect();
+        let user = self.directory.get_mut(slot)?;
+        user.known = true;
+        user.list_version = state.list_version;
+        user.devices = state.devices;
+        user.mark.full_in = record.at.segment;
+        self.segments.owned(record.at.segment, Owner::User(slot));
+        for device in &devices {
+            self.sequencer.forget((slot, *device));
+        }
+        self.take_repeats(slot, &devices, &mut reader)
+    }
+
+    fn replay_cursors(&mut self, record: &Record<'_>) -> Option<()> {
+        let mut reader = Reader::new(record.body);
+        while !reader.is_empty() {
+            let id: ConversationId = reader.array()?;
+            match self.delivery.find(&id) {
+                Some(slot) => self.delivery.get_mut(slot)?.apply_moved(&mut reader)?,
+                // It left memory, or its full state stands behind.
+                None => Conversation::new(id, crate::sequencer::Kind::Direct, 0).apply_moved(&mut reader)?,
+            }
+        }
+        Some(())
+    }
+
+    /// Everything is read: derives what follows from it.
+    pub(super) fn finish_replay(&mut self, recovered: &Recovered, log: Appender) {
+        let replay = self.replay.take().unwrap_or_default();
+        self.log = log;
+        self.durable = self.log.last_batch();
+        if self.clock.resume(recovered.last_time_ms) {
+            let message = "The machine's clock is more than an hour behind the log's: expiry is paused.";
+            self.alarm("clock_jumped", message.into());
+        }
+        for segment in &recovered.segments {
+            self.segments.sized(segment.id, u64::from(segment.bytes));
+        }
+        let slots: Vec<u32> = self.delivery.slots().collect();
+        for slot in slots {
+            self.finish_conversation(slot, &replay);
+        }
+        let users: Vec<u32> = self.directory.slots().collect();
+        let mono_ms = self.clock.mono_ms();
+        for user in users {
+            if let Some(user) = self.directory.get_mut(user) {
+                user.mark.touched_ms = mono_ms;
+            }
+            if self.directory.get(user).is_some_and(|u| u.known) {
+                self.fit_mailboxes(user);
+            }
+        }
+        self.delivery.resume_versions(self.delivery.version() + VERSION_GAP);
+        let orphans: usize = replay.orphans.values().map(Vec::len).sum();
+        if !recovered.findings.is_empty() {
+            let found: Vec<String> = recovered.findings.iter().map(ToString::to_string).collect();
+            let message =
+                format!("The log was damaged or torn: {}. Messages without a place: {orphans}.", found.join("; "));
+            self.alarm("log_findings", message);
+        }
+        if replay.damaged > 0 {
+            self.alarm("log_records", format!("{} records of the log were not understood.", replay.damaged));
+        }
+    }
+
+    fn finish_conversation(&mut self, slot: u32, replay: &Replay) {
+        let mono_ms = self.clock.mono_ms();
+        let Some(conversation) = self.delivery.get_mut(slot) else { return };
+        let id = conversation.id;
+        let head = conversation.head.max(replay.heads.get(&id).copied().unwrap_or(0));
+        // What the log knows to have been numbered and is not there was lost with the disk.
+        let missing = (head + 1 - conversation.first) as usize;
+        conversation.entries.resize(missing.max(conversation.entries.len()), Entry::LOST);
+        conversation.head = head;
+        conversation.mark.touched_ms = mono_ms;
+        let authored: Vec<(u16, u16, u64)> = (conversation.first..)
+            .zip(&conversation.entries)
+            .filter(|(_, e)| !e.lost() && e.author != u16::MAX)
+            .map(|(seq, e)| (e.author, e.device, seq))
+            .collect();
+        for (author, device, seq) in authored {
+            conversation.pass_author(author, device, seq);
+        }
+        conversation.recount();
+        conversation.bytes = conversation.entries.iter().map(|e| u64::from(e.len)).sum();
+        let bytes = conversation.bytes;
+        let first = conversation.first;
+        for entry in conversation.entries.iter().filter(|e| !e.lost()) {
+            self.segments.added(entry.segment, entry.len);
+        }
+        let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
+        let oldest = conversation.entries.iter().find(|e| !e.lost()).map(|e| e.time_s);
+        conversation.timed = oldest.is_some();
+        self.sequencer.load(id, writers, head, first, bytes);
+        self.delivery.reclaim(slot);
+        self.delivery.note_lost(slot);
+        let lost = self.delivery.get(slot).map_or(0, |c| c.entries.iter().filter(|e| e.lost()).count());
+        if let Some(time_s) = oldest {
+            self.set_expiry(slot, u64::from(time_s) * 1000);
+        }
+        if lost > 0 {
+            self.stats.lost_total += lost as u64;
+        }
+    }
+}

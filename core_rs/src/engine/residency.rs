@@ -1,0 +1,360 @@
+//! What is in memory: users and conversations are loaded when they are wanted, and leave when they are quiet.
+//!
+//! The cold store holds what left. A conversation leaves when nothing waits in it and nobody touched it for a while; a
+//! user when none of its conversations and sessions is here.
+
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
+
+use super::Engine;
+use super::api::{Key, Request};
+use super::binary::Reader;
+use super::conns::Stage;
+use super::directory::{Mark, UserState};
+use super::frames::Handled;
+use crate::delivery::conversation::{Conversation, Cursor, Member};
+use crate::sequencer::{Kind, Repeat, Writer};
+use crate::wire::types::ConversationId;
+
+/// After this many left, tables give memory back.
+const SHRINK_AFTER: usize = 10_000;
+
+impl Engine {
+    /// A user by name, in memory and known; `None`: there is none. Blocked: it is being loaded.
+    pub(super) fn need_user(&mut self, slot: u32, name: &str) -> Result<Option<u32>, Handled> {
+        if let Some(user) = self.directory.find(name)
+            && self.directory.get(user).is_some_and(|u| u.known)
+        {
+            return Ok(Some(user));
+        }
+        let key = Key::User(name.into());
+        if !self.absent.contains(&key) {
+            self.load(key, slot);
+            return Err(Handled::Blocked);
+        }
+        if !self.config.create_unknown {
+            return Ok(None);
+        }
+        let user = self.directory.intern(name);
+        self.create(user);
+        Ok(Some(user))
+    }
+
+    /// A conversation by id is in memory with its users, if there is such a one.
+    pub(super) fn need_conversation(&mut self, slot: u32, id: &ConversationId) -> Handled {
+        if !self.sequencer.has(id) {
+            let key = Key::Conversation(*id);
+            if self.absent.contains(&key) {
+                return Handled::Done;
+            }
+            self.load(key, slot);
+            return Handled::Blocked;
+        }
+        let users: SmallVec<[u32; 2]> = self.sequencer.writers(id).unwrap_or_default().iter().map(|w| w.user).collect();
+        for user in users {
+            let Some(name) = self.directory.get(user).filter(|u| !u.known).map(|u| u.name.clone()) else { continue };
+            match self.need_user(slot, &name) {
+                Ok(Some(_)) => {}
+                // Its row is gone, but a conversation knows it.
+                Ok(None) => self.create(user),
+                Err(handled) => return handled,
+            }
+        }
+        Handled::Done
+    }
+
+    /// Asks for a row, for a connection that waits for it.
+    pub(super) fn load(&mut self, key: Key, slot: u32) {
+        let conn = self.conns.id(slot);
+        let waiting = self.loading.entry(key.clone()).or_default();
+        if waiting.is_empty() {
+            self.requests.push_back(Request::Load(key));
+        }
+        waiting.push(conn);
+    }
+
+    /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
+    pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
+        let found = match (key, blob) {
+            (_, None) => false,
+            (Key::User(name), Some([])) => {
+                let user = self.directory.intern(name);
+                self.know(user, 0, SmallVec::new());
+                true
+            }
+            (Key::User(_), Some(blob)) => self.take_user(blob),
+            (Key::Conversation(_), Some(blob)) => self.take_conversation(blob),
+        };
+        if !found && blob.is_some() {
+            self.alarm("cold_row_damaged", format!("A row of the cold store cannot be read: {key:?}."));
+        }
+        if !found {
+            self.absent.insert(key.clone());
+        }
+        for conn in self.loading.remove(key).unwrap_or_default() {
+            let Some(slot) = self.conns.slot(conn) else { continue };
+            match self.conns.get(slot).map(|c| c.stage) {
+                Some(Stage::Joining) => self.join(slot),
+                Some(Stage::Ready) => self.resume(slot),
+                _ => {}
+            }
+        }
+        self.absent.remove(key);
+        self.settle();
+    }
+
+    fn take_user(&mut self, blob: &[u8]) -> bool {
+        let mut reader = Reader::new(blob);
+        let Some(state) = UserState::decode(&mut reader) else { return false };
+        let user = self.directory.intern(state.name);
+        if self.directory.get(user).is_some_and(|u| u.known) {
+            return true;
+        }
+        let devices: SmallVec<[u16; 4]> = state.devices.iter().map(|d| d.id).collect();
+        self.know(user, state.list_version, state.devices);
+        self.take_repeats(user, &devices, &mut reader);
+        true
+    }
+
+    /// A user's devices are known now: a stub's conversations get their mailboxes.
+    pub(super) fn know(&mut self, user: u32, list_version: u64, devices: SmallVec<[super::directory::Device; 1]>) {
+        let mono_ms = self.clock.mono_ms();
+        let Some(known) = self.directory.get_mut(user) else { return };
+        if known.known {
+            return;
+        }
+        known.known = true;
+        known.list_version = list_version;
+        known.devices = devices;
+        known.mark.touched_ms = mono_ms;
+        self.fit_mailboxes(user);
+    }
+
+    /// Every device of a user has a mailbox in each of its conversations that are in memory.
+    pub(super) fn fit_mailboxes(&mut self, user: u32) {
+        let devices: SmallVec<[u16; 4]> =
+            self.directory.get(user).map(|u| u.devices.iter().map(|d| d.id).collect()).unwrap_or_default();
+        for device in devices {
+            self.delivery.device_added(&self.directory, user, device);
+        }
+    }
+
+    /// Reads remembered ids, as `log_user` wrote them after the devices.
+    pub(super) fn take_repeats(&mut self, user: u32, devices: &[u16], reader: &mut Reader<'_>) -> Option<()> {
+        let most = self.config.repeats;
+        for &device in devices {
+            for _ in 0..reader.count()? {
+                let id = reader.bytes()?;
+                let conversation = reader.array()?;
+                let (seq, time_ms) = (reader.u64()?, reader.u64()?);
+                let repeat = Repeat { conversation, seq, time_ms, batch: 0, number: 0 };
+                self.sequencer.remember((user, device), id, repeat, most);
+            }
+        }
+        Some(())
+    }
+
+    /// A user begins to exist.
+    pub(super) fn create(&mut self, user: u32) {
+        self.know(user, 0, SmallVec::new());
+        self.log_user(user);
+    }
+
+    /// A user begins to exist because the embedder says so.
+    pub fn create_user(&mut self, name: &str) {
+        let user = self.directory.intern(name);
+        if !self.directory.get(user).is_some_and(|u| u.known) {
+            self.create(user);
+        }
+    }
+
+    pub(super) fn conversation_id(&self, kind: Kind, members: [(u32, u16); 2]) -> ConversationId {
+        let mut sides = members.map(|(user, device)| (self.directory.name(user), device));
+        sides.sort_unstable();
+        let mut hash = Sha256::new();
+        match kind {
+            Kind::Direct => hash.update(b"direct\0"),
+            Kind::Device => hash.update(b"device\0"),
+        }
+        for (place, (name, device)) in sides.into_iter().enumerate() {
+            if place == 1 {
+                hash.update([0]);
+            }
+            hash.update(name);
+            if kind == Kind::Device {
+                hash.update([0]);
+                hash.update(u32::from(device).to_be_bytes());
+            }
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        digest.first_chunk::<16>().copied().unwrap_or_default()
+    }
+
+    pub(super) fn create_conversation(&mut self, id: ConversationId, kind: Kind, members: [(u32, u16); 2]) {
+        let mut conversation = Conversation::new(id, kind, 0);
+        let mut members: SmallVec<[(u32, u16); 2]> = SmallVec::from_slice(&members);
+        members.sort_unstable_by_key(|(user, device)| (self.directory.name(*user).to_owned(), *device));
+        members.dedup();
+        for (user, only) in members {
+            // A user with two devices in a device conversation is two members, told apart by `only`.
+            let mut member = Member::new(user, only, 1);
+            for device in self.directory.get(user).map(|u| &*u.devices).unwrap_or_default() {
+                member.add_device(device.id, 0);
+            }
+            if member.cursors.is_empty() {
+                member.cursors.push(Cursor::new(0, 0));
+            }
+            conversation.members.push(member);
+        }
+        conversation.mark.touched_ms = self.clock.mono_ms();
+        self.take_in(conversation, 0);
+    }
+
+    fn take_conversation(&mut self, blob: &[u8]) -> bool {
+        let Some((conversation, head)) = Conversation::decode(blob, &mut self.directory) else { return false };
+        if self.delivery.find(&conversation.id).is_some() {
+            return true;
+        }
+        let mut conversation = conversation;
+        conversation.head = head;
+        conversation.first = head + 1;
+        conversation.mark.touched_ms = self.clock.mono_ms();
+        self.take_in(conversation, head);
+        true
+    }
+
+    /// Puts a conversation in which nothing waits into memory, with a mailbox for every known device.
+    fn take_in(&mut self, conversation: Conversation, head: u64) {
+        let id = conversation.id;
+        let users: SmallVec<[u32; 2]> = conversation.members.iter().map(|m| m.user).collect();
+        let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
+        self.delivery.insert(&mut self.directory, conversation);
+        self.sequencer.load(id, writers, head, head + 1, 0);
+        for user in users {
+            if self.directory.get(user).is_some_and(|u| u.known) {
+                self.fit_mailboxes(user);
+            }
+        }
+    }
+
+    /// Whether a conversation could leave memory.
+    fn is_quiet(&self, slot: u32) -> bool {
+        let Some(c) = self.delivery.get(slot) else { return false };
+        let waits = !c.is_empty() || c.low.0 < c.head || c.dirty || c.reading || c.mark.storing;
+        let owed = c.members.iter().flat_map(|m| &m.cursors).any(|cursor| cursor.owed);
+        !waits
+            && !owed
+            && self.rested(&c.mark)
+            && self.sequencer.head(&c.id) == Some(c.head)
+            && !c.owes_receipts(&self.directory)
+    }
+
+    fn rested(&self, mark: &Mark) -> bool {
+        self.clock.mono_ms().saturating_sub(mark.touched_ms) >= self.config.quiet_ms
+    }
+
+    /// Looks whether a conversation can leave memory; if so, its state goes to the cold store first.
+    pub(super) fn consider_conversation(&mut self, slot: u32) {
+        if !self.is_quiet(slot) {
+            return;
+        }
+        let Some(conversation) = self.delivery.get_mut(slot) else { return };
+        conversation.mark.storing = true;
+        let version = conversation.mark.changes;
+        let (id, head) = (conversation.id, conversation.head);
+        let mut blob = Vec::new();
+        if let Some(conversation) = self.delivery.get(slot) {
+            conversation.encode(head, &self.directory, &mut blob);
+        }
+        self.requests.push_back(Request::Store { key: Key::Conversation(id), version, blob });
+    }
+
+    /// Looks whether a user can leave memory, and whether one of its devices is long gone.
+    pub(super) fn consider_user(&mut self, slot: u32) {
+        self.drop_unseen(slot);
+        let Some(user) = self.directory.get(slot) else { return };
+        let here = !user.conversations.is_empty() || !user.receivers.is_empty() || user.mark.storing;
+        if here || !self.rested(&user.mark) {
+            return;
+        }
+        if !user.known {
+            if !self.loading.contains_key(&Key::User(user.name.clone())) {
+                self.directory.remove(slot);
+            }
+            return;
+        }
+        let blob = self.user_blob(slot);
+        let Some(user) = self.directory.get_mut(slot) else { return };
+        user.mark.storing = true;
+        let (name, version) = (user.name.clone(), user.mark.changes);
+        self.requests.push_back(Request::Store { key: Key::User(name), version, blob });
+    }
+
+    /// A state is in the cold store, durably: it leaves memory unless it was touched meanwhile.
+    pub fn stored(&mut self, key: &Key, version: u64) {
+        match key {
+            Key::User(name) => {
+                let Some(slot) = self.directory.find(name) else { return };
+                let Some(user) = self.directory.get_mut(slot) else { return };
+                user.mark.storing = false;
+                let idle = user.conversations.is_empty() && user.receivers.is_empty();
+                let devices: SmallVec<[u16; 4]> = user.devices.iter().map(|d| d.id).collect();
+                if idle && user.mark.changes == version && self.rested_user(slot) {
+                    devices.iter().for_each(|&device| self.sequencer.forget((slot, device)));
+                    self.directory.remove(slot);
+                    self.left_memory += 1;
+                }
+            }
+            Key::Conversation(id) => {
+                let Some(slot) = self.delivery.find(id) else { return };
+                let Some(conversation) = self.delivery.get_mut(slot) else { return };
+                conversation.mark.storing = false;
+                if conversation.mark.changes == version && self.is_quiet(slot) {
+                    self.delivery.remove(&mut self.directory, slot);
+                    self.sequencer.unload(id);
+                    self.left_memory += 1;
+                }
+            }
+        }
+        if self.left_memory >= SHRINK_AFTER {
+            self.left_memory = 0;
+            self.delivery.shrink();
+            self.directory.shrink();
+            self.sequencer.shrink();
+        }
+    }
+
+    fn rested_user(&self, slot: u32) -> bool {
+        self.directory.get(slot).is_some_and(|u| self.rested(&u.mark))
+    }
+
+    /// A device unseen for the hold time is dropped, so that it pins nothing.
+    fn drop_unseen(&mut self, slot: u32) {
+        if !self.clock.trusted() {
+            return;
+        }
+        let hold_s = (self.config.hold_ms / 1000) as u32;
+        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let Some(user) = self.directory.get(slot) else { return };
+        let online = |id: u16| user.receivers.iter().any(|&r| self.delivery.serves(r, id));
+        let gone: SmallVec<[u16; 4]> = user
+            .devices
+            .iter()
+            .filter(|d| now_s.saturating_sub(d.seen_s) > hold_s && !online(d.id))
+            .map(|d| d.id)
+            .collect();
+        for device in gone {
+            if let Some(user) = self.directory.get_mut(slot) {
+                user.devices.retain(|d| d.id != device);
+                user.list_version += 1;
+                user.mark.changes += 1;
+            }
+            self.stats.devices_dropped_total += 1;
+            self.sequencer.forget((slot, device));
+            self.log_user(slot);
+            for conversation in self.delivery.device_removed(&self.directory, slot, device) {
+                self.log_conversation(conversation);
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Which parts of the log can go.
+//!
+//! Segments go from the oldest on. One goes when no message in it is wanted any more, when every state whose latest full
+//! record it holds was written anew, and when all that is durable, the acknowledgements that emptied it included (I1, I5).
+//! A few messages that keep an old segment are carried: appended again, so that the disk follows what is undelivered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::records::kind;
+use super::{Engine, Timer};
+use crate::engine::api::Request;
+use crate::log::{Ref, Scanned};
+use crate::wire::message::decode_stored;
+use crate::wire::types::ConversationId;
+
+/// How often the log and memory are looked over, ms.
+pub const SWEEP_MS: u64 = 1000;
+/// Full states written anew in one turn.
+const RESTATED_PER_TURN: usize = 1024;
+/// Least and most of memory that is looked over in one sweep.
+const SWEPT: (u32, u32) = (1024, 8192);
+
+/// Whose full state a record is: a slot.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner {
+    /// Of the directory.
+    User(u32),
+    /// Of delivery.
+    Conversation(u32),
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    live: u64,
+    live_bytes: u64,
+    bytes: u64,
+    owners: Vec<Owner>,
+}
+
+/// What is being done about the oldest segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Its messages are read and appended again.
+    Carrying,
+    /// Its full states are written anew.
+    Restating,
+    /// All that waits for this batch to be durable.
+    Syncing(u64),
+    /// It is being removed.
+    Unlinking,
+}
+
+struct Carried {
+    batch: u64,
+    conversation: ConversationId,
+    seq: u64,
+    from: Ref,
+    to: Ref,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Segments {
+    all: BTreeMap<u32, Segment>,
+    step: Option<(u32, Step)>,
+    carried: VecDeque<Carried>,
+    scanned: bool,
+}
+
+impl Segments {
+    /// A message's record is wanted.
+    pub fn added(&mut self, segment: u32, len: u32) {
+        let segment = self.all.entry(segment).or_default();
+        segment.live += 1;
+        segment.live_bytes += u64::from(len);
+    }
+
+    /// And is not wanted any more.
+    pub fn freed(&mut self, segment: u32, len: u32) {
+        if let Some(segment) = self.all.get_mut(&segment) {
+            segment.live = segment.live.saturating_sub(1);
+            segment.live_bytes = segment.live_bytes.saturating_sub(u64::from(len));
+        }
+    }
+
+    /// A full state was written.
+    pub fn owned(&mut self, segment: u32, owner: Owner) {
+        self.all.entry(segment).or_default().owners.push(owner);
+    }
+
+    /// A segment exists with so many bytes.
+    pub fn sized(&mut self, segment: u32, bytes: u64) {
+        self.all.entry(segment).or_default().bytes = bytes;
+    }
+
+    /// Messages, their bytes, segments.
+    pub fn totals(&self) -> (u64, u64, u64) {
+        let sum = self.all.values().fold((0, 0), |sum, s| (sum.0 + s.live, sum.1 + s.live_bytes));
+        (sum.0, sum.1, self.all.len() as u64)
+    }
+}
+
+impl Engine {
+    /// Does the next step for the oldest segment.
+    pub(super) fn tend_log(&mut self) {
+        let current = self.log.segment();
+        if !self.segments.all.contains_key(&current) && self.log.last_batch() > 0 {
+            self.segments.sized(current, 0);
+        }
+        let Some((segment, step)) = self.segments.step else {
+            return self.choose_step(current);
+        };
+        match step {
+            Step::Carrying => {
+                self.settle_carried();
+                if self.segments.scanned && self.segments.carried.is_empty() {
+                    self.lose_rest(segment);
+                    self.segments.step = Some((segment, Step::Restating));
+                    self.timers.set(self.clock.mono_ms(), Timer::Tend);
+                }
+            }
+            Step::Restating => self.restate(segment),
+            Step::Syncing(batch) if batch <= self.durable => {
+                let live = self.segments.all.get(&segment).map_or(0, |s| s.live);
+                if live > 0 {
+                    // A message of it came back to life; look again later.
+                    self.segments.step = None;
+                    return;
+                }
+                self.segments.step = Some((segment, Step::Unlinking));
+                self.requests.push_back(Request::Unlink(segment));
+            }
+            Step::Syncing(_) | Step::Unlinking => {}
+        }
+    }
+
+    fn choose_step(&mut self, current: u32) {
+        let Some((&oldest, first)) = self.segments.all.first_key_value() else { return };
+        if oldest >= current || self.failed.is_some() {
+            return;
+        }
+        if first.live == 0 {
+            self.segments.step = Some((oldest, Step::Restating));
+            return self.restate(oldest);
+        }
+        let size = u64::from(self.config.segment_bytes);
+        let (_, live_bytes, count) = self.segments.totals();
+        let sealed: u64 =
+            self.segments.all.range(..current).map(|(_, s)| if s.bytes > 0 { s.bytes } else { size }).sum();
+        if count > 2 && live_bytes < sealed / 2 {
+            self.segments.step = Some((oldest, Step::Carrying));
+            self.segments.scanned = false;
+            self.requests.push_back(Request::Scan(oldest));
+        }
+    }
+
+    /// Writes anew what has its latest full state in a segment.
+    fn restate(&mut self, segment: u32) {
+        for _ in 0..RESTATED_PER_TURN {
+            let Some(owner) = self.segments.all.get_mut(&segment).and_then(|s| s.owners.pop()) else {
+                self.log_all_cursors();
+                self.segments.step = Some((segment, Step::Syncing(self.log.last_batch())));
+                return self.tend_if_durable();
+            };
+            match owner {
+                Owner::User(slot) if self.directory.get(slot).is_some_and(|u| u.mark.full_in == segment) => {
+                    self.log_user(slot);
+                }
+                Owner::Conversation(slot) if self.delivery.get(slot).is_some_and(|c| c.mark.full_in == segment) => {
+                    self.log_conversation(slot);
+                }
+                _ => {}
+            }
+        }
+        self.timers.set(self.clock.mono_ms(), Timer::Tend);
+    }
+
+    fn tend_if_durable(&mut self) {
+        if self.log.last_batch() <= self.durable {
+            self.tend_log();
+        }
+    }
+
+    /// Messages of a segment that was read and carried as far as it could be read: the rest is lost.
+    fn lose_rest(&mut self, segment: u32) {
+        if self.segments.all.get(&segment).is_none_or(|s| s.live == 0) {
+            return;
+        }
+        let slots: Vec<u32> = self.delivery.slots().collect();
+        let lost: usize = slots.into_iter().map(|slot| self.delivery.lose(slot, segment)).sum();
+        self.stats.lost_total += lost as u64;
+        self.alarm("log_findings", format!("{lost} messages of log segment {segment} cannot be read any more."));
+    }
+
+    /// Records of a segment that is to go.
+    pub fn scanned(&mut self, part_of: u32, records: Vec<Scanned>, done: bool) {
+        let Some((segment, Step::Carrying)) = self.segments.step else { return };
+        if segment != part_of {
+            return;
+        }
+        for Scanned { kind, at, body, .. } in records {
+            if kind != kind::MESSAGE && kind != kind::CARRIED {
+                continue;
+            }
+            let Ok(message) = decode_stored(&body) else { continue };
+            let (conversation, seq) = (message.conversation, message.seq);
+            let entry = self.delivery.find(&conversation).and_then(|slot| self.delivery.get(slot)?.entry(seq));
+            if entry.is_none_or(|entry| entry.at() != at) {
+                continue;
+            }
+            let (to, batch) = self.append(kind::CARRIED, &[&body], true);
+            self.stats.carried_total += 1;
+            self.segments.carried.push_back(Carried { batch, conversation, seq, from: at, to });
+        }
+        self.segments.scanned |= done;
+        self.tend_log();
+        self.settle();
+    }
+
+    /// Messages that were carried and are durable stand in their new place.
+    fn settle_carried(&mut self) {
+        while self.segments.carried.front().is_some_and(|c| c.batch <= self.durable) {
+            let Some(carried) = self.segments.carried.pop_front() else { break };
+            let Some(slot) = self.delivery.find(&carried.conversation) else { continue };
+            let entry = self.delivery.get_mut(slot).and_then(|c| c.entry_mut(carried.seq));
+            if let Some(entry) = entry
+                && entry.at() == carried.from
+            {
+                (entry.segment, entry.offset, entry.len) = (carried.to.segment, carried.to.offset, carried.to.len);
+                self.segments.freed(carried.from.segment, carried.from.len);
+                self.segments.added(carried.to.segment, carried.to.len);
+            }
+        }
+    }
+
+    /// A segment is gone.
+    pub fn unlinked(&mut self, segment: u32) {
+        self.segments.all.remove(&segment);
+        self.segments.step = None;
+        self.tend_log();
+        self.settle();
+    }
+
+    /// Looks over the log and a part of memory.
+    pub(super) fn sweep(&mut self) {
+        self.tend_log();
+        let (conversations, users) = (self.delivery.capacity(), self.directory.capacity());
+        // All of memory in about half the time after which it is quiet.
+        let turns = (self.config.quiet_ms / SWEEP_MS / 2).max(1) as u32;
+        let part = |all: u32| (all / turns).clamp(SWEPT.0, SWEPT.1);
+        for _ in 0..part(conversations).min(conversations) {
+            self.sweep.0 = (self.sweep.0 + 1) % conversations.max(1);
+            self.consider_conversation(self.sweep.0);
+        }
+        for _ in 0..part(users).min(users) {
+            self.sweep.1 = (self.sweep.1 + 1) % users.max(1);
+            self.consider_user(self.sweep.1);
+        }
+        self.next_sweep();
+    }
+
+    fn next_sweep(&mut self) {
+        self.timers.set(self.clock.mono_ms() + SWEEP_MS, Timer::Sweep);
+    }
+}

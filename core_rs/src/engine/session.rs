@@ -1,0 +1,91 @@
+//! What an identified connection is to the engine, beyond what delivery keeps of it.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::wire::types::ConversationId;
+
+/// A client frame that waits for something to be loaded or allowed.
+pub struct Deferred {
+    /// Whether it came as JSON.
+    pub json: bool,
+    /// Its payload.
+    pub payload: Box<[u8]>,
+}
+
+/// Frames that wait, in order.
+#[derive(Default)]
+pub struct Waiting {
+    /// The first one is what is waited for.
+    pub frames: VecDeque<Deferred>,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Something was asked for and has not been answered yet.
+    pub blocked: bool,
+}
+
+/// What the embedder allowed or forbade in this session: by conversation, and whether it is reading.
+#[derive(Default)]
+pub struct Permits {
+    /// Its answers.
+    pub known: HashMap<(ConversationId, bool), bool>,
+    /// What it was asked last.
+    pub asked: Option<(ConversationId, bool)>,
+}
+
+/// See the module.
+pub struct Session {
+    /// The user's slot; `u32::MAX` until it is admitted.
+    pub user: u32,
+    /// Its device.
+    pub device: u16,
+    /// Wants the mailbox's messages.
+    pub receive: bool,
+    /// Slot in delivery.
+    pub receiver: u32,
+    /// When it ends, ms since 1970; 0: never.
+    pub expires_ms: u64,
+    /// What hello asked for: messages, bytes, receipts.
+    pub hello: (u32, u32, u64),
+    /// Sends that are not durable yet: messages, bytes.
+    pub unaccepted: (u32, u32),
+    /// The batch of its latest send.
+    pub last_batch: u64,
+    /// Of the `accepted` frames on this connection, those that the client has not confirmed: numbers of remembered ids.
+    pub confirms: VecDeque<u64>,
+    /// How many it has confirmed.
+    pub confirmed: u32,
+    /// Frames that wait.
+    pub waiting: Option<Box<Waiting>>,
+    /// See [`Permits`].
+    pub permits: Option<Box<Permits>>,
+}
+
+impl Session {
+    /// As hello asked for it; not admitted yet.
+    pub fn new(receive: bool, hello: (u32, u32, u64)) -> Self {
+        Self {
+            user: u32::MAX,
+            device: 0,
+            receive,
+            receiver: u32::MAX,
+            expires_ms: 0,
+            hello,
+            unaccepted: (0, 0),
+            last_batch: 0,
+            confirms: VecDeque::new(),
+            confirmed: 0,
+            waiting: None,
+            permits: None,
+        }
+    }
+
+    /// Its mailbox.
+    pub fn mailbox(&self) -> (u32, u16) {
+        (self.user, self.device)
+    }
+
+    /// Whether frames wait, so that those that come must wait too.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
