@@ -54,7 +54,8 @@ torture: build ## Kill a server at random under load, KILLS=500 times; nothing a
 fuzz: | $(BIN)/cargo-fuzz need-rust ## Throw bytes at frames, carriers and log records, FUZZ_SECONDS=60 for each
 	@cd core_rs && for target in $$($(FUZZ) list); do \
 	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-	  $(FUZZ) run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 -verbosity=0 || exit 1; \
+	  mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
+	  $(FUZZ) run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 -verbosity=0 || exit 1; \
 	done
 
 autobahn: | need-rust ## Run the Autobahn WebSocket suite against the parser (needs Python 2.7, says how)

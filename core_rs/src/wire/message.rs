@@ -109,7 +109,7 @@ pub fn stored_for_device(stored: &[u8], user: &str, device: u32, out: &mut Vec<u
     };
     // All else stands before the first body.
     let mut reader = Reader::new(stored);
-    let mut plain = stored.len();
+    let mut plain = 0;
     while let Ok(Some((number, wire))) = reader.tag() {
         if number == BODIES || reader.skip(number, wire).is_err() {
             break;
