@@ -80,7 +80,7 @@ $(READY): pyproject.toml | $(BIN)/python need-rust
 	@touch $@
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo 'pyrouter needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo 'pyrouter needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo 'could not make a virtual environment (on Debian: apt-get install python3-venv)'; rm -rf $(VENV); exit 1; }
 
 $(BIN)/cargo-fuzz: | $(BIN)/python need-rust
