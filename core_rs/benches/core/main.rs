@@ -9,6 +9,7 @@
 // A benchmark may stop at what cannot be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+mod engine;
 mod generated;
 mod link;
 mod log;
@@ -21,6 +22,7 @@ fn main() {
     // Cargo passes `--bench`; whatever is no option names the cases.
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let mut bench = Bench::new(wanted);
+    engine::cases(&mut bench);
     wire::cases(&mut bench);
     link::cases(&mut bench);
     log::cases(&mut bench);
