@@ -61,7 +61,7 @@ impl WebSocket {
     }
 
     pub(super) fn framing(&self) -> Framing {
-        if self.text == Some(true) { Framing::WsText } else { Framing::WsBinary }
+        framing_of(self.text == Some(true))
     }
 
     pub(super) fn close_sent(&self) -> bool {

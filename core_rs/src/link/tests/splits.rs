@@ -116,6 +116,25 @@ proptest! {
     }
 
     #[test]
+    fn after_our_close_at_any_byte_nothing_is_said_or_handed_on(
+        frames in proptest::collection::vec(prop_oneof![some_frame(), fragmented()], 0..8),
+        at in 0usize..600,
+        cuts in cuts(),
+    ) {
+        let bytes = frames.concat();
+        let (before, after) = bytes.split_at(at.min(bytes.len()));
+        let run = |cuts: &[usize]| {
+            let mut link = websocket();
+            feed_cut(&mut link, before, cuts, &SMALL);
+            link.close(&mut Vec::new(), 1000, "");
+            feed_cut(&mut link, after, cuts, &SMALL)
+        };
+        let outcome = run(&cuts);
+        prop_assert_eq!((outcome.payloads.len(), outcome.out.len()), (0, 0));
+        prop_assert_eq!(outcome, run(&[]));
+    }
+
+    #[test]
     fn what_is_sent_in_fragments_arrives_whole_and_in_order(
         messages in proptest::collection::vec(("\\PC{0,60}", any::<bool>()), 1..6), cuts in cuts(),
     ) {
