@@ -20,10 +20,14 @@ mod disk;
 mod error;
 mod file;
 mod format;
+mod identity;
 mod reader;
 mod recover;
 mod reserve;
 mod salvage;
+#[cfg(any(test, feature = "sim"))]
+#[allow(clippy::indexing_slicing)]
+pub mod sim;
 mod thread;
 mod walk;
 mod window;

@@ -3,6 +3,7 @@
 use super::disk::{Disk, DiskFile, write_full};
 use super::error::LogError;
 use super::format::segment_name;
+use super::identity;
 use super::walk::{Cut, Finding, FindingKind, Record, SegmentInfo, Walked, walk};
 use std::io::IoSlice;
 
@@ -42,10 +43,14 @@ pub fn recover<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<R
     let mut walked = walk(disk, visit)?;
     set_aside(disk, &mut walked.findings);
     settle(disk, &walked)?;
-    let salt = match walked.salt {
+    let known = identity::salt(disk)?;
+    let salt = match walked.salt.or(known) {
         Some(salt) => salt,
         None => disk.random().map_err(|error| LogError::io("draw a random number for", &disk.path(), &error))?,
     };
+    if known != Some(salt) {
+        identity::write(disk, salt).map_err(|error| LogError::io("write the FORMAT file in", &disk.path(), &error))?;
+    }
     let last_segment = walked.files.last().copied().unwrap_or(0);
     let last_batch = walked.last_batch.unwrap_or(0).max(walked.watermark);
     Ok(Recovered {

@@ -181,8 +181,10 @@ fn open<D: Disk>(disk: &D, id: u32, buffer: Vec<u8>) -> Result<Window<D::File>, 
     Window::new(file, buffer).map_err(io_error("read", id))
 }
 
-/// The log's salt: that of the first batch of some segment, which stands where it must. Also refuses newer formats.
+/// The log's salt: that of the first batch of some segment, which stands where it must, or the one in the file beside
+/// them. Also refuses newer formats.
 fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> {
+    let beside = super::identity::salt(disk)?;
     let mut salt = None;
     for id in files {
         let mut head = [0; BATCH_HEADER];
@@ -200,7 +202,7 @@ fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> 
             }
         }
     }
-    Ok(salt)
+    Ok(salt.or(beside))
 }
 
 struct Walker<'a, 'v, D: Disk> {
@@ -345,7 +347,14 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         then: Option<BatchHeader>,
     ) -> Result<Option<u64>, LogError> {
         let (id, at) = (info.id, info.bytes);
-        let first = self.next.unwrap_or(1);
+        let first = match self.next.filter(|_| self.follows) {
+            Some(next) => next,
+            // Which batches stood here is unknown, but not which was the last: that before the next one.
+            None => match then.map_or_else(|| self.first_after(id), |header| Ok(Some(header)))? {
+                Some(header) => header.number.saturating_sub(1),
+                None => return Ok(None),
+            },
+        };
         if !self.confirmed(first, window, id, at)? {
             return Ok(None);
         }
@@ -387,6 +396,19 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             self.found(FindingKind::Damaged, id, range.start + hole.start as u64, hole.len() as u64, first, last);
         }
         Ok(())
+    }
+
+    /// The first batch of the segments after `id`.
+    fn first_after(&self, id: u32) -> Result<Option<BatchHeader>, LogError> {
+        let salt = self.out.salt;
+        for later in self.out.files.iter().copied().filter(|file| *file > id) {
+            let mut window = open(self.disk, later, Vec::new())?;
+            let accept = |header: &BatchHeader| salt.is_none_or(|salt| salt == header.salt);
+            if let (Some((_, header)), _) = window.find_header(later, 0, accept).map_err(io_error("read", later))? {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether any batch says that `number` was on disk: one that was read, or one from `at` of segment `id` on.

@@ -1,6 +1,8 @@
 //! Tests of the log, by what they promise.
 
 mod basics;
+mod crash;
+mod damage;
 mod thread;
 
 use super::*;

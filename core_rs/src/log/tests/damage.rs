@@ -1,0 +1,172 @@
+//! I12: what cannot be read is reported and set aside; everything else is kept, and nothing is made up.
+
+use super::sim::{Rng, SimDisk};
+use super::*;
+
+/// A log of some segments that was closed cleanly, and its records.
+fn log(rng: &mut Rng) -> (SimDisk, Vec<Kept>) {
+    let disk = SimDisk::new(rng.next());
+    let options = LogOptions { segment_bytes: 8192, batch_bytes: 1500, ..LogOptions::default() };
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &options);
+    let mut writer = Writer::open(disk.clone(), &recovered, &options).unwrap();
+    let mut records = Vec::new();
+    for time_ms in 0..30 {
+        for _ in 0..1 + rng.below(6) {
+            let body: Vec<u8> = (0..rng.below(300)).map(|_| rng.next() as u8).collect();
+            let (at, _) = appender.append(5, &[&body], true).unwrap();
+            records.push(Kept { kind: 5, body, at, time_ms });
+        }
+        writer.write(&mut appender.take(time_ms)).unwrap();
+    }
+    writer.close(30).unwrap();
+    (disk, records)
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    let mut names: Vec<String> = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".seg")).collect();
+    names.sort();
+    names
+}
+
+/// The records that have no byte in the range of the segment.
+fn untouched(records: &[Kept], segment: u32, range: &std::ops::Range<usize>) -> Vec<Kept> {
+    let outside = |record: &&Kept| {
+        let (start, end) = (record.at.offset as usize - 8, (record.at.offset + record.at.len) as usize);
+        record.at.segment != segment || end <= range.start || start >= range.end
+    };
+    records.iter().filter(outside).cloned().collect()
+}
+
+/// Forgets the times: a record whose batch's header is gone has the time of the batch before.
+fn timeless(records: &[Kept]) -> Vec<(Ref, Vec<u8>)> {
+    records.iter().map(|record| (record.at, record.body.clone())).collect()
+}
+
+#[test]
+fn i12_damage_costs_the_records_that_it_touches_and_no_other() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let (disk, records) = log(&mut rng);
+        let names = segments(&disk);
+        let segment = rng.below(names.len());
+        // The very last batch, which says that all others are durable, is spared: without it the end is torn.
+        let last = if segment + 1 == names.len() { 40 } else { 0 };
+        let len = disk.contents(&names[segment]).unwrap().len() - last;
+        let from = rng.below(len);
+        let to = (from + 1 + [1, 30, 600, 9000][rng.below(4)]).min(len);
+        let before = disk.contents(&names[segment]).unwrap();
+        if rng.once_in(2) {
+            disk.damage(&names[segment], from..to, 1 + rng.below(255) as u8);
+        } else {
+            let mut bytes = before.clone();
+            bytes[from..to].fill(0);
+            disk.put(&names[segment], bytes);
+        }
+        let after = disk.contents(&names[segment]).unwrap();
+        let changed: Vec<usize> = (from..to).filter(|i| before[*i] != after[*i]).collect();
+        let (Some(from), Some(to)) = (changed.first().copied(), changed.last().map(|last| last + 1)) else { continue };
+        let left = untouched(&records, segment as u32 + 1, &(from..to));
+        let mut seen = Vec::new();
+        let report = fsck(&disk, &mut |record| seen.push(kept(record))).unwrap();
+        let (recovered, back) = recover_all(&disk);
+        let place = format!("seed {seed}: {from}..{to} of {}: {report:?}", names[segment]);
+        assert!(timeless(&back) == timeless(&left), "{place}: {} records, not {}", back.len(), left.len());
+        assert!(seen == back, "{place}");
+        assert_eq!(report.findings.len(), recovered.findings.len(), "seed {seed}");
+        assert!(left.len() == records.len() || !report.is_sound(), "seed {seed}: records vanished silently");
+        for finding in recovered.findings.iter().filter(|finding| finding.kind == FindingKind::Damaged) {
+            let name = finding.kept_as.as_ref().unwrap();
+            assert_eq!(disk.contents(name).unwrap().len() as u64, finding.bytes, "seed {seed}");
+        }
+        // The next starts find the same, and the log goes on.
+        let mut appender = Appender::new(&recovered, &small());
+        let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+        appender.append(6, &[b"more"], true).unwrap();
+        writer.write(&mut appender.take(50)).unwrap();
+        drop(writer);
+        let (_, again) = recover_all(&disk);
+        assert_eq!(again.len(), back.len() + 1, "seed {seed}");
+        assert!(again[..back.len()] == back, "seed {seed}");
+    }
+}
+
+#[test]
+fn i12_a_segment_that_lost_its_end_is_reported() {
+    for seed in 0..100 {
+        let mut rng = Rng::new(seed);
+        let (disk, records) = log(&mut rng);
+        let name = &segments(&disk)[0];
+        let bytes = disk.contents(name).unwrap();
+        let end = rng.below(bytes.len());
+        disk.put(name, bytes[..end].to_vec());
+        let (recovered, back) = recover_all(&disk);
+        assert!(timeless(&back) == timeless(&untouched(&records, 1, &(end..bytes.len()))), "seed {seed}");
+        let told = recovered.findings.iter().any(|finding| finding.kind != FindingKind::TornEnd);
+        assert!(told, "seed {seed}: {:?}", recovered.findings);
+    }
+}
+
+#[test]
+fn i12_pages_that_the_disk_cannot_read_cost_what_is_on_them() {
+    let mut rng = Rng::new(3);
+    let (disk, records) = log(&mut rng);
+    let name = &segments(&disk)[1];
+    disk.lose_page(name, 4096);
+    let (recovered, back) = recover_all(&disk);
+    assert!(timeless(&back) == timeless(&untouched(&records, 2, &(4096..8192))));
+    assert!(recovered.findings.iter().any(|finding| finding.kind == FindingKind::Unreadable));
+    assert!(recovered.findings.iter().any(|finding| finding.kind == FindingKind::Damaged));
+}
+
+#[test]
+fn a_body_that_looks_like_a_batch_is_not_taken_for_one() {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &LogOptions::default());
+    let mut writer = Writer::open(disk.clone(), &recovered, &LogOptions::default()).unwrap();
+    // All that a sender cannot know is the salt: the place is easily guessed.
+    let guess = Recovered { salt: recovered.salt ^ 1, ..Recovered::default() };
+    let mut forger = Appender::new(&guess, &LogOptions::default());
+    let padding = vec![0; 40 + 8 + 8];
+    forger.append(9, &[&padding], true).unwrap();
+    let mut forged = forger.take(1);
+    forger.append(9, &[b"forged"], true).unwrap();
+    let mut inner = forger.take(1).remove(0);
+    forged[0].stamp(0, guess.salt);
+    inner.stamp(0, guess.salt);
+    assert_eq!(inner.offset as usize, 40 + 8 + padding.len());
+    let mut body = vec![1; padding.len()];
+    body.extend(inner.bytes);
+    appender.append(1, &[&body], true).unwrap();
+    appender.append(2, &[b"after"], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    writer.close(1).unwrap();
+    disk.damage("000000000001.seg", 0..60, 0xFF);
+    let (_, back) = recover_all(&disk);
+    assert_eq!(back.iter().map(|record| record.kind).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_zero_tail_is_a_clean_end() {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    appender.append(1, &[b"one"], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    drop(writer);
+    assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 4096);
+    let (recovered, back) = recover_all(&disk);
+    assert_eq!((recovered.findings.len(), back.len()), (0, 1));
+    assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 40 + 8 + 3);
+}
+
+#[test]
+fn a_later_format_is_refused_and_not_called_damage() {
+    let disk = SimDisk::new(1);
+    disk.put("000000000001.seg", b"PRB\x02 whatever a later version may write, longer than a header".to_vec());
+    let error = recover(&disk, &mut |_| ()).unwrap_err();
+    assert_eq!(error, LogError::NewerFormat { segment: 1, version: 2 });
+    assert!(disk.contents("000000000001.seg").is_some());
+}
