@@ -3,8 +3,10 @@
 
 mod any;
 mod client;
+mod docs;
 mod json;
 mod limits;
+mod samples;
 mod schema;
 mod server;
 mod stored;

@@ -18,9 +18,13 @@ pub struct Kind(pub &'static str);
 pub const CLIENT: Kind = Kind("pyrouter.v1.ClientFrame");
 pub const SERVER: Kind = Kind("pyrouter.v1.ServerFrame");
 
+pub fn pool() -> &'static DescriptorPool {
+    &POOL
+}
+
 impl Kind {
     pub fn decode(self, bytes: &[u8]) -> Option<DynamicMessage> {
-        DynamicMessage::decode(POOL.get_message_by_name(self.0).unwrap(), bytes).ok()
+        DynamicMessage::decode(pool().get_message_by_name(self.0).unwrap(), bytes).ok()
     }
 
     /// Field by field in the order of the numbers, without what the schema does not know.
@@ -30,8 +34,8 @@ impl Kind {
 
     pub fn read_json(self, json: &[u8]) -> Option<DynamicMessage> {
         let mut text = serde_json::Deserializer::from_slice(json);
-        let options = DeserializeOptions::new().deny_unknown_fields(false);
-        let descriptor = POOL.get_message_by_name(self.0).unwrap();
+        let options = DeserializeOptions::new().deny_unknown_fields(true);
+        let descriptor = pool().get_message_by_name(self.0).unwrap();
         DynamicMessage::deserialize_with_options(descriptor, &mut text, &options).ok()
     }
 
