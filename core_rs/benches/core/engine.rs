@@ -170,6 +170,7 @@ impl World {
                 idle = false;
                 match request {
                     Request::Load(key) => self.engine.loaded(&key, None),
+                    Request::Unlink(segment) => self.engine.unlinked(segment),
                     other => panic!("unexpected request {other:?}"),
                 }
             }

@@ -1,7 +1,7 @@
 //! What the core's parts cost, each beside a yardstick that does the unavoidable share of the same work.
 //!
-//! `cargo bench --bench core` prints a line of JSON for each case: nanoseconds for one operation, run by run, of both
-//! sides, which take turns. `cargo bench --bench core -- NAME` runs the cases whose name holds NAME. Every case checks
+//! `cargo bench --bench core` prints a line of JSON for each case: nanoseconds of CPU for one operation, run by run, of
+//! both sides, which take turns. `cargo bench --bench core -- NAME` runs the cases whose name holds NAME. Every case checks
 //! what came out. benches/core.py puts the lines into docs/performance.md.
 //!
 //! - `measure`: taking turns and counting. `wire`, `link`, `log`, `engine`: the cases, one file for each part.
