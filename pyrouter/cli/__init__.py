@@ -11,6 +11,8 @@ import typer
 from pyrouter import __version__
 from pyrouter.cli.check_config import check_config
 from pyrouter.cli.fsck import fsck
+from pyrouter.cli.listen import listen
+from pyrouter.cli.send import send
 from pyrouter.cli.token import token
 from pyrouter.errors import PyrouterError
 
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks print local variables, tokens among them
 )
 app.command()(token)
+app.command()(send)
+app.command()(listen)
 app.command()(check_config)
 app.command()(fsck)
 

@@ -10,7 +10,7 @@ import asyncio
 import ssl as tls
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
@@ -109,6 +109,11 @@ async def _connect(carrier: _Carrier, host: str, port: int, ssl: tls.SSLContext 
     except TimeoutError:
         carrier.abort()
         raise NotConnected(f"{host}:{port} did not answer within {CONNECT_WITHIN_S:g} s") from None
+    except NotConnected:
+        carrier.abort()
+        raise
+    except ConnectionRefusedError:
+        raise NotConnected(f"{host}:{port} refused the connection: no server is listening there") from None
     except OSError as error:
         carrier.abort()
         raise NotConnected(f"cannot connect to {host}:{port}: {error.strerror or error}") from None
@@ -129,8 +134,7 @@ class _Carrier(asyncio.Protocol, ABC):
         self._give_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not derive from it
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._give_up is not None:

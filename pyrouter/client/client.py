@@ -285,8 +285,7 @@ class Client:
         asked_s = self._protocol.reconnect_s
         if was_ready and final is None and self._protocol.broken is None:
             self._backoff.reset()
-        wait_s = self._backoff.next() if asked_s is None else asked_s
-        return str(final or reason), wait_s
+        return str(final or reason), (asked_s or 0) + self._backoff.next()
 
     def _has_fresh_token_for(self, final: ClientError) -> bool:
         return isinstance(final, SessionRefused) and final.code == "token_expired" and not isinstance(self._token, str)

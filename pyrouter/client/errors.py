@@ -64,7 +64,7 @@ class Refused(ClientError):
 
 
 class DevicesChanged(Refused):
-    """A send was made for device lists that have changed since. Make it anew from `lists`, with a new id.
+    """A send was made for device lists that have changed since. Make it anew from `lists`; the id can stay.
 
     Attributes:
         lists: the current device list of each user concerned: name → (version, devices).

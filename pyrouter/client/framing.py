@@ -10,8 +10,7 @@ from collections.abc import Iterable
 __all__ = ["MAGIC", "FrameTooLarge", "Unframer", "frame"]
 
 MAGIC = b"PYRT\x01"
-# A length takes at most this many bytes: 28 bits, above any frame limit.
-MAX_LENGTH_BYTES = 4
+MAX_LENGTH_BYTES = 5
 
 
 class FrameTooLarge(ValueError):

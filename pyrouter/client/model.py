@@ -114,7 +114,7 @@ class Message:
             self.owner.ack(self.conversation, self.seq)
 
     async def read(self) -> None:
-        """The user has read this message, and every earlier one of its sender in the conversation."""
+        """Tells that the user has read this message and all earlier ones of its sender. Call it after `ack`."""
         if self.owner is not None:
             self.owner.read(self.conversation, self.seq, (self.sender,))
 

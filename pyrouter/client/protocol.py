@@ -295,7 +295,12 @@ class Protocol:
             self._ack_due = self._clock() + ACK_DELAY_S
 
     def read(self, conversation: bytes, seq: int, authors: Sequence[str] = ()) -> None:
-        """The user has read the conversation up to `seq`: of these authors, or of the other user."""
+        """The user has read the conversation up to `seq`: of these authors, or of the other user.
+
+        To be called after `ack`: the server takes no read of what this device has not acknowledged.
+        """
+        if conversation in self.inbox.dirty:
+            self.flush()
         frame = frames.read(conversation, seq, authors)
         last = self._reads.pop(conversation, None)
         self._reads[conversation] = (self._clock(), seq, frame) if last is None or seq >= last[1] else last
@@ -344,7 +349,7 @@ class Protocol:
         self._with_self = direct_conversation(self.user, self.user)
         told = welcome.limits
         self.limits = limits = Limits(**{name: getattr(told, name) for name in Limits.__dataclass_fields__})
-        windows = [limit for limit in (limits.unaccepted_messages, limits.repeats) if limit]
+        windows = [limit for limit in (limits.unaccepted_messages, limits.repeats - 1) if limit > 0]
         self.outbox.max_messages = min(windows, default=DEFAULT_MESSAGES)
         self.outbox.max_bytes = limits.unaccepted_bytes or DEFAULT_BYTES
         self.ready = True
@@ -359,7 +364,9 @@ class Protocol:
                 pending_conversations=welcome.pending.conversations,
             )
         )
-        self._told_receipts = 0  # said in hello, but the server may have lost it
+        # A higher one of ours is from before the server lost data. Cursors merge by maximum: telling twice is safe.
+        self.receipts = min(self.receipts, welcome.receipts)
+        self._told_receipts = 0  # said in hello, but not acknowledged by it
         self.flush()
         self._output.extend(read[2] for read in self._reads.values())
         for user in self._asked:

@@ -91,7 +91,8 @@ class FakeServer:
 
     def expire_for_me(self, other: str) -> None:
         conversation = self.conversation(other)
-        conversation.floor = len(conversation.log)
+        if all(message.conversation != conversation.id for message in self.unpromised):
+            conversation.floor = len(conversation.log)
         self.deliver()
 
     # Connections.
@@ -164,6 +165,7 @@ class FakeServer:
         assert frame.hello.protocol == 1
         self.greeted = True
         welcome = wire.Welcome(protocol=1, user=ME, device=1, server="model", receive=frame.hello.receive)
+        welcome.receipts = self.receipt_version
         welcome.limits.unaccepted_messages = UNACCEPTED
         welcome.limits.repeats = REPEATS
         welcome.limits.frame_bytes = 1000

@@ -151,7 +151,7 @@ def test_a_resend_has_the_same_bytes_and_comes_before_new_sends_i4() -> None:
 
 def test_answers_are_confirmed_before_the_server_would_forget_ids() -> None:
     session = Session()
-    session.connect(repeats=4, unaccepted_messages=4)
+    session.connect(repeats=5, unaccepted_messages=100)
     for n in range(8):
         session.protocol.send("bob", b"%d" % n)
     flying = session.said()
