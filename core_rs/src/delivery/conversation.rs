@@ -14,6 +14,9 @@ use crate::wire::types::{ConversationId, SkipReason};
 /// No receiver, no hot body.
 pub const NONE: u32 = u32::MAX;
 
+/// Devices, as (user slot, device).
+pub type Devices = Box<[(u32, u16)]>;
+
 /// A message that some mailbox lacks; its body is in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -201,7 +204,7 @@ pub struct Conversation {
     /// Lowest `acked` of all mailboxes, and how many stand there.
     pub low: (u64, u32),
     /// For messages with a body per device: which devices have one, as (user slot, device).
-    pub bodies: Option<Box<HashMap<u64, Box<[(u32, u16)]>>>>,
+    pub bodies: Option<Box<HashMap<u64, Devices>>>,
     /// See [`Mark`].
     pub mark: Mark,
 }

@@ -33,7 +33,7 @@ pub use config::Config;
 
 use crate::delivery::{Delivery, Outlet};
 use crate::link::{Framing, Link, LinkLimits, Status};
-use crate::log::{Appender, LogOptions, Record, Recovered};
+use crate::log::{Appender, LogError, LogOptions, Record, Recovered};
 use crate::sequencer::{Sequenced, Sequencer};
 use crate::time::Now;
 use crate::wire::codes;
@@ -142,7 +142,9 @@ impl Engine {
 
     /// Time passed. Before every call below.
     pub fn set_now(&mut self, now: Now) {
-        if self.clock.set(now) {
+        let jumped = self.clock.set(now);
+        self.delivery.resume_versions(receipt_version(self.clock.time_ms()));
+        if jumped {
             self.alarm("clock_jumped", "The machine's clock jumped by more than an hour: expiry is paused.".into());
         }
     }
@@ -298,6 +300,16 @@ impl Engine {
         self.clock.time_ms()
     }
 
+    /// Bodies that were wanted from the log.
+    pub fn read_done(&mut self, token: u64, bodies: Vec<Result<bytes::Bytes, LogError>>) {
+        let lost = self.delivery.read_done(token, bodies);
+        if lost > 0 {
+            self.stats.lost_total += lost as u64;
+            self.alarm("log_findings", format!("{lost} messages cannot be read from the log any more."));
+        }
+        self.settle();
+    }
+
     /// Room for another segment is reserved, or is not to be had.
     pub fn space(&mut self, ok: bool) {
         if self.storage_ok && !ok {
@@ -442,3 +454,11 @@ impl Engine {
         }
     }
 }
+
+/// Receipt versions follow the server's time, so that they grow across a crash that lost some.
+fn receipt_version(time_ms: u64) -> u64 {
+    time_ms << 10
+}
+
+#[cfg(test)]
+pub mod tests;

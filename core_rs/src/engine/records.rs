@@ -5,7 +5,7 @@
 
 use super::binary::{put_bytes, put_u64};
 use super::segments::Owner;
-use super::{CURSORS_MS, Engine, Timer};
+use super::{Engine, Timer};
 use crate::log::Ref;
 use crate::wire::types::ConversationId;
 
@@ -107,7 +107,6 @@ impl Engine {
     }
 
     fn write_cursors(&mut self, most: usize) {
-        debug_assert!(CURSORS_MS > 0);
         let mut record = Vec::new();
         for _ in 0..most {
             let Some(slot) = self.delivery.next_dirty() else { break };

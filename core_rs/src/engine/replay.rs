@@ -19,15 +19,15 @@ use crate::sequencer::{Repeat, Writer};
 use crate::wire::message::{decode_stored, device_bodies};
 use crate::wire::types::{ConversationId, Message};
 
-/// Receipt versions leave a gap, for those given in the last second before a crash and not logged.
-const VERSION_GAP: u64 = 1_000_000;
+/// Devices that have a body, as (user, device).
+type Named = Box<[(Box<str>, u16)]>;
 
 /// A message whose conversation's state has not come yet.
 struct Orphan {
     sender: Box<str>,
     seq: u64,
     entry: Entry,
-    bodies: Option<Box<[(Box<str>, u16)]>>,
+    bodies: Option<Named>,
 }
 
 /// What is known only while the log is read.
@@ -62,7 +62,7 @@ impl Engine {
         if record.kind == kind::MESSAGE {
             self.replay_repeat(&message, device);
         }
-        let bodies: Option<Box<[(Box<str>, u16)]>> = message
+        let bodies: Option<Named> = message
             .body
             .is_empty()
             .then(|| device_bodies(record.body).map(|b| (b.0.into(), b.1 as u16)).collect::<Box<[_]>>())
@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// Puts a message into its conversation, wherever it belongs there.
-    fn place(&mut self, slot: u32, seq: u64, sender: &str, mut entry: Entry, bodies: Option<Box<[(Box<str>, u16)]>>) {
+    fn place(&mut self, slot: u32, seq: u64, sender: &str, mut entry: Entry, bodies: Option<Named>) {
         let author = self.directory.find(sender);
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
         if seq < conversation.first {
@@ -189,7 +189,7 @@ impl Engine {
             self.alarm("clock_jumped", message.into());
         }
         for segment in &recovered.segments {
-            self.segments.sized(segment.id, u64::from(segment.bytes));
+            self.segments.sized(segment.id, segment.bytes);
         }
         let slots: Vec<u32> = self.delivery.slots().collect();
         for slot in slots {
@@ -205,7 +205,7 @@ impl Engine {
                 self.fit_mailboxes(user);
             }
         }
-        self.delivery.resume_versions(self.delivery.version() + VERSION_GAP);
+        self.delivery.resume_versions(super::receipt_version(self.clock.time_ms()));
         let orphans: usize = replay.orphans.values().map(Vec::len).sum();
         if !recovered.findings.is_empty() {
             let found: Vec<String> = recovered.findings.iter().map(ToString::to_string).collect();

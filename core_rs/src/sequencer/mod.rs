@@ -61,7 +61,7 @@ pub struct Sequenced {
     /// When it was accepted, ms since 1970.
     pub time_ms: u64,
     /// For a message with a body per device: who has one, as (user slot, device).
-    pub bodies: Option<Box<[(u32, u16)]>>,
+    pub bodies: Option<crate::delivery::conversation::Devices>,
     /// The record's body.
     pub stored: Vec<u8>,
 }

@@ -1,0 +1,205 @@
+//! What a client can get wrong: a clear error, at most its own connection, nothing lost (I10).
+
+use super::*;
+use crate::engine::{Identity, Verdict};
+use crate::link::MAGIC;
+use crate::wire::types::{Ack, ClientFrame, Hello, Target};
+
+fn hello() -> ClientFrame<'static> {
+    ClientFrame::Hello(Hello { protocol: 1, receive: true, ..Hello::default() })
+}
+
+#[test]
+fn the_first_frame_must_be_hello_once_and_in_time() {
+    let mut rig = rig();
+    let (wire, conn) = rig.open_raw();
+    let early = Client { wire, conn };
+    rig.engine.data(conn, &mut MAGIC.to_vec());
+    assert_eq!(rig.feed(early, &ClientFrame::Ping { nonce: 1 }), Verdict::Closed);
+    rig.turn();
+    assert_eq!(codes(&rig.got(early)), ["hello_expected"]);
+    let twice = rig.join("ann", 1, true);
+    rig.got(twice);
+    rig.feed(twice, &hello());
+    rig.turn();
+    assert_eq!(codes(&rig.got(twice)), ["hello_twice"]);
+    assert!(rig.closed(twice));
+    let (wire, conn) = rig.open_raw();
+    rig.engine.data(conn, &mut MAGIC.to_vec());
+    rig.pass(10_100);
+    assert_eq!(codes(&rig.got(Client { wire, conn })), ["hello_timeout"]);
+    let (wire, conn) = rig.open_raw();
+    rig.pass(10_100);
+    assert!(rig.got(Client { wire, conn }).is_empty() && rig.wires[&wire].closed, "it speaks no known carrier");
+}
+
+#[test]
+fn a_foreign_version_a_refused_token_and_a_senseless_identity_end_the_connection() {
+    let mut rig = rig();
+    let (wire, conn) = rig.open_raw();
+    rig.engine.data(conn, &mut MAGIC.to_vec());
+    rig.feed(Client { wire, conn }, &ClientFrame::Hello(Hello { protocol: 2, ..Hello::default() }));
+    rig.turn();
+    assert_eq!(codes(&rig.got(Client { wire, conn })), ["version"]);
+    for device in [0, 70_000] {
+        let (wire, conn) = rig.open_raw();
+        rig.engine.data(conn, &mut MAGIC.to_vec());
+        rig.feed(Client { wire, conn }, &hello());
+        rig.engine.admit(conn, Identity { user: "ann".into(), device, expires_ms: 0 });
+        rig.turn();
+        assert_eq!(codes(&rig.got(Client { wire, conn })), ["bad_token"]);
+    }
+    let (wire, conn) = rig.open_raw();
+    rig.engine.data(conn, &mut MAGIC.to_vec());
+    rig.feed(Client { wire, conn }, &hello());
+    rig.engine.refuse(conn, "token_expired", "Too late.");
+    rig.turn();
+    assert_eq!(codes(&rig.got(Client { wire, conn })), ["token_expired"]);
+}
+
+#[test]
+fn a_session_ends_with_its_token() {
+    let mut rig = rig();
+    let (wire, conn) = rig.open_raw();
+    rig.engine.data(conn, &mut MAGIC.to_vec());
+    rig.feed(Client { wire, conn }, &hello());
+    let expires_ms = rig.now.wall_ms + 5_000;
+    rig.engine.admit(conn, Identity { user: "ann".into(), device: 1, expires_ms });
+    rig.pass(4_000);
+    assert!(codes(&rig.got(Client { wire, conn })).is_empty());
+    rig.pass(1_100);
+    assert_eq!(codes(&rig.got(Client { wire, conn })), ["token_expired"]);
+}
+
+#[test]
+fn a_silent_connection_is_pinged_and_then_closed() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.pass(60_100);
+    assert_eq!(rig.got(ann), [Got::Ping]);
+    rig.feed(ann, &ClientFrame::Pong { nonce: 0 });
+    rig.pass(30_100);
+    assert!(!rig.closed(ann) && rig.closed(bob));
+}
+
+#[test]
+fn acks_beyond_the_head_and_in_foreign_conversations_are_refused_and_the_connection_stays_i8() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    let eve = rig.join("eve", 1, true);
+    rig.got(eve);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.got(bob);
+    rig.ack(bob, at, 2);
+    assert_eq!(codes(&rig.got(bob)), ["ack_beyond_head"]);
+    rig.read(bob, at, 1);
+    assert_eq!(codes(&rig.got(bob)), ["ack_beyond_head"], "read before delivered");
+    rig.ack(eve, at, 1);
+    rig.read(eve, at, 1);
+    rig.ack(eve, [9; 16], 1);
+    rig.feed(eve, &rig::message(Target::Conversation(at), b"1", b"x"));
+    rig.feed(eve, &rig::message(Target::Conversation([9; 16]), b"1", b"x"));
+    rig.turn();
+    assert_eq!(codes(&rig.got(eve)), ["unknown_conversation"; 5], "one cannot tell which exist");
+    rig.ack(bob, at, 1);
+    assert_eq!(receipts(&rig.got(ann)), [("bob", 1, 0)]);
+}
+
+#[test]
+fn bodies_at_the_limit_pass_and_above_it_are_refused() {
+    let mut rig = rig_with(Config { body_bytes: 1000, ..Config::default() });
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", &[0; 1000]);
+    rig.send(ann, "bob", b"2", &[0; 1001]);
+    let got = rig.got(ann);
+    assert!(matches!(&got[0], Got::Accepted { .. }));
+    assert_eq!(codes(&got), ["body_too_large"]);
+    rig.send(ann, "nobody", b"3", b"x");
+    assert_eq!(codes(&rig.got(ann)), ["unknown_user"]);
+    rig.send(ann, "bob", b"4", b"x");
+    assert_eq!(seqs(&rig.got(bob)), [1, 2], "refused sends take no number (I2)");
+}
+
+#[test]
+fn an_id_is_remembered_until_confirmed_and_bound_to_its_conversation_i4() {
+    let mut rig = rig();
+    let (ann, _) = pair(&mut rig);
+    rig.join("cal", 1, true);
+    rig.send(ann, "bob", b"1", b"x");
+    rig.send(ann, "bob", b"1", b"x");
+    rig.send(ann, "cal", b"1", b"x");
+    let got = rig.got(ann);
+    assert_eq!(got[0], got[1]);
+    assert_eq!(codes(&got), ["id_reused"]);
+    rig.feed(ann, &ClientFrame::Ack(Ack { accepted: 2, ..Ack::default() }));
+    rig.send(ann, "cal", b"1", b"x");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 1, .. }]), "confirmed, so it may be used again");
+}
+
+#[test]
+fn a_full_conversation_refuses_and_goes_on_when_there_is_room() {
+    let mut rig = rig_with(Config { conversation_messages: 2, ..Config::default() });
+    let (ann, bob) = pair(&mut rig);
+    for id in [b"1", b"2", b"3"] {
+        rig.send(ann, "bob", id, b"x");
+    }
+    let got = rig.got(ann);
+    assert_eq!(codes(&got), ["conversation_full"]);
+    rig.ack(bob, conversation(&got), 1);
+    rig.send(ann, "bob", b"3", b"x");
+    assert!(rig.got(ann).iter().any(|g| matches!(g, Got::Accepted { seq: 3, .. })));
+}
+
+#[test]
+fn too_many_devices_are_refused_at_the_limit() {
+    let mut rig = rig_with(Config { devices: 2, ..Config::default() });
+    rig.join("ann", 1, true);
+    rig.join("ann", 2, true);
+    let third = rig.join("ann", 3, true);
+    assert_eq!(codes(&rig.got(third)), ["too_many_devices"]);
+    let again = rig.join("ann", 2, true);
+    assert!(!rig.closed(again));
+}
+
+#[test]
+fn a_full_disk_refuses_sends_while_acks_and_reading_go_on() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.engine.space(false);
+    rig.send(ann, "bob", b"2", b"x");
+    assert_eq!(codes(&rig.got(ann)), ["storage_full"]);
+    rig.ack(bob, at, 1);
+    assert_eq!(receipts(&rig.got(ann)), [("bob", 1, 0)]);
+    rig.engine.space(true);
+    rig.send(ann, "bob", b"2", b"x");
+    assert_eq!(seqs(&rig.got(bob)), [1, 2]);
+}
+
+#[test]
+fn a_failed_disk_ends_the_router_i10() {
+    let mut rig = rig();
+    let (ann, _) = pair(&mut rig);
+    rig.engine.fail("sync: Input/output error");
+    rig.turn();
+    assert_eq!(codes(&rig.got(ann)), ["internal"]);
+    assert!(rig.closed(ann) && rig.engine.failed().is_some());
+}
+
+#[test]
+fn a_sender_who_outruns_the_disk_is_not_read_until_it_caught_up() {
+    let mut rig = rig_with(Config { unaccepted_messages: 4, ..Config::default() });
+    let (ann, bob) = pair(&mut rig);
+    rig.hold_disk = true;
+    for n in 0..4u8 {
+        rig.feed(ann, &rig::message(Target::User("bob".into()), &[n], b"x"));
+    }
+    rig.turn();
+    assert!(rig.wires[&ann.wire].paused);
+    rig.hold_disk = false;
+    rig.turn();
+    assert!(!rig.wires[&ann.wire].paused);
+    assert_eq!(seqs(&rig.got(bob)), [1, 2, 3, 4]);
+}

@@ -1,0 +1,77 @@
+//! The engine driven from its outside, with a disk, a cold store and connections played by the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+pub mod frames;
+pub mod rig;
+
+mod bad_input;
+mod conversations;
+mod expiry;
+mod log;
+mod residency;
+
+use frames::Got;
+use rig::{Client, Rig, START};
+
+use crate::engine::Config;
+use crate::log::LogOptions;
+use crate::log::sim::SimDisk;
+use crate::time::Now;
+use crate::wire::types::ConversationId;
+
+/// A fresh router.
+fn rig() -> Rig<SimDisk> {
+    rig_with(Config::default())
+}
+
+fn rig_with(config: Config) -> Rig<SimDisk> {
+    Rig::open(SimDisk::new(1), config, small_log(), START, Default::default())
+}
+
+/// Segments small enough to see them come and go.
+fn small_log() -> LogOptions {
+    LogOptions { segment_bytes: 16 << 10, batch_bytes: 4 << 10, ..LogOptions::default() }
+}
+
+/// The same router after its process was killed: what was synced is there, connections are not.
+fn restart(rig: Rig<SimDisk>) -> Rig<SimDisk> {
+    let disk = rig.disk.clone();
+    disk.crash();
+    disk.restart();
+    let now = Now { mono_ms: rig.now.mono_ms + 20, wall_ms: rig.now.wall_ms + 20 };
+    Rig::open(disk, rig.config, small_log(), now, rig.cold)
+}
+
+/// Messages only: conversation's seqs.
+fn seqs(got: &[Got]) -> Vec<u64> {
+    got.iter().filter_map(|g| if let Got::Message { seq, .. } = g { Some(*seq) } else { None }).collect()
+}
+
+fn codes(got: &[Got]) -> Vec<&str> {
+    got.iter().filter_map(|g| if let Got::Error { code, .. } = g { Some(code.as_str()) } else { None }).collect()
+}
+
+fn receipts(got: &[Got]) -> Vec<(&str, u64, u64)> {
+    let receipt = |g| match g {
+        &Got::Receipt { ref user, delivered, read, .. } => Some((user.as_str(), delivered, read)),
+        _ => None,
+    };
+    got.iter().filter_map(receipt).collect()
+}
+
+fn conversation(got: &[Got]) -> ConversationId {
+    got.iter()
+        .find_map(|g| match g {
+            Got::Message { conversation, .. } | Got::Accepted { conversation, .. } => Some(*conversation),
+            _ => None,
+        })
+        .expect("a conversation")
+}
+
+/// Both ends of a conversation, welcomed.
+fn pair(rig: &mut Rig<SimDisk>) -> (Client, Client) {
+    let (ann, bob) = (rig.join("ann", 1, true), rig.join("bob", 1, true));
+    rig.got(ann);
+    rig.got(bob);
+    (ann, bob)
+}

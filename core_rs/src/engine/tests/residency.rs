@@ -1,0 +1,104 @@
+//! What leaves memory when it is quiet, and comes back when it is wanted.
+
+use super::*;
+use crate::engine::Key;
+use crate::wire::types::Ack;
+use crate::wire::types::ClientFrame;
+
+fn quiet(rig: &mut Rig<SimDisk>) {
+    for _ in 0..700 {
+        rig.pass(2_000);
+    }
+}
+
+#[test]
+fn a_quiet_conversation_and_its_users_leave_memory_and_numbers_go_on_i2() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.ack(bob, at, 1);
+    let Some(Got::Receipt { version, .. }) = rig.got(ann).pop() else { panic!() };
+    rig.feed(ann, &ClientFrame::Ack(Ack { receipts: version, accepted: 1, ..Ack::default() }));
+    rig.cut(ann);
+    rig.cut(bob);
+    quiet(&mut rig);
+    let stats = rig.engine.stats();
+    assert_eq!((stats.users_in_memory, stats.conversations_in_memory), (0, 0));
+    for crashed in [false, true] {
+        if crashed {
+            rig = restart(rig);
+        }
+        let ann = rig.join("ann", 1, true);
+        rig.got(ann);
+        rig.send(ann, "bob", if crashed { b"3" } else { b"2" }, b"x");
+        let seq = if crashed { 3 } else { 2 };
+        assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: got, .. }] if got == seq));
+        let bob = rig.join("bob", 1, true);
+        assert_eq!(seqs(&rig.got(bob)), [seq]);
+        rig.ack(bob, at, seq);
+        rig.pass(1_100);
+        rig.cut(ann);
+        rig.cut(bob);
+    }
+}
+
+#[test]
+fn what_a_sender_has_not_been_told_keeps_a_conversation_in_memory_i7() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.cut(ann);
+    rig.ack(bob, at, 1);
+    rig.cut(bob);
+    quiet(&mut rig);
+    let ann = rig.join("ann", 1, true);
+    assert_eq!(receipts(&rig.got(ann)), [("bob", 1, 0)]);
+}
+
+#[test]
+fn frames_wait_in_order_for_what_is_being_loaded() {
+    let mut rig = rig();
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    rig.cold.insert(Key::User("bob".into()), Vec::new());
+    rig.hold_cold = true;
+    rig.send(ann, "bob", b"1", b"x");
+    rig.send(ann, "ann", b"2", b"x");
+    rig.send(ann, "nobody", b"3", b"x");
+    assert!(rig.got(ann).is_empty());
+    while !rig.held.is_empty() {
+        rig.release();
+    }
+    let got = rig.got(ann);
+    let ids: Vec<&[u8]> = got
+        .iter()
+        .map(|g| match g {
+            Got::Accepted { id, .. } | Got::Error { id, .. } => id.as_slice(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids, [b"1", b"2", b"3"]);
+    assert_eq!(codes(&got), ["unknown_user"]);
+}
+
+#[test]
+fn a_hundred_quiet_conversations_of_one_user_all_leave() {
+    let mut rig = rig_with(Config { idle_ms: u64::MAX >> 1, ..Config::default() });
+    let ann = rig.join("ann", 1, false);
+    for n in 0..100 {
+        let name = format!("user{n}");
+        let other = rig.join(&name, 1, true);
+        rig.send(ann, &name, name.as_bytes(), b"x");
+        let at = conversation(&rig.got(other)[1..]);
+        rig.ack(other, at, 1);
+        rig.cut(other);
+    }
+    quiet(&mut rig);
+    let stats = rig.engine.stats();
+    assert_eq!((stats.users_in_memory, stats.conversations_in_memory), (1, 0), "ann is still connected");
+    rig.got(ann);
+    rig.send(ann, "user42", b"again", b"x");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 2, .. }]));
+}
