@@ -47,6 +47,7 @@ format: build ## Format the Python and the Rust
 
 bench: build ## Measure against the yardsticks and rewrite the tables of docs/performance.md (about half an hour)
 	$(BIN)/python -m benches.run
+	$(BIN)/pytest benches
 
 torture: build ## Kill a server at random under load, KILLS=500 times; nothing accepted may be lost
 	PYROUTER_KILLS=$(KILLS) $(BIN)/pytest tests/torture
