@@ -20,6 +20,7 @@ mod disk;
 mod error;
 mod file;
 mod format;
+mod found;
 mod identity;
 mod reader;
 mod recover;
@@ -38,10 +39,10 @@ pub use completion::Completion;
 pub use disk::{Disk, DiskFile};
 pub use error::LogError;
 pub use file::FileDisk;
+pub use found::{Finding, FindingKind, Record, SegmentInfo};
 pub use reader::{Part, Reader, Scanned, unlink};
 pub use recover::{FsckReport, Recovered, fsck, recover};
 pub use thread::LogThread;
-pub use walk::{Finding, FindingKind, Record, SegmentInfo};
 pub use writer::Writer;
 
 /// Where a record's body stands in the log.

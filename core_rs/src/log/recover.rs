@@ -1,10 +1,11 @@
 //! Opening a log after whatever happened to it, and looking at one without touching it.
 
-use super::disk::{Disk, DiskFile, write_full};
+use super::disk::{Disk, DiskFile, read_full, write_full};
 use super::error::LogError;
 use super::format::segment_name;
 use super::identity;
-use super::walk::{Cut, Finding, FindingKind, Record, SegmentInfo, Walked, walk};
+use super::walk::{Cut, Walked, walk};
+use super::{Finding, FindingKind, Record, SegmentInfo};
 use std::io::IoSlice;
 
 /// Names of files to which damaged bytes are set aside begin with this.
@@ -88,11 +89,29 @@ fn settle<D: Disk>(disk: &D, walked: &Walked) -> Result<(), LogError> {
                 if end.is_some_and(|end| end.segment == *id) && file.len().map_err(failed("measure"))? > used {
                     file.truncate(used).map_err(failed("cut"))?;
                 }
+                if let Some(batch) = walked.unconfirmed.iter().find(|batch| batch.segment == *id) {
+                    rewrite(&file, batch.offset, used).map_err(failed("rewrite"))?;
+                }
                 file.sync_all().map_err(failed("sync"))?;
             }
         }
     }
     disk.sync_dir().map_err(|error| LogError::io("sync", &disk.path(), &error))
+}
+
+/// Writes a range again as it is. A batch whose sync failed is still in the kernel's memory, in pages that count as
+/// clean: it would be read and believed, a sync would say that all is well, and a power loss would take it.
+fn rewrite(file: &impl DiskFile, mut at: u64, end: u64) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    while at < end {
+        let piece = (end - at).min(buffer.len() as u64) as usize;
+        let into = buffer.get_mut(..piece).unwrap_or_default();
+        if read_full(file, into, at)? < piece {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        at += write_full(file, &mut [IoSlice::new(into)], at)?;
+    }
+    Ok(())
 }
 
 /// Copies damaged bytes to files of their own, for they go when their segment goes. Best effort: a disk with no room for
@@ -110,7 +129,7 @@ fn set_aside<D: Disk>(disk: &D, findings: &mut [Finding]) {
 fn copy<D: Disk>(disk: &D, finding: &Finding, name: &str) -> std::io::Result<()> {
     let from = disk.open(&segment_name(finding.segment), false)?;
     let mut bytes = vec![0; usize::try_from(finding.bytes).unwrap_or(0)];
-    super::disk::read_full(&from, &mut bytes, finding.offset)?;
+    read_full(&from, &mut bytes, finding.offset)?;
     let to = disk.create(name)?;
     let written = write_full(&to, &mut [IoSlice::new(&bytes)], 0).and_then(|_| to.sync_all());
     written.inspect_err(|_| {

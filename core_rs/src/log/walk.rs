@@ -10,7 +10,6 @@
 //!
 //! Reads only. Used by recovery, by fsck and by the scan of one segment.
 
-use super::Ref;
 use super::disk::Disk;
 use super::error::LogError;
 use super::format::{
@@ -18,90 +17,21 @@ use super::format::{
 };
 use super::salvage::salvage;
 use super::window::{PAGE, Window};
-use std::fmt;
+use super::{Finding, FindingKind, Record, Ref, SegmentInfo};
+use std::collections::VecDeque;
 use std::ops::Range;
-
-/// One record, borrowed for the length of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
-    /// What it is; the log does not care.
-    pub kind: u8,
-    /// Its body.
-    pub body: &'a [u8],
-    /// Where the body stands.
-    pub at: Ref,
-    /// The time of its batch, milliseconds since 1970.
-    pub time_ms: u64,
-}
-
-/// A segment that holds batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Its id.
-    pub id: u32,
-    /// Bytes in use.
-    pub bytes: u64,
-    /// Whole records in it.
-    pub records: u64,
-}
-
-/// What kind of thing was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FindingKind {
-    /// The end of an interrupted run: bytes of batches that nobody was told were durable. Normal after a crash.
-    TornEnd,
-    /// Bytes that were durable and cannot be read as records any more.
-    Damaged,
-    /// Batches that were durable and have no bytes at all.
-    Missing,
-    /// Pages that the disk refuses to read; what was lost by it is reported as the other kinds.
-    Unreadable,
-}
-
-/// Something that recovery did not find as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What it is.
-    pub kind: FindingKind,
-    /// Where: the segment.
-    pub segment: u32,
-    /// Where: the offset in the segment.
-    pub offset: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// The first batch concerned.
-    pub first_batch: u64,
-    /// The last batch concerned, as far as one can tell.
-    pub last_batch: u64,
-    /// The file in the log's directory to which the bytes were set aside.
-    pub kept_as: Option<String>,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { segment, offset, bytes, first_batch, last_batch, .. } = self;
-        let place = format!("segment {segment} offset {offset}");
-        match self.kind {
-            FindingKind::TornEnd => write!(f, "{place}: {bytes} bytes of an interrupted write, never confirmed; cut"),
-            FindingKind::Damaged => write!(
-                f,
-                "{place}: {bytes} bytes of batches {first_batch} to {last_batch} are damaged; what follows is kept"
-            ),
-            FindingKind::Missing => {
-                write!(f, "{place}: batches {first_batch} to {last_batch} are missing; what follows is kept")
-            }
-            FindingKind::Unreadable => write!(f, "{place}: the disk cannot read {bytes} bytes"),
-        }?;
-        match &self.kept_as {
-            Some(name) => write!(f, "; the bytes are set aside as {name}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Where a log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
+    pub segment: u32,
+    pub offset: u64,
+}
+
+/// A batch of which nothing says that it is on disk.
+#[derive(Debug)]
+pub(super) struct Unconfirmed {
+    number: u64,
     pub segment: u32,
     pub offset: u64,
 }
@@ -120,7 +50,10 @@ pub(super) struct Walked {
     pub last_batch: Option<u64>,
     pub last_time_ms: u64,
     pub batches: u64,
+    /// The highest watermark seen.
     pub watermark: u64,
+    /// The batches above it, by number.
+    pub unconfirmed: VecDeque<Unconfirmed>,
 }
 
 /// The segments that have a file, by id.
@@ -144,7 +77,6 @@ pub(super) fn walk<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Resu
         }
         walker.previous = Some(id);
     }
-    walker.out.watermark = walker.watermark;
     Ok(walker.out)
 }
 
@@ -161,7 +93,7 @@ pub(super) fn walk_part<D: Disk>(
     let mut window = open(disk, id, Vec::new())?;
     let out = Walked { files: vec![id], salt: Some(salt), ..Walked::default() };
     let mut walker = Walker::new(disk, visit, out);
-    walker.watermark = u64::MAX;
+    walker.out.watermark = u64::MAX;
     let mut info = SegmentInfo { id, bytes: from, records: 0 };
     while info.bytes < from + enough {
         match walker.advance(&mut window, &mut info)? {
@@ -211,8 +143,6 @@ struct Walker<'a, 'v, D: Disk> {
     out: Walked,
     /// The number that the next batch should have; in a new segment after a gap in the ids, it may be higher.
     next: Option<u64>,
-    /// The highest watermark seen so far.
-    watermark: u64,
     previous: Option<u32>,
     /// Whether the next batch must be the next one: false at the start of a segment whose predecessor is gone.
     follows: bool,
@@ -234,7 +164,7 @@ enum Step {
 
 impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
     fn new(disk: &'a D, visit: &'v mut dyn FnMut(Record<'_>), out: Walked) -> Self {
-        Walker { disk, visit, out, next: None, watermark: 0, previous: None, follows: false, uncounted: false }
+        Walker { disk, visit, out, next: None, previous: None, follows: false, uncounted: false }
     }
 
     fn segment(&mut self, id: u32, buffer: Vec<u8>) -> Result<Vec<u8>, LogError> {
@@ -326,7 +256,8 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         } else if !self.confirmed(header.number, window, id, at)? {
             return Ok(None);
         }
-        self.watermark = self.watermark.max(header.watermark);
+        self.out.unconfirmed.push_back(Unconfirmed { number: header.number, segment: id, offset: at });
+        self.confirm(header.watermark);
         self.out.salt = Some(header.salt);
         self.out.last_time_ms = self.out.last_time_ms.max(header.time_ms);
         self.out.batches += 1;
@@ -364,6 +295,13 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         // The batch at `then` decides whether all that are gone were durable; it is not said twice that they are.
         self.reached(first, true);
         Ok(Some(end))
+    }
+
+    fn confirm(&mut self, watermark: u64) {
+        self.out.watermark = self.out.watermark.max(watermark);
+        while self.out.unconfirmed.front().is_some_and(|batch| batch.number <= self.out.watermark) {
+            self.out.unconfirmed.pop_front();
+        }
     }
 
     fn reached(&mut self, batch: u64, uncounted: bool) {
@@ -413,7 +351,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
 
     /// Whether any batch says that `number` was on disk: one that was read, or one from `at` of segment `id` on.
     fn confirmed(&mut self, number: u64, window: &mut Window<D::File>, id: u32, at: u64) -> Result<bool, LogError> {
-        if self.watermark >= number {
+        if self.out.watermark >= number {
             return Ok(true);
         }
         if self.look_ahead(number, window, id, at)? {
@@ -433,7 +371,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         let accept = |header: &BatchHeader| header.watermark >= number && salt.is_none_or(|salt| salt == header.salt);
         let (header, _) = window.find_header(id, at, accept).map_err(io_error("read", id))?;
         if let Some((_, header)) = header {
-            self.watermark = self.watermark.max(header.watermark);
+            self.confirm(header.watermark);
         }
         Ok(header.is_some())
     }

@@ -72,6 +72,11 @@ impl SimDisk {
         self.state().restart();
     }
 
+    /// The process starts again on a machine that stayed up: everything written is still seen, and still not on disk.
+    pub fn reopen(&self) {
+        self.state().reopen();
+    }
+
     /// How many calls there were.
     pub fn calls(&self) -> u64 {
         self.state().calls

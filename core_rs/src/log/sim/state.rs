@@ -178,6 +178,10 @@ impl State {
         for inode in &mut self.inodes {
             inode.settle(&mut self.rng, odds, mostly_kept);
         }
+        self.reopen();
+    }
+
+    pub fn reopen(&mut self) {
         self.life += 1;
         self.crashed = false;
         self.crash_at = None;

@@ -62,7 +62,11 @@ fn options(rng: &mut Rng) -> LogOptions {
 
 /// Recovers, holding fsck and recovery to the model. `None` if the machine died in between.
 fn restart(disk: &SimDisk, model: &mut Model, rng: &mut Rng, context: &str) -> Option<Recovered> {
-    disk.restart();
+    if rng.once_in(3) {
+        disk.reopen()
+    } else {
+        disk.restart()
+    }
     let mut seen = Vec::new();
     let report = fsck(disk, &mut |record| seen.push(kept(record))).unwrap();
     if rng.once_in(3) {
