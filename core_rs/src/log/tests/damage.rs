@@ -170,3 +170,31 @@ fn a_later_format_is_refused_and_not_called_damage() {
     assert_eq!(error, LogError::NewerFormat { segment: 1, version: 2 });
     assert!(disk.contents("000000000001.seg").is_some());
 }
+
+#[test]
+fn nothing_follows_a_missing_batch_that_was_never_confirmed() {
+    for (watermark, kinds) in [(1, vec![1, 2]), (3, vec![1, 2, 4])] {
+        let disk = SimDisk::new(1);
+        let (recovered, _) = recover_all(&disk);
+        let mut segments = [Vec::new(), Vec::new()];
+        let mut batches = Vec::new();
+        for (segment, kinds) in [(1, 1..=3), (2, 4..=4)] {
+            let (next_segment, next_batch) = (segment, u64::from(*kinds.start()));
+            let mut appender = Appender::new(&Recovered { next_segment, next_batch, ..recovered.clone() }, &small());
+            for kind in kinds {
+                appender.append(kind, &[b"body"], true).unwrap();
+                batches.extend(appender.take(1));
+            }
+        }
+        for batch in batches.iter_mut().filter(|batch| batch.number != 3) {
+            batch.stamp(if batch.number == 4 { watermark } else { 0 }, recovered.salt);
+            segments[batch.segment as usize - 1].extend_from_slice(&batch.bytes);
+        }
+        disk.put("000000000001.seg", segments[0].clone());
+        disk.put("000000000002.seg", segments[1].clone());
+        let (recovered, back) = recover_all(&disk);
+        assert_eq!(back.iter().map(|record| record.kind).collect::<Vec<_>>(), kinds);
+        let expected = if watermark == 1 { FindingKind::TornEnd } else { FindingKind::Missing };
+        assert_eq!(recovered.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [expected]);
+    }
+}

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod damage;
+mod format;
 mod thread;
 
 use super::*;

@@ -1,0 +1,59 @@
+"""docs/log.md suffices to read a log: a reader written from it alone reads the fixture of format 1."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "log-v1"
+
+
+def seed(segment: int, offset: int, salt: int) -> int:
+    return (segment * 0x9E3779B1 & 0xFFFFFFFF) ^ offset ^ salt
+
+
+def batches(data: bytes, segment: int) -> Iterator[tuple[int, int, int, list[tuple[int, bytes]]]]:
+    """Whole batches from the start of a segment: number, watermark, time and records."""
+    offset = 0
+    while len(data) - offset >= 40:
+        magic, crc = struct.unpack_from("<4sI", data, offset)
+        header = data[offset + 8 : offset + 40]
+        if magic != b"PRB\x01" or crc != zlib.crc32(header, seed(segment, offset, 0)):
+            return
+        number, watermark, time, length, salt = struct.unpack("<QQQII", header)
+        offset += 40
+        records = list(records_of(data[offset : offset + length], segment, offset, salt))
+        if sum(8 + len(body) for _, body in records) != length:
+            return
+        yield number, watermark, time, records
+        offset += length
+
+
+def records_of(data: bytes, segment: int, offset: int, salt: int) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        crc, word = struct.unpack_from("<II", data, at)
+        end = at + 8 + (word >> 8)
+        if crc != zlib.crc32(data[at + 4 : end], seed(segment, offset + at, salt)):
+            return
+        yield word & 0xFF, data[at + 8 : end]
+        at = end
+
+
+def test_a_reader_written_from_the_document_reads_the_fixture() -> None:
+    first = list(batches((FIXTURE / "000000000001.seg").read_bytes(), 1))
+    second = list(batches((FIXTURE / "000000000002.seg").read_bytes(), 2))
+    assert [number for number, *_ in first + second] == [1, 2, 3, 4, 5, 6]
+    assert [watermark for _, watermark, *_ in first] == [0, 1, 2, 3]
+    records = [record for *_, records in first + second for record in records]
+    assert [kind for kind, _ in records] == [1, 2, 255, 3, 1, 4, 5]
+    assert records[2] == (255, bytes(range(256)))
+    assert records[3] == (3, "zwölf Boxkämpfer".encode())
+    assert first[3][3] == []  # closed cleanly: an empty batch whose watermark covers all others
+    assert first[2][2] == 1_700_000_001_000
+
+
+def test_the_identity_of_the_log_is_one_line_of_text() -> None:
+    assert (FIXTURE / "FORMAT").read_bytes() == b"pyrouter log, format 1, salt 1a2b3c4d\n"
