@@ -44,7 +44,7 @@ impl Delivery {
             let (messages, bytes) = conversation.in_flight(index, device, old + 1, seq.min(sent));
             holder.inflight.0 = holder.inflight.0.saturating_sub(messages);
             holder.inflight.1 = holder.inflight.1.saturating_sub(bytes);
-            if !holder.owed.is_empty() {
+            if holder.lists.as_ref().is_some_and(|lists| !lists.owed.is_empty()) {
                 queue(receivers, run, attached);
             }
         }
@@ -55,8 +55,8 @@ impl Delivery {
             cursor.dirty = true;
         }
         conversation.moved(old);
-        conversation.mark.touched_ms = mono_ms;
-        conversation.mark.changes += 1;
+        conversation.mark.touch(mono_ms);
+        conversation.mark.change();
         if !conversation.dirty {
             conversation.dirty = true;
             dirty.push_back(slot);
@@ -110,8 +110,8 @@ impl Delivery {
         member.read = seq;
         member.version = self.version;
         member.read_version = self.version;
-        conversation.mark.touched_ms = mono_ms;
-        conversation.mark.changes += 1;
+        conversation.mark.touch(mono_ms);
+        conversation.mark.change();
         if !conversation.dirty {
             conversation.dirty = true;
             self.dirty.push_back(slot);

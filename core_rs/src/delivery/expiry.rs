@@ -27,7 +27,7 @@ impl Delivery {
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
         let first = conversation.first;
         conversation.floor_reason = reason;
-        conversation.mark.changes += 1;
+        conversation.mark.change();
         let mut told = Vec::new();
         for index in 0..conversation.members.len() {
             let lacking = conversation.lacking(index, first, upto);

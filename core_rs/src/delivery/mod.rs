@@ -75,7 +75,15 @@ pub struct Receiver {
     inflight: (u32, u32),
     /// Highest receipt version that was written to it.
     told: u64,
+    lists: Option<Box<Lists>>,
+}
+
+/// What a session is owed; a pointer until there was something.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Conversations that have messages for it.
     owed: VecDeque<u32>,
+    /// Members whose cursors it has not been told of.
     receipts: Vec<(u32, u16)>,
 }
 
@@ -263,8 +271,8 @@ impl Delivery {
         }
         let (seq, device) = (message.seq, message.device);
         let time_s = (message.time_ms / 1000).min(u64::from(u32::MAX)) as u32;
-        conversation.mark.touched_ms = mono_ms;
-        conversation.mark.changes += 1;
+        conversation.mark.touch(mono_ms);
+        conversation.mark.change();
         conversation.head = seq;
         conversation.bytes += u64::from(message.at.len);
         let stored = hot.insert(message.stored, slot, seq);
@@ -321,8 +329,7 @@ impl Delivery {
             window: (who.window.0.max(1), who.window.1.max(1)),
             inflight: (0, 0),
             told: who.told,
-            owed: VecDeque::new(),
-            receipts: Vec::new(),
+            lists: None,
         }) as u32;
         let mut waiting = Waiting::default();
         let Some(user) = dir.get_mut(who.user) else { return (r, waiting) };
@@ -400,7 +407,7 @@ impl Delivery {
                     }
                 }
             }
-            conversation.mark.changes += 1;
+            conversation.mark.change();
             conversation.recount();
         }
     }
@@ -413,7 +420,7 @@ impl Delivery {
             for member in conversation.members.iter_mut().filter(|m| m.user == user) {
                 member.drop_device(device);
             }
-            conversation.mark.changes += 1;
+            conversation.mark.change();
             conversation.recount();
             self.reclaim(slot);
         }
@@ -433,7 +440,7 @@ impl Delivery {
 /// Puts a conversation on a session's list, and the session into the run queue.
 fn owe(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32, slot: u32) {
     if let Some(receiver) = receivers.get_mut(r as usize) {
-        receiver.owed.push_back(slot);
+        receiver.lists.get_or_insert_default().owed.push_back(slot);
         queue(receivers, run, r);
     }
 }

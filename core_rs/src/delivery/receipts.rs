@@ -29,11 +29,12 @@ impl Delivery {
             for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
                 let Some(receiver) = receivers.get_mut(r as usize) else { continue };
                 let item = (slot, index as u16);
-                if receiver.receipts.last() != Some(&item) {
-                    receiver.receipts.push(item);
+                let receipts = &mut receiver.lists.get_or_insert_default().receipts;
+                if receipts.last() != Some(&item) {
+                    receipts.push(item);
                 }
-                if receiver.receipts.len() > QUEUED {
-                    receiver.receipts = Vec::new();
+                if receipts.len() > QUEUED {
+                    *receipts = Vec::new();
                     receiver.rescan = true;
                 }
                 queue(receivers, run, r);
@@ -45,7 +46,8 @@ impl Delivery {
     pub(super) fn tell(&mut self, r: u32, dir: &Directory, out: &mut impl Outlet) {
         let Self { conversations, receivers, .. } = self;
         let Some(receiver) = receivers.get_mut(r as usize) else { return };
-        if receiver.receipts.is_empty() && !receiver.rescan {
+        let mut queued = receiver.lists.as_mut().map(|l| std::mem::take(&mut l.receipts)).unwrap_or_default();
+        if queued.is_empty() && !receiver.rescan {
             return;
         }
         let me = receiver.user;
@@ -65,16 +67,17 @@ impl Delivery {
                 }
             }
         } else {
-            for &(slot, index) in &receiver.receipts {
+            for &(slot, index) in &queued {
                 if let Some(conversation) = conversations.get(slot as usize) {
                     note(slot, usize::from(index), conversation);
                 }
             }
         }
-        receiver.receipts.clear();
-        if receiver.rescan {
-            receiver.receipts = Vec::new();
-            receiver.rescan = false;
+        receiver.rescan = false;
+        queued.clear();
+        if let Some(lists) = &mut receiver.lists {
+            // Its room serves the next ones.
+            lists.receipts = queued;
         }
         items.sort_unstable();
         items.dedup();

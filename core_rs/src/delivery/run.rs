@@ -49,7 +49,7 @@ impl Delivery {
         loop {
             let Self { conversations, receivers, hot, .. } = self;
             let Some(receiver) = receivers.get_mut(r as usize) else { return };
-            let Some(&slot) = receiver.owed.front() else { return };
+            let Some(&slot) = receiver.lists.as_ref().and_then(|l| l.owed.front()) else { return };
             if left == 0 {
                 return self.queue(r);
             }
@@ -60,10 +60,12 @@ impl Delivery {
             if matches!(served, Served::Window) {
                 return;
             }
-            receiver.owed.pop_front();
-            if matches!(served, Served::More) {
-                receiver.owed.push_back(slot);
-                continue;
+            if let Some(lists) = &mut receiver.lists {
+                lists.owed.pop_front();
+                if matches!(served, Served::More) {
+                    lists.owed.push_back(slot);
+                    continue;
+                }
             }
             let cursor = |c: &mut super::conversation::Cursor| {
                 if c.receiver == r {

@@ -36,11 +36,28 @@ pub struct Mark {
     /// Segment that holds its latest full state; 0: none, so a full state comes before the next delta.
     pub full_in: u32,
     /// Counts changes, so that a store that was overtaken by one is not taken for current.
-    pub changes: u64,
-    /// When it was last used, ms of the monotonic clock.
-    pub touched_ms: u64,
+    pub changes: u32,
+    /// When it was last used, seconds of the monotonic clock.
+    touched_s: u32,
     /// A store is under way.
     pub storing: bool,
+}
+
+impl Mark {
+    /// It is used now.
+    pub fn touch(&mut self, mono_ms: u64) {
+        self.touched_s = (mono_ms / 1000) as u32;
+    }
+
+    /// Whether it has not been used for so long.
+    pub fn rested(&self, mono_ms: u64, quiet_ms: u64) -> bool {
+        (mono_ms / 1000).saturating_sub(u64::from(self.touched_s)) * 1000 >= quiet_ms
+    }
+
+    /// It changed.
+    pub fn change(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
 }
 
 /// See the module.
@@ -78,7 +95,7 @@ impl User {
         let place = self.devices.partition_point(|d| d.id < id);
         self.devices.insert(place, Device { id, seen_s: now_s, seen_logged_s: now_s, ..Device::default() });
         self.list_version += 1;
-        self.mark.changes += 1;
+        self.mark.change();
     }
 
     /// The state that survives: devices and versions. Remembered ids follow, written by the sequencer.

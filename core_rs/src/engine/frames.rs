@@ -131,10 +131,12 @@ impl Engine {
     fn ack(&mut self, slot: u32, ack: Ack) -> Handled {
         let Some(session) = self.conns.session_mut(slot) else { return Handled::Done };
         let (mailbox, receiver) = (session.mailbox(), session.receiver);
-        let news = ack.accepted.saturating_sub(session.confirmed).min(session.confirms.len() as u32);
-        session.confirmed += news;
-        for number in session.confirms.drain(..news as usize) {
-            self.sequencer.confirm(mailbox, number);
+        if let Some(confirms) = &mut session.confirms {
+            let news = ack.accepted.saturating_sub(session.confirmed).min(confirms.len() as u32);
+            session.confirmed += news;
+            for number in confirms.drain(..news as usize) {
+                self.sequencer.confirm(mailbox, number);
+            }
         }
         if ack.receipts > 0
             && session.receive
@@ -145,7 +147,7 @@ impl Engine {
                 && device.receipts < ack.receipts.min(latest)
             {
                 device.receipts = ack.receipts.min(latest);
-                user.mark.changes += 1;
+                user.mark.change();
             }
         }
         let Some(id) = ack.conversation else { return Handled::Done };

@@ -46,7 +46,7 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         if let Some(user) = self.directory.get_mut(user) {
             // It stays in memory while the session joins.
-            user.mark.touched_ms = mono_ms;
+            user.mark.touch(mono_ms);
         }
         match conn.stage {
             Stage::Joining => {
@@ -102,8 +102,9 @@ impl Engine {
     }
 
     fn attach(&mut self, slot: u32, user: u32, device: u16) {
-        let Some(session) = self.conns.session(slot) else { return };
-        let (receive, hello) = (session.receive, session.hello);
+        let Some(session) = self.conns.session_mut(slot) else { return };
+        let receive = session.receive;
+        let hello = *session.hello.take().unwrap_or_default();
         if receive {
             self.replace(user, device);
         }
@@ -111,7 +112,7 @@ impl Engine {
         let pick = |asked: u32, most: u32| if asked == 0 { most } else { asked.min(most) };
         let window = (pick(hello.0, self.config.window_messages), pick(hello.1, self.config.window_bytes));
         let Some(known) = self.directory.get_mut(user) else { return };
-        known.mark.touched_ms = self.clock.mono_ms();
+        known.mark.touch(self.clock.mono_ms());
         let mut told = hello.2.min(self.delivery.version());
         let mut logged = true;
         if let Some(device) = known.device_mut(device) {
@@ -180,8 +181,8 @@ impl Engine {
         let now_s = (self.clock.time_ms() / 1000) as u32;
         let mono_ms = self.clock.mono_ms();
         let Some(user) = self.directory.get_mut(session.user) else { return };
-        user.mark.touched_ms = mono_ms;
-        user.mark.changes += 1;
+        user.mark.touch(mono_ms);
+        user.mark.change();
         let mut stale = false;
         if let Some(device) = user.device_mut(session.device) {
             device.seen_s = now_s;

@@ -64,7 +64,7 @@ impl Engine {
         let (at, _) = self.append(kind::USER, &[&blob], true);
         let Some(user) = self.directory.get_mut(slot) else { return };
         user.mark.full_in = at.segment;
-        user.mark.changes += 1;
+        user.mark.change();
         user.devices.iter_mut().for_each(|d| d.seen_logged_s = d.seen_s);
         self.segments.owned(at.segment, Owner::User(slot));
     }

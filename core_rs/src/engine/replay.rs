@@ -199,7 +199,7 @@ impl Engine {
         let mono_ms = self.clock.mono_ms();
         for user in users {
             if let Some(user) = self.directory.get_mut(user) {
-                user.mark.touched_ms = mono_ms;
+                user.mark.touch(mono_ms);
             }
             if self.directory.get(user).is_some_and(|u| u.known) {
                 self.fit_mailboxes(user);
@@ -227,7 +227,7 @@ impl Engine {
         let missing = (head + 1 - conversation.first) as usize;
         conversation.entries.resize(missing.max(conversation.entries.len()), Entry::LOST);
         conversation.head = head;
-        conversation.mark.touched_ms = mono_ms;
+        conversation.mark.touch(mono_ms);
         let authored: Vec<(u16, u16, u64)> = (conversation.first..)
             .zip(&conversation.entries)
             .filter(|(_, e)| !e.lost() && e.author != u16::MAX)

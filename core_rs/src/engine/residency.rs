@@ -126,7 +126,7 @@ impl Engine {
         known.known = true;
         known.list_version = list_version;
         known.devices = devices;
-        known.mark.touched_ms = mono_ms;
+        known.mark.touch(mono_ms);
         self.fit_mailboxes(user);
     }
 
@@ -206,7 +206,7 @@ impl Engine {
             }
             conversation.members.push(member);
         }
-        conversation.mark.touched_ms = self.clock.mono_ms();
+        conversation.mark.touch(self.clock.mono_ms());
         self.take_in(conversation, 0);
     }
 
@@ -218,7 +218,7 @@ impl Engine {
         let mut conversation = conversation;
         conversation.head = head;
         conversation.first = head + 1;
-        conversation.mark.touched_ms = self.clock.mono_ms();
+        conversation.mark.touch(self.clock.mono_ms());
         self.take_in(conversation, head);
         true
     }
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     fn rested(&self, mark: &Mark) -> bool {
-        self.clock.mono_ms().saturating_sub(mark.touched_ms) >= self.config.quiet_ms
+        mark.rested(self.clock.mono_ms(), self.config.quiet_ms)
     }
 
     /// Looks whether a conversation can leave memory; if so, its state goes to the cold store first.
@@ -260,7 +260,7 @@ impl Engine {
         }
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
         conversation.mark.storing = true;
-        let version = conversation.mark.changes;
+        let version = u64::from(conversation.mark.changes);
         let (id, head) = (conversation.id, conversation.head);
         let mut blob = Vec::new();
         if let Some(conversation) = self.delivery.get(slot) {
@@ -286,7 +286,7 @@ impl Engine {
         let blob = self.user_blob(slot);
         let Some(user) = self.directory.get_mut(slot) else { return };
         user.mark.storing = true;
-        let (name, version) = (user.name.clone(), user.mark.changes);
+        let (name, version) = (user.name.clone(), u64::from(user.mark.changes));
         self.requests.push_back(Request::Store { key: Key::User(name), version, blob });
     }
 
@@ -299,7 +299,7 @@ impl Engine {
                 user.mark.storing = false;
                 let idle = user.conversations.is_empty() && user.receivers.is_empty();
                 let devices: SmallVec<[u16; 4]> = user.devices.iter().map(|d| d.id).collect();
-                if idle && user.mark.changes == version && self.rested_user(slot) {
+                if idle && u64::from(user.mark.changes) == version && self.rested_user(slot) {
                     devices.iter().for_each(|&device| self.sequencer.forget((slot, device)));
                     self.directory.remove(slot);
                     self.left_memory += 1;
@@ -309,7 +309,7 @@ impl Engine {
                 let Some(slot) = self.delivery.find(id) else { return };
                 let Some(conversation) = self.delivery.get_mut(slot) else { return };
                 conversation.mark.storing = false;
-                if conversation.mark.changes == version && self.is_quiet(slot) {
+                if u64::from(conversation.mark.changes) == version && self.is_quiet(slot) {
                     self.delivery.remove(&mut self.directory, slot);
                     self.sequencer.unload(id);
                     self.left_memory += 1;
@@ -347,7 +347,7 @@ impl Engine {
             if let Some(user) = self.directory.get_mut(slot) {
                 user.devices.retain(|d| d.id != device);
                 user.list_version += 1;
-                user.mark.changes += 1;
+                user.mark.change();
             }
             self.stats.devices_dropped_total += 1;
             self.sequencer.forget((slot, device));

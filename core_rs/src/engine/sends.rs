@@ -202,7 +202,7 @@ impl Engine {
         let mut repeat = Repeat { conversation, seq, time_ms, batch, number: 0 };
         repeat.number = self.sequencer.remember(from, &send.id, repeat, self.config.repeats);
         if let Some(user) = self.directory.get_mut(from.0) {
-            user.mark.changes += 1;
+            user.mark.change();
         }
         let sequenced = Sequenced { conversation, seq, user: from.0, device: from.1, at, time_ms, bodies, stored };
         self.stats.accepted_total += 1;
@@ -283,12 +283,13 @@ impl Engine {
 
     fn tell_accepted(&mut self, slot: u32, id: &[u8], at: ConversationId, seq: u64, time: u64, number: u64) {
         if let Some(session) = self.conns.session_mut(slot) {
-            if session.confirms.len() >= self.config.repeats as usize {
+            let confirms = session.confirms.get_or_insert_default();
+            if confirms.len() >= self.config.repeats as usize {
                 // Older ones were forgotten already; the client's count goes on.
-                session.confirms.pop_front();
+                confirms.pop_front();
                 session.confirmed += 1;
             }
-            session.confirms.push_back(number);
+            confirms.push_back(number);
         }
         self.conns.frame(slot, &ServerFrame::Accepted { id, conversation: at, seq, time });
     }

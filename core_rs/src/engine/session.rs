@@ -44,14 +44,14 @@ pub struct Session {
     pub receiver: u32,
     /// When it ends, ms since 1970; 0: never.
     pub expires_ms: u64,
-    /// What hello asked for: messages, bytes, receipts.
-    pub hello: (u32, u32, u64),
+    /// What hello asked for: messages, bytes, receipts; until the session is attached.
+    pub hello: Option<Box<(u32, u32, u64)>>,
     /// Sends that are not durable yet: messages, bytes.
     pub unaccepted: (u32, u32),
     /// The batch of its latest send.
     pub last_batch: u64,
     /// Of the `accepted` frames on this connection, those that the client has not confirmed: numbers of remembered ids.
-    pub confirms: VecDeque<u64>,
+    pub confirms: Option<Box<VecDeque<u64>>>,
     /// How many it has confirmed.
     pub confirmed: u32,
     /// Frames that wait.
@@ -69,10 +69,10 @@ impl Session {
             receive,
             receiver: u32::MAX,
             expires_ms: 0,
-            hello,
+            hello: Some(Box::new(hello)),
             unaccepted: (0, 0),
             last_batch: 0,
-            confirms: VecDeque::new(),
+            confirms: None,
             confirmed: 0,
             waiting: None,
             permits: None,
