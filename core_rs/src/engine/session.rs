@@ -51,6 +51,7 @@ pub struct Session {
     /// The batch of its latest send.
     pub last_batch: u64,
     /// Of the `accepted` frames on this connection, those that the client has not confirmed: numbers of remembered ids.
+    #[allow(clippy::box_collection, reason = "most sessions never send: a pointer, not a queue's 32 bytes")]
     pub confirms: Option<Box<VecDeque<u64>>>,
     /// How many it has confirmed.
     pub confirmed: u32,
