@@ -10,19 +10,22 @@ use std::ops::Range;
 /// Distance of the remembered checksums, bytes.
 const STEP: usize = 64;
 
-/// Calls `found` with the offset of each whole record in `bytes` (which stand at `base` of `segment`), its header and
-/// its body; returns the ranges of `bytes` that belong to none.
+/// Calls `found` with the offset of each whole record that begins in the first `data` bytes of `bytes` (which stand at
+/// `base` of `segment`), its header and its body. Returns the ranges of those bytes that belong to none, and where all
+/// of it ends.
 pub(super) fn salvage(
     bytes: &[u8],
+    data: usize,
     segment: u32,
     base: u32,
     salt: u32,
     mut found: impl FnMut(u32, RecordHeader, &[u8]),
-) -> Vec<Range<usize>> {
+) -> (Vec<Range<usize>>, usize) {
     let mut lost: Vec<Range<usize>> = Vec::new();
     let mut sums = None;
     let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+    while at < data {
+        let rest = bytes.get(at..).unwrap_or_default();
         let place = base.wrapping_add(at as u32);
         if let Some((header, body)) = record(rest, segment, place, salt) {
             found(place, header, body);
@@ -31,11 +34,11 @@ pub(super) fn salvage(
         }
         let sums = sums.get_or_insert_with(|| Sums::of(bytes));
         let fits = |from: &usize| sums.record_at(*from, seed(segment, base.wrapping_add(*from as u32), salt));
-        let next = (at + 1..bytes.len()).find(fits).unwrap_or(bytes.len());
+        let next = (at + 1..data).find(fits).unwrap_or(data);
         lost.push(at..next);
         at = next;
     }
-    lost
+    (lost, at)
 }
 
 /// Checksums of the prefixes of some bytes, from which that of any range follows in constant time: without them,

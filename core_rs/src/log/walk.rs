@@ -13,7 +13,7 @@
 use super::disk::Disk;
 use super::error::LogError;
 use super::format::{
-    BATCH_HEADER, BatchHeader, RECORD_HEADER, RecordHeader, newer_version, record, segment_id, segment_name,
+    BATCH_HEADER, BatchHeader, MAX_BODY, RECORD_HEADER, RecordHeader, newer_version, record, segment_id, segment_name,
 };
 use super::salvage::salvage;
 use super::window::{PAGE, Window};
@@ -263,7 +263,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         self.out.batches += 1;
         self.reached(header.number, false);
         if !complete {
-            self.region(window, info, from..end, header.number, header.number)?;
+            self.region(window, info, from..end, end, (header.number, header.number))?;
         }
         Ok(Some(end))
     }
@@ -291,7 +291,9 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         }
         self.out.salt = self.out.salt.or(then.map(|header| header.salt));
         let last = then.map_or(first, |header| first.max(header.number.saturating_sub(1)));
-        self.region(window, info, at..end, first, last)?;
+        // Without a batch behind it, the range seems to end with its last byte that is not zero; a record may go on.
+        let limit = if then.is_some() { end } else { end + MAX_BODY as u64 };
+        let end = self.region(window, info, at..end, limit, (first, last))?;
         // The batch at `then` decides whether all that are gone were durable; it is not said twice that they are.
         self.reached(first, true);
         Ok(Some(end))
@@ -310,19 +312,21 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         self.uncounted = uncounted;
     }
 
-    /// Hands on what can be read of a damaged range, with the time of the last batch, and reports the rest.
+    /// Hands on the records that begin in a damaged range, with the time of the last batch, and reports the rest. They
+    /// may end behind it, before `limit`; tells where the last one does.
     fn region(
         &mut self,
         window: &mut Window<D::File>,
         info: &mut SegmentInfo,
         range: Range<u64>,
-        first: u64,
-        last: u64,
-    ) -> Result<(), LogError> {
+        limit: u64,
+        (first, last): (u64, u64),
+    ) -> Result<u64, LogError> {
         let (id, time_ms) = (info.id, self.out.last_time_ms);
-        let bytes = window.get(range.start, (range.end - range.start) as usize).map_err(io_error("read", id))?;
+        let bytes = window.get(range.start, (limit - range.start) as usize).map_err(io_error("read", id))?;
+        let (data, salt) = ((range.end - range.start) as usize, self.out.salt.unwrap_or(0));
         let visit = &mut *self.visit;
-        let mut lost = salvage(bytes, id, range.start as u32, self.out.salt.unwrap_or(0), |place, head, body| {
+        let (mut lost, end) = salvage(bytes, data, id, range.start as u32, salt, |place, head, body| {
             let at = Ref { segment: id, offset: place + RECORD_HEADER as u32, len: head.len };
             visit(Record { kind: head.kind, body, at, time_ms });
             info.records += 1;
@@ -333,7 +337,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         for hole in lost {
             self.found(FindingKind::Damaged, id, range.start + hole.start as u64, hole.len() as u64, first, last);
         }
-        Ok(())
+        Ok(range.start + end as u64)
     }
 
     /// The first batch of the segments after `id`.

@@ -198,3 +198,25 @@ fn nothing_follows_a_missing_batch_that_was_never_confirmed() {
         assert_eq!(recovered.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [expected]);
     }
 }
+
+#[test]
+fn i12_a_record_that_ends_in_zeros_is_kept_whole_behind_a_damaged_header() {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    appender.append(1, &[&[0; 200]], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    drop(writer);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    appender.append(2, &[b"says that the first is on disk"], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    drop(writer);
+    disk.damage("000000000001.seg", 3..30, 0x55);
+    for _ in 0..2 {
+        let (_, back) = recover_all(&disk);
+        assert_eq!(back.iter().map(|record| record.body.len()).collect::<Vec<_>>(), [200, 30]);
+    }
+}
