@@ -1,5 +1,36 @@
-# cython: language_level=3, autotestdict=False
-"""The connection: bytes between a transport and the core (Cython, ext/)."""
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Connections between an asyncio loop and the core: bytes in, bytes out, no rules.
+
+In: every transport reads into the one buffer of its driver, and the core takes the bytes from there at once. Out: nothing
+is called back. Once per loop turn the driver gives the core a turn and then drains it: what a connection is owed leaves in
+one `transport.write`, and connections that are owed the same bytes share one bytes object.
+
+Rules
+- A connection keeps its place here small (64 bytes): no dict, no weak references, no part in garbage collection. The
+  cycle transport <-> protocol is cut in `connection_lost`, which both loops always call.
+- The core holds a connection by its bare address: from `open` until `lost`, or until `http_prefix` hands it over.
+- The transport may hold one write that the socket did not take; then `pause_writing` comes, and the core keeps the rest.
+- A socket that fills the whole read buffer is read again only in the next turn, so that a flood is its own affair (I6).
+- An exception that belongs to a connection ends that connection, never the drain (I10).
+
+This module must never know what the bytes mean.
+"""
+
+import asyncio
+from asyncio import BufferedProtocol
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_IsValid
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+
+from pyrouter import _core
+
 
 cdef extern from *:
     """
@@ -10,6 +41,475 @@ cdef extern from *:
     const char *PYROUTER_STAMP
 
 
+API_VERSION = PR_API_VERSION
+
+# One read takes at most this much; one connection is given at most this much of a turn.
+cdef enum:
+    READ_BYTES = 256 * 1024
+
+# Distinct shared byte strings that a drain remembers; a power of two.
+cdef enum:
+    SHARED_SLOTS = 16
+
+# How long a closed connection has to take its last bytes and to close its own end, in seconds.
+cdef double LINGER_S = 2.0
+
+# Bits of _Connection.flags.
+cdef enum:
+    CORE_PAUSED = 1  # the core wants to read no more for now
+    TURN_PAUSED = 2  # had its share of this turn
+    CLOSING = 4      # what still comes from the peer is of no interest
+
+
 def build_stamp() -> str:
-    """The stamp of the sources that this extension was built from, empty if it was built without one."""
+    """The stamp of the sources that this extension was built from; empty if built without the build backend."""
     return PYROUTER_STAMP.decode("ascii")
+
+
+cdef pr_api *table_of(object capsule) except NULL:
+    cdef pr_api *api
+    if not PyCapsule_IsValid(capsule, "pyrouter._core.api"):
+        raise ImportError(f"pyrouter._conn: {capsule!r} is not the core's table of functions; rebuild pyrouter")
+    api = <pr_api *>PyCapsule_GetPointer(capsule, "pyrouter._core.api")
+    if api.version != PR_API_VERSION or api.size != sizeof(pr_api):
+        raise ImportError(
+            f"pyrouter._conn was built for version {PR_API_VERSION} of the core's table ({sizeof(pr_api)} bytes), but "
+            f"pyrouter._core has version {api.version} ({api.size} bytes): the two are of different builds; "
+            "reinstall pyrouter-server, or run `make build` in a checkout"
+        )
+    return api
+
+
+table_of(_core.api)
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Driver:
+    cdef pr_api *api
+    cdef void *ctx
+    cdef uint8_t *read
+    cdef object core, capsule, loop, on_requests, on_http
+    cdef object buffer, view      # the read buffer and what transports see of it
+    cdef object turn_now          # the bound method, once
+    cdef object timer             # the TimerHandle of the earliest deadline, if any
+    cdef uint64_t timer_at        # that deadline on the core's clock; 0: none
+    cdef object emptied_future
+    cdef int wake_fd
+    cdef bint scheduled, woken, draining, closed
+    cdef PyObject *first          # the open connections, newest first; borrowed, each leaves by itself
+    cdef Py_ssize_t count
+    cdef list full                # those that wait for the next turn to be read again
+    cdef set locals
+    cdef uint64_t shared_keys[SHARED_SLOTS]
+    cdef PyObject *shared_bytes[SHARED_SLOTS]
+
+    def __init__(self, core, loop, on_requests, on_http=None):
+        self.capsule = core.capsule
+        self.api = table_of(self.capsule)
+        self.ctx = PyCapsule_GetContext(self.capsule)
+        self.core, self.loop, self.on_requests, self.on_http = core, loop, on_requests, on_http
+        self.buffer = bytearray(READ_BYTES)
+        self.view = memoryview(self.buffer)
+        self.read = <uint8_t *>PyByteArray_AS_STRING(self.buffer)
+        self.full = []
+        self.locals = set()
+        self.turn_now = self.turn
+        self.wake_fd = core.wake_fd
+        loop.add_reader(self.wake_fd, self._readable)
+        core.attach(self.wake)
+        self.schedule()
+
+    @property
+    def connections(self):
+        return self.count
+
+    def accept(self):
+        return Connection(self)
+
+    def wake(self):
+        self.schedule()
+
+    cdef inline int schedule(self) except -1:
+        if not self.scheduled and not self.closed:
+            self.scheduled = True
+            self.loop.call_soon(self.turn_now)
+        return 0
+
+    def _readable(self):
+        self.woken = True
+        self.schedule()
+
+    def _timer_due(self):
+        self.timer, self.timer_at = None, 0
+        self.turn()
+
+    def turn(self):
+        cdef int state
+        cdef bint woken = self.woken
+        self.scheduled = False
+        if self.closed:
+            return
+        if self.draining:
+            self.schedule()
+            return
+        self.draining, self.woken = True, False
+        try:
+            state = self.api.turn(self.ctx, woken)
+            if state >= 0 and self.drain() < 0:
+                state = PR_FAILED
+        except BaseException:  # one that nobody may swallow: the rest is still in the core
+            self.schedule()
+            raise
+        finally:
+            self.draining = False
+            self.forget_shared()
+        if state < 0:
+            self.fail()
+            return
+        if self.full:
+            self.read_again()
+        if state & PR_MORE:
+            self.schedule()
+        self.arm()
+        if state & PR_REQUESTS:
+            self.on_requests()
+
+    cdef int drain(self) except? -2:
+        cdef pr_write write
+        cdef int got
+        while True:
+            got = self.api.next_write(self.ctx, &write)
+            if got <= 0:
+                return got
+            owner = <object>write.user
+            try:
+                if isinstance(owner, _Connection):
+                    deliver(self, <_Connection>owner, &write)
+                else:
+                    (<LocalConnection>owner).deliver(&write)
+            except BaseException as error:
+                self.broken(owner, error)
+                if not isinstance(error, Exception):
+                    raise
+
+    cdef broken(self, owner, error):
+        """End the connection that `error` belongs to, and tell the loop's owner."""
+        if isinstance(owner, _Connection):
+            transport = (<_Connection>owner).transport
+            if transport is not None:
+                transport.abort()
+            if isinstance(error, OSError):  # the peer is gone; its transport knows
+                return
+        else:
+            (<LocalConnection>owner).end(True)
+        self.loop.call_exception_handler(
+            {"message": "pyrouter: a connection failed and was closed", "exception": error, "protocol": owner}
+        )
+
+    cdef object bytes_of(self, pr_write *write):
+        cdef size_t slot
+        if write.shared == 0:
+            return PyBytes_FromStringAndSize(<const char *>write.data, write.len)
+        slot = write.shared & (SHARED_SLOTS - 1)
+        if self.shared_keys[slot] != write.shared:
+            data = PyBytes_FromStringAndSize(<const char *>write.data, write.len)
+            Py_INCREF(data)
+            Py_XDECREF(self.shared_bytes[slot])
+            self.shared_bytes[slot] = <PyObject *>data
+            self.shared_keys[slot] = write.shared
+        return <object>self.shared_bytes[slot]
+
+    cdef void forget_shared(self):
+        cdef size_t slot
+        for slot in range(SHARED_SLOTS):
+            if self.shared_keys[slot] != 0:
+                self.shared_keys[slot] = 0
+                Py_XDECREF(self.shared_bytes[slot])
+                self.shared_bytes[slot] = NULL
+
+    cdef read_again(self):
+        cdef _Connection conn
+        waiting, self.full = self.full, []
+        for conn in waiting:
+            conn.flags &= ~TURN_PAUSED
+            if not conn.flags & CORE_PAUSED and conn.transport is not None:
+                conn.transport.resume_reading()
+
+    cdef arm(self):
+        cdef uint64_t delay_ms = 0
+        cdef uint64_t at = self.api.next_timer(self.ctx, &delay_ms)
+        # A timer that is set too early costs one empty turn; moving it each time would cost more.
+        if at == 0 or (self.timer_at != 0 and self.timer_at <= at):
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer_at = at
+        self.timer = self.loop.call_later(max(delay_ms, 1) / 1000.0, self._timer_due)
+
+    cdef leave(self):
+        """Let go of the loop and end everything that is open."""
+        cdef PyObject *at = self.first
+        cdef _Connection conn
+        self.closed = True
+        self.loop.remove_reader(self.wake_fd)
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer, self.turn_now = None, None
+        while at is not NULL:
+            conn = <_Connection>at
+            at = conn.next
+            conn.transport.abort()
+        for local in list(self.locals):
+            (<LocalConnection>local).end(True)
+
+    cdef fail(self):
+        if not self.closed:
+            self.leave()
+            self.on_requests()
+
+    def close(self):
+        if not self.closed:
+            self.leave()
+            self.core.attach(None)
+
+    def emptied(self):
+        if self.emptied_future is None or self.emptied_future.done():
+            self.emptied_future = self.loop.create_future()
+        if self.count == 0:
+            self.emptied_future.set_result(None)
+        return self.emptied_future
+
+    cdef enter(self, _Connection conn):
+        conn.next = self.first
+        if self.first is not NULL:
+            (<_Connection>self.first).prev = <PyObject *>conn
+        self.first = <PyObject *>conn
+        self.count += 1
+
+    cdef exit(self, _Connection conn):
+        if conn.prev is not NULL:
+            (<_Connection>conn.prev).next = conn.next
+        elif self.first is <PyObject *>conn:
+            self.first = conn.next
+        else:
+            return  # was not entered
+        if conn.next is not NULL:
+            (<_Connection>conn.next).prev = conn.prev
+        conn.prev = conn.next = NULL
+        self.count -= 1
+        if self.count == 0 and self.emptied_future is not None and not self.emptied_future.done():
+            self.emptied_future.set_result(None)
+
+
+@cython.no_gc
+cdef class _Connection:
+    cdef Driver driver
+    cdef object transport
+    cdef uint64_t conn        # the core's number; 0: the core does not know it
+    cdef PyObject *prev       # its neighbours in the driver's list, borrowed
+    cdef PyObject *next
+    cdef int flags
+
+    def __cinit__(self, Driver driver not None):
+        self.driver = driver
+
+    def __dealloc__(self):
+        # Only if a loop was thrown away with its transports: the core must not keep the address.
+        if self.conn != 0:
+            self.driver.api.lost(self.driver.ctx, self.conn)
+        self.driver.exit(self)
+
+    @property
+    def id(self):
+        return self.conn
+
+    def connection_made(self, transport):
+        cdef Driver driver = self.driver
+        self.transport = transport
+        # One write may wait in the transport. High is 1 and not 0 because asyncio's TLS pauses at `>=`.
+        transport.set_write_buffer_limits(1, 0)
+        driver.enter(self)
+        if not driver.closed:
+            self.conn = driver.api.open(driver.ctx, <void *>self, 0)
+        if self.conn == 0:
+            transport.abort()
+        driver.schedule()
+
+    def get_buffer(self, sizehint):
+        return self.driver.view
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        cdef Driver driver = self.driver
+        cdef int verdict
+        if self.conn == 0 or self.flags & CLOSING:
+            return
+        verdict = driver.api.data(driver.ctx, self.conn, driver.read, nbytes)
+        if verdict == PR_HTTP:
+            hand_over(driver, self)
+            return
+        if verdict == PR_CLOSED:
+            self.flags |= CLOSING
+        elif verdict < 0:
+            driver.fail()
+            return
+        elif nbytes == READ_BYTES:
+            self.flags |= TURN_PAUSED
+            driver.full.append(self)
+            self.transport.pause_reading()
+        driver.schedule()
+
+    def eof_received(self):
+        # What is owed leaves now: after this the transport takes nothing more.
+        if self.conn != 0:
+            self.driver.turn()
+        return False
+
+    def pause_writing(self):
+        if self.conn != 0:
+            self.driver.api.writable(self.driver.ctx, self.conn, 0)
+
+    def resume_writing(self):
+        if self.conn != 0:
+            self.driver.api.writable(self.driver.ctx, self.conn, 1)
+            self.driver.schedule()
+
+    def connection_lost(self, exc):
+        cdef Driver driver = self.driver
+        if self.conn != 0:
+            driver.api.lost(driver.ctx, self.conn)
+            self.conn = 0
+            driver.schedule()
+        self.transport = None
+        driver.exit(self)
+
+
+class Connection(_Connection, BufferedProtocol):
+    # asyncio asks for this base class, uvloop for its methods; empty slots keep the object as small as it is.
+    __slots__ = ()
+
+
+cdef int deliver(Driver driver, _Connection conn, pr_write *write) except -1:
+    transport = conn.transport
+    if transport is None:
+        return 0
+    if write.flags & PR_ABORT:
+        transport.abort()
+        return 0
+    if write.len != 0:
+        transport.write(driver.bytes_of(write))
+    if write.flags & PR_CLOSE:
+        say_last(driver, conn)
+    elif write.flags & PR_PAUSE:
+        conn.flags |= CORE_PAUSED
+        transport.pause_reading()
+    elif write.flags & PR_RESUME:
+        conn.flags &= ~CORE_PAUSED
+        if not conn.flags & TURN_PAUSED:
+            transport.resume_reading()
+    return 0
+
+
+cdef say_last(Driver driver, _Connection conn):
+    """Close, so that the peer can read why: closing at once with bytes unread would reset the connection under them."""
+    transport = conn.transport
+    conn.flags = (conn.flags & ~(CORE_PAUSED | TURN_PAUSED)) | CLOSING
+    driver.loop.call_later(LINGER_S, transport.abort)
+    if transport.can_write_eof():
+        transport.write_eof()
+        transport.resume_reading()
+    else:
+        transport.close()
+
+
+cdef hand_over(Driver driver, _Connection conn):
+    cdef const uint8_t *data = NULL
+    cdef size_t size = 0
+    transport = conn.transport
+    if driver.api.http_prefix(driver.ctx, conn.conn, &data, &size) < 0:
+        driver.fail()
+        return
+    prefix = PyBytes_FromStringAndSize(<const char *>data, size)
+    conn.conn = 0
+    if driver.on_http is None:
+        transport.close()
+        return
+    conn.transport = None
+    driver.exit(conn)
+    transport.set_write_buffer_limits()
+    driver.on_http(transport, prefix)
+
+
+@cython.final
+cdef class LocalConnection:
+    cdef Driver driver
+    cdef object on_bytes, on_closed, on_pause
+    cdef uint64_t conn
+    cdef readonly bint paused
+
+    def __init__(self, Driver driver not None, on_bytes, on_closed=None, on_pause=None):
+        if self.driver is not None:
+            raise RuntimeError("a LocalConnection is opened once")
+        self.on_bytes, self.on_closed, self.on_pause = on_bytes, on_closed, on_pause
+        self.driver = driver
+        if not driver.closed:
+            self.conn = driver.api.open(driver.ctx, <void *>self, 1)
+        if self.conn == 0:
+            raise _core.CoreFailed("the router is closed or has failed: open it anew")
+        driver.locals.add(self)
+
+    @property
+    def id(self):
+        return self.conn
+
+    def feed(self, data):
+        cdef Py_buffer view
+        cdef Py_ssize_t done = 0, part
+        cdef Driver driver = self.driver
+        cdef int verdict = PR_OPEN
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            while done < view.len and self.conn != 0 and verdict == PR_OPEN:
+                part = min(view.len - done, <Py_ssize_t>READ_BYTES)
+                memcpy(driver.read, <const uint8_t *>view.buf + done, part)
+                done += part
+                verdict = driver.api.data(driver.ctx, self.conn, driver.read, part)
+        finally:
+            PyBuffer_Release(&view)
+        if verdict < 0:
+            driver.fail()
+        else:
+            driver.schedule()
+
+    def set_writable(self, bint on):
+        if self.conn != 0:
+            self.driver.api.writable(self.driver.ctx, self.conn, on)
+            if on:
+                self.driver.schedule()
+
+    def close(self):
+        self.end(False)
+
+    cdef deliver(self, pr_write *write):
+        if self.conn == 0:
+            return
+        if write.flags & PR_ABORT:
+            self.end(True)
+            return
+        if write.len != 0:
+            self.on_bytes(self.driver.bytes_of(write))
+        if write.flags & PR_CLOSE:
+            self.end(True)
+        elif write.flags & (PR_PAUSE | PR_RESUME):
+            self.paused = (write.flags & PR_PAUSE) != 0
+            if self.on_pause is not None:
+                self.on_pause(self.paused)
+
+    cdef end(self, bint tell):
+        if self.conn == 0:
+            return
+        self.driver.api.lost(self.driver.ctx, self.conn)
+        self.conn = 0
+        self.driver.locals.discard(self)
+        if tell and self.on_closed is not None:
+            self.on_closed()
