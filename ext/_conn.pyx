@@ -28,6 +28,23 @@ from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCap
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
+from posix.unistd cimport read as posix_read
+
+from core_table cimport (
+    PR_ABORT,
+    PR_API_VERSION,
+    PR_CLOSE,
+    PR_CLOSED,
+    PR_FAILED,
+    PR_HTTP,
+    PR_MORE,
+    PR_OPEN,
+    PR_PAUSE,
+    PR_REQUESTS,
+    PR_RESUME,
+    pr_api,
+    pr_write,
+)
 
 from pyrouter import _core
 
@@ -54,7 +71,7 @@ cdef enum:
 # How long a closed connection has to take its last bytes and to close its own end, in seconds.
 cdef double LINGER_S = 2.0
 
-# Bits of _Connection.flags.
+# Bits of Connection.flags.
 cdef enum:
     CORE_PAUSED = 1  # the core wants to read no more for now
     TURN_PAUSED = 2  # had its share of this turn
@@ -96,7 +113,7 @@ cdef class Driver:
     cdef uint64_t timer_at        # that deadline on the core's clock; 0: none
     cdef object emptied_future
     cdef int wake_fd
-    cdef bint scheduled, woken, draining, closed
+    cdef bint scheduled, draining, closed
     cdef PyObject *first          # the open connections, newest first; borrowed, each leaves by itself
     cdef Py_ssize_t count
     cdef list full                # those that wait for the next turn to be read again
@@ -137,7 +154,8 @@ cdef class Driver:
         return 0
 
     def _readable(self):
-        self.woken = True
+        cdef uint64_t times = 0
+        posix_read(self.wake_fd, &times, sizeof(times))  # an eventfd: reading makes it quiet again
         self.schedule()
 
     def _timer_due(self):
@@ -146,16 +164,15 @@ cdef class Driver:
 
     def turn(self):
         cdef int state
-        cdef bint woken = self.woken
         self.scheduled = False
         if self.closed:
             return
         if self.draining:
             self.schedule()
             return
-        self.draining, self.woken = True, False
+        self.draining = True
         try:
-            state = self.api.turn(self.ctx, woken)
+            state = self.api.turn(self.ctx)
             if state >= 0 and self.drain() < 0:
                 state = PR_FAILED
         except BaseException:  # one that nobody may swallow: the rest is still in the core
@@ -184,8 +201,8 @@ cdef class Driver:
                 return got
             owner = <object>write.user
             try:
-                if isinstance(owner, _Connection):
-                    deliver(self, <_Connection>owner, &write)
+                if isinstance(owner, Connection):
+                    deliver(self, <Connection>owner, &write)
                 else:
                     (<LocalConnection>owner).deliver(&write)
             except BaseException as error:
@@ -195,8 +212,8 @@ cdef class Driver:
 
     cdef broken(self, owner, error):
         """End the connection that `error` belongs to, and tell the loop's owner."""
-        if isinstance(owner, _Connection):
-            transport = (<_Connection>owner).transport
+        if isinstance(owner, Connection):
+            transport = (<Connection>owner).transport
             if transport is not None:
                 transport.abort()
             if isinstance(error, OSError):  # the peer is gone; its transport knows
@@ -222,14 +239,14 @@ cdef class Driver:
 
     cdef void forget_shared(self):
         cdef size_t slot
-        for slot in range(SHARED_SLOTS):
+        for slot in range(<size_t>SHARED_SLOTS):
             if self.shared_keys[slot] != 0:
                 self.shared_keys[slot] = 0
                 Py_XDECREF(self.shared_bytes[slot])
                 self.shared_bytes[slot] = NULL
 
     cdef read_again(self):
-        cdef _Connection conn
+        cdef Connection conn
         waiting, self.full = self.full, []
         for conn in waiting:
             conn.flags &= ~TURN_PAUSED
@@ -245,19 +262,19 @@ cdef class Driver:
         if self.timer is not None:
             self.timer.cancel()
         self.timer_at = at
-        self.timer = self.loop.call_later(max(delay_ms, 1) / 1000.0, self._timer_due)
+        self.timer = self.loop.call_later(max(delay_ms, <uint64_t>1) / 1000.0, self._timer_due)
 
     cdef leave(self):
         """Let go of the loop and end everything that is open."""
         cdef PyObject *at = self.first
-        cdef _Connection conn
+        cdef Connection conn
         self.closed = True
         self.loop.remove_reader(self.wake_fd)
         if self.timer is not None:
             self.timer.cancel()
         self.timer, self.turn_now = None, None
         while at is not NULL:
-            conn = <_Connection>at
+            conn = <Connection>at
             at = conn.next
             conn.transport.abort()
         for local in list(self.locals):
@@ -280,30 +297,32 @@ cdef class Driver:
             self.emptied_future.set_result(None)
         return self.emptied_future
 
-    cdef enter(self, _Connection conn):
+    cdef enter(self, Connection conn):
         conn.next = self.first
         if self.first is not NULL:
-            (<_Connection>self.first).prev = <PyObject *>conn
+            (<Connection>self.first).prev = <PyObject *>conn
         self.first = <PyObject *>conn
         self.count += 1
 
-    cdef exit(self, _Connection conn):
+    cdef exit(self, Connection conn):
         if conn.prev is not NULL:
-            (<_Connection>conn.prev).next = conn.next
+            (<Connection>conn.prev).next = conn.next
         elif self.first is <PyObject *>conn:
             self.first = conn.next
         else:
             return  # was not entered
         if conn.next is not NULL:
-            (<_Connection>conn.next).prev = conn.prev
+            (<Connection>conn.next).prev = conn.prev
         conn.prev = conn.next = NULL
         self.count -= 1
         if self.count == 0 and self.emptied_future is not None and not self.emptied_future.done():
             self.emptied_future.set_result(None)
 
 
+@cython.final
 @cython.no_gc
-cdef class _Connection:
+@cython.freelist(64)
+cdef class Connection:
     cdef Driver driver
     cdef object transport
     cdef uint64_t conn        # the core's number; 0: the core does not know it
@@ -319,6 +338,12 @@ cdef class _Connection:
         if self.conn != 0:
             self.driver.api.lost(self.driver.ctx, self.conn)
         self.driver.exit(self)
+
+    @property
+    def __class__(self):
+        # asyncio asks isinstance(…, BufferedProtocol). A Python subclass would say so by itself, but would be tracked by
+        # garbage collection: 16 bytes more, and one more object for each collection to visit.
+        return BufferedProtocol
 
     @property
     def id(self):
@@ -384,12 +409,7 @@ cdef class _Connection:
         driver.exit(self)
 
 
-class Connection(_Connection, BufferedProtocol):
-    # asyncio asks for this base class, uvloop for its methods; empty slots keep the object as small as it is.
-    __slots__ = ()
-
-
-cdef int deliver(Driver driver, _Connection conn, pr_write *write) except -1:
+cdef int deliver(Driver driver, Connection conn, pr_write *write) except -1:
     transport = conn.transport
     if transport is None:
         return 0
@@ -410,7 +430,7 @@ cdef int deliver(Driver driver, _Connection conn, pr_write *write) except -1:
     return 0
 
 
-cdef say_last(Driver driver, _Connection conn):
+cdef say_last(Driver driver, Connection conn):
     """Close, so that the peer can read why: closing at once with bytes unread would reset the connection under them."""
     transport = conn.transport
     conn.flags = (conn.flags & ~(CORE_PAUSED | TURN_PAUSED)) | CLOSING
@@ -422,7 +442,7 @@ cdef say_last(Driver driver, _Connection conn):
         transport.close()
 
 
-cdef hand_over(Driver driver, _Connection conn):
+cdef hand_over(Driver driver, Connection conn):
     cdef const uint8_t *data = NULL
     cdef size_t size = 0
     transport = conn.transport

@@ -26,7 +26,7 @@ _FUNCTIONS: dict[str, Any] = {
     "data": ctypes.CFUNCTYPE(_int, _ptr, _u64, _ptr, _size),
     "lost": ctypes.CFUNCTYPE(None, _ptr, _u64),
     "writable": ctypes.CFUNCTYPE(None, _ptr, _u64, _int),
-    "turn": ctypes.CFUNCTYPE(_int, _ptr, _int),
+    "turn": ctypes.CFUNCTYPE(_int, _ptr),
     "next_write": ctypes.CFUNCTYPE(_int, _ptr, ctypes.POINTER(_Write)),
     "next_timer": ctypes.CFUNCTYPE(_u64, _ptr, ctypes.POINTER(_u64)),
     "http_prefix": ctypes.CFUNCTYPE(_int, _ptr, _u64, ctypes.POINTER(_ptr), ctypes.POINTER(_size)),
@@ -67,8 +67,7 @@ class Table:
         self.conns: dict[int, Conn] = {}
         self.writes: deque[tuple[int, bytes, int, int]] = deque()
         """Owed in the coming turn: connection, bytes, shared number, flags."""
-        self.turns: list[bool] = []
-        """For each turn, whether the wake descriptor was readable."""
+        self.turns = 0
         self.on_data: Callable[[Conn, bytes], int] = lambda conn, data: OPEN
         self.on_turn: Callable[[], int] = lambda: 0
         self.timer: tuple[int, int] = (0, 0)
@@ -111,8 +110,8 @@ class Table:
     def _writable(self, core: int, conn: int, on: int) -> None:
         self.conns[conn].writable.append(bool(on))
 
-    def _turn(self, core: int, woken: int) -> int:
-        self.turns.append(bool(woken))
+    def _turn(self, core: int) -> int:
+        self.turns += 1
         return self.on_turn()
 
     def _next_write(self, core: int, write: Any) -> int:

@@ -43,7 +43,7 @@ cdef struct pr_api:
     int (*data)(void *core, uint64_t conn, uint8_t *bytes, size_t len) noexcept  # unmasks in place
     void (*lost)(void *core, uint64_t conn) noexcept
     void (*writable)(void *core, uint64_t conn, int on) noexcept
-    int (*turn)(void *core, int woken) noexcept  # woken: wake_fd was readable
+    int (*turn)(void *core) noexcept  # hear the log, deliver, hand the log its next batch
     int (*next_write)(void *core, pr_write *write) noexcept  # 1: filled; 0: nothing more
     uint64_t (*next_timer)(void *core, uint64_t *delay_ms) noexcept  # an instant to compare, and from now; 0: none
     int (*http_prefix)(void *core, uint64_t conn, const uint8_t **data, size_t *len) noexcept  # valid until the next call
