@@ -1,6 +1,14 @@
-//! The extension module `pyrouter._core`.
+//! The extension module `pyrouter._core`. PyO3 lives in this folder only; nothing here decides, it converts and forwards.
 //!
-//! Rules: PyO3 appears in this folder only; nothing here decides anything, it converts and forwards.
+//! - [`core`]: the class `Core`, for what is rare. [`table`]: C functions for what is frequent (docs/adr/0004).
+//! - [`shared`]: what both reach the runtime through; panics end there.
+//! - [`convert`], [`error`]: values and errors, each converted in one place.
+
+mod convert;
+mod core;
+mod error;
+mod shared;
+mod table;
 
 use pyo3::prelude::*;
 
@@ -14,7 +22,15 @@ fn build_stamp() -> &'static str {
 #[pymodule]
 #[pyo3(name = "_core")]
 fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("API_VERSION", table::VERSION)?;
+    m.add("api", table::capsule(py, None)?)?;
+    m.add("CoreError", py.get_type::<error::CoreError>())?;
+    m.add("CoreFailed", py.get_type::<error::CoreFailed>())?;
+    m.add_class::<core::Core>()?;
     m.add_function(wrap_pyfunction!(build_stamp, m)?)?;
+    m.add_function(wrap_pyfunction!(core::option_names, m)?)?;
+    m.add_function(wrap_pyfunction!(core::fsck, m)?)?;
     Ok(())
 }

@@ -1,0 +1,43 @@
+//! The one place where an error of the core becomes an exception.
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+use super::shared::Refusal;
+use crate::log::LogError;
+use crate::runtime::OpenError;
+
+create_exception!(
+    pyrouter._core,
+    CoreError,
+    PyException,
+    "The core could not be opened, or was used wrongly. The message says what was wrong, where, and what to do."
+);
+create_exception!(
+    pyrouter._core,
+    CoreFailed,
+    CoreError,
+    "The core hit a failed disk or a bug of its own and refuses everything; only opening it anew helps (I10)."
+);
+
+impl From<Refusal> for PyErr {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closed => CoreError::new_err("the core is closed: open it anew"),
+            Refusal::Failed(reason) => CoreFailed::new_err(reason),
+        }
+    }
+}
+
+impl From<OpenError> for PyErr {
+    fn from(error: OpenError) -> Self {
+        CoreError::new_err(error.to_string())
+    }
+}
+
+impl From<LogError> for PyErr {
+    fn from(error: LogError) -> Self {
+        CoreError::new_err(error.to_string())
+    }
+}

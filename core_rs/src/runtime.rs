@@ -1,1 +1,0 @@
-//! An engine, its log threads and the clock, tied together for a process.

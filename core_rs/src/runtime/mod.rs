@@ -1,0 +1,303 @@
+//! An engine, its log and the clock, tied together for a process: what a driver gives its turns to.
+//!
+//! - [`options`]: every setting of engine and log, by name.
+//! - [`Recovery`]: what opening found.
+//!
+//! Rules: the engine knows no thread and no file, the log no message; here the news of one is told to the other. One turn
+//! is bounded, and blocks on nothing. Must never know Python, sockets, or how often it is called.
+
+pub mod options;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::engine::{ConnId, Engine, Identity, Key, Request, Stats, Verdict, Write};
+use crate::log::{Appender, Completion, FileDisk, Finding, FsckReport, LogError, LogThread, Recovered, SegmentInfo};
+use crate::log::{fsck as fsck_log, recover};
+use crate::time::Now;
+
+pub use options::Options;
+
+/// Completions of the log that one turn hears; the rest waits for the next one.
+const COMPLETIONS_PER_TURN: usize = 256;
+
+/// Why a data directory could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The directory could not be made or read.
+    Directory(PathBuf, io::Error),
+    /// Its log could not be opened.
+    Log(LogError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path, error) => write!(
+                f,
+                "data directory {}: {error}; choose another one, or let this user write there",
+                path.display()
+            ),
+            Self::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// What opening read, and what of it was not as it should be (I12).
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The segments that hold batches, by id.
+    pub segments: Vec<SegmentInfo>,
+    /// Torn ends and damage.
+    pub findings: Vec<Finding>,
+    /// The latest time that the log knows, ms since 1970; 0 in an empty one.
+    pub last_time_ms: u64,
+    /// How long opening took, ms.
+    pub took_ms: u64,
+}
+
+/// What a turn left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The bound was hit: call again soon.
+    pub more: bool,
+    /// There is something for [`Runtime::take_requests`].
+    pub requests: bool,
+}
+
+/// See the module.
+pub struct Runtime {
+    engine: Engine,
+    log: LogThread,
+    started: Instant,
+    requests: VecDeque<Request>,
+}
+
+impl Runtime {
+    /// Opens the data directory `path`, made if absent, and recovers what is in it. Blocks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
+        let started = Instant::now();
+        let now = now_since(started);
+        fs::create_dir_all(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
+        let disk = FileDisk::open(&log_path(path))?;
+        // The engine reads the log before anybody knows where it ends: its appender is put in its place after that.
+        let mut engine = Engine::new(options.engine, Appender::new(&Recovered::default(), &options.log), now);
+        let recovered = recover(&disk, &mut |record| engine.replay(&record))?;
+        *engine.log() = Appender::new(&recovered, &options.log);
+        engine.start(&recovered);
+        let log = LogThread::spawn(disk, &recovered, &options.log)?;
+        let recovery = Recovery {
+            segments: recovered.segments,
+            findings: recovered.findings,
+            last_time_ms: recovered.last_time_ms,
+            took_ms: now_since(started).mono_ms,
+        };
+        Ok((Self { engine, log, started, requests: VecDeque::new() }, recovery))
+    }
+
+    /// Becomes readable when the log has news for [`Runtime::turn`]; whoever watches it reads it.
+    pub fn wake_fd(&self) -> RawFd {
+        self.log.wake_fd()
+    }
+
+    /// One bounded turn: hears the log, delivers, and hands the log its next batch when it waits for one.
+    pub fn turn(&mut self) -> Turn {
+        self.tick();
+        let mut more = self.hear();
+        more |= self.engine.run();
+        self.sort_requests();
+        if self.log.idle() {
+            let time_ms = self.engine.time_ms();
+            let batches = self.engine.log().take(time_ms);
+            if !batches.is_empty() {
+                self.log.submit(batches);
+            }
+        }
+        Turn { more, requests: !self.requests.is_empty() }
+    }
+
+    /// Tells the engine what the log has done. True: there may be more.
+    fn hear(&mut self) -> bool {
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let Some(done) = self.log.poll() else { return false };
+            match done {
+                Completion::Durable { batch } => self.engine.durable(batch),
+                Completion::Failed(error) => self.engine.fail(&error.to_string()),
+                Completion::Read { token, bodies } => self.engine.read_done(token, bodies),
+                Completion::Scanned { segment, records, done, .. } => self.engine.scanned(segment, records, done),
+                Completion::Space(ok) => self.engine.space(ok),
+                Completion::Unlinked(segment) => self.engine.unlinked(segment),
+            }
+        }
+        true
+    }
+
+    /// What the log can do for the engine goes there; the rest waits for the driver.
+    fn sort_requests(&mut self) {
+        while let Some(request) = self.engine.next_request() {
+            match request {
+                Request::Read { token, refs } => self.log.read(token, refs),
+                Request::Scan(segment) => self.log.scan(segment),
+                Request::Unlink(segment) => self.log.unlink(segment),
+                other => self.requests.push_back(other),
+            }
+        }
+    }
+
+    /// What the next connection is owed; see [`Engine::next_write`].
+    pub fn next_write(&mut self) -> Option<Write<'_>> {
+        self.engine.next_write()
+    }
+
+    /// When a turn is due: an instant of the clock that began at opening, and the time until then; both ms.
+    pub fn next_timer(&self) -> Option<(u64, u64)> {
+        let at_ms = self.engine.next_timer()?.max(1);
+        Some((at_ms, at_ms.saturating_sub(now_since(self.started).mono_ms)))
+    }
+
+    /// What waits for the driver: never a [`Request`] that the log can answer.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        self.sort_requests();
+        self.requests.drain(..).collect()
+    }
+
+    /// See [`Engine::open`].
+    pub fn open_conn(&mut self, user: usize, local: bool) -> ConnId {
+        self.tick();
+        self.engine.open(user, local)
+    }
+
+    /// See [`Engine::data`].
+    pub fn data(&mut self, conn: ConnId, bytes: &mut [u8]) -> Verdict {
+        self.tick();
+        self.engine.data(conn, bytes)
+    }
+
+    /// See [`Engine::take_http_prefix`].
+    pub fn take_http_prefix(&mut self, conn: ConnId) -> Vec<u8> {
+        self.engine.take_http_prefix(conn)
+    }
+
+    /// See [`Engine::lost`].
+    pub fn lost(&mut self, conn: ConnId) {
+        self.tick();
+        self.engine.lost(conn);
+    }
+
+    /// See [`Engine::set_writable`].
+    pub fn set_writable(&mut self, conn: ConnId, on: bool) {
+        self.engine.set_writable(conn, on);
+    }
+
+    /// See [`Engine::admit`].
+    pub fn admit(&mut self, conn: ConnId, identity: Identity) {
+        self.tick();
+        self.engine.admit(conn, identity);
+    }
+
+    /// See [`Engine::refuse`].
+    pub fn refuse(&mut self, conn: ConnId, code: &str, message: &str) {
+        self.tick();
+        self.engine.refuse(conn, code, message);
+    }
+
+    /// See [`Engine::permit`].
+    pub fn permit(&mut self, conn: ConnId, ticket: u64, allowed: bool) {
+        self.tick();
+        self.engine.permit(conn, ticket, allowed);
+    }
+
+    /// See [`Engine::loaded`].
+    pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
+        self.tick();
+        self.engine.loaded(key, blob);
+    }
+
+    /// See [`Engine::stored`].
+    pub fn stored(&mut self, key: &Key, version: u64) {
+        self.tick();
+        self.engine.stored(key, version);
+    }
+
+    /// See [`Engine::stop`].
+    pub fn stop(&mut self, reason: &str, reconnect_ms: u64) {
+        self.tick();
+        self.engine.stop(reason, reconnect_ms);
+    }
+
+    /// See [`Engine::fail`].
+    pub fn fail(&mut self, reason: &str) {
+        self.tick();
+        self.engine.fail(reason);
+    }
+
+    /// Why the engine refuses everything, if it does.
+    pub fn failed(&self) -> Option<&str> {
+        self.engine.failed()
+    }
+
+    /// See [`Engine::stats`].
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// Writes and syncs what is left, ends the log's threads and gives the directory free. Blocks.
+    ///
+    /// # Errors
+    /// The log could not be written to its end; never after a failure that was told already.
+    pub fn close(mut self) -> Result<(), LogError> {
+        if self.engine.failed().is_some() {
+            let _ = self.log.close();
+            return Ok(());
+        }
+        self.tick();
+        self.engine.stop("the router closed", 0);
+        let time_ms = self.engine.time_ms();
+        let batches = self.engine.log().take(time_ms);
+        self.log.submit(batches);
+        self.log.close()
+    }
+
+    fn tick(&mut self) {
+        self.engine.set_now(now_since(self.started));
+    }
+}
+
+/// Checks the log of the data directory `path` and changes nothing. Blocks.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn fsck(path: &Path) -> Result<FsckReport, OpenError> {
+    let log = log_path(path);
+    if !log.is_dir() {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "there is no log in it");
+        return Err(OpenError::Directory(path.to_owned(), missing));
+    }
+    Ok(fsck_log(&FileDisk::open_read_only(&log)?, &mut |_| {})?)
+}
+
+fn log_path(path: &Path) -> PathBuf {
+    path.join("log")
+}
+
+fn now_since(started: Instant) -> Now {
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { mono_ms: ms(started.elapsed()), wall_ms: ms(wall) }
+}
