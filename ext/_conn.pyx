@@ -352,13 +352,13 @@ cdef class Connection:
     def connection_made(self, transport):
         cdef Driver driver = self.driver
         self.transport = transport
-        # One write may wait in the transport. High is 1 and not 0 because asyncio's TLS pauses at `>=`.
-        transport.set_write_buffer_limits(1, 0)
         driver.enter(self)
         if not driver.closed:
             self.conn = driver.api.open(driver.ctx, <void *>self, 0)
         if self.conn == 0:
             transport.abort()
+        # One write may wait in the transport. High is 1 and not 0 because TLS pauses at `>=`, and may do so right here.
+        transport.set_write_buffer_limits(1, 0)
         driver.schedule()
 
     def get_buffer(self, sizehint):

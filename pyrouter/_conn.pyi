@@ -33,7 +33,7 @@ class Driver:
         Args:
             core: an open core; its table of C functions must be of `API_VERSION`.
             loop: the running loop (uvloop's or asyncio's).
-            on_requests: called, once per turn, when `core.take_requests()` has something.
+            on_requests: called when `core.take_requests()` has something; at most once per turn.
             on_http: given a transport whose first bytes (also given) are neither raw frames nor a WebSocket; it calls
                 `transport.set_protocol`. None: such a connection is closed.
 
@@ -53,6 +53,9 @@ class Driver:
 
     def turn(self) -> None:
         """Take a turn now."""
+
+    def emptied(self) -> asyncio.Future[None]:
+        """Done once no socket is left (local connections do not count)."""
 
     def close(self) -> None:
         """Abort every connection and leave the loop. The core stays open. Harmless when repeated."""

@@ -57,11 +57,11 @@ class Core:
 
     @property
     def wake_fd(self) -> int:
-        """Becomes readable when the log has news: give the core a turn then. -1 once closed."""
+        """An eventfd, readable when the log has news: read it, and give the core a turn. -1 once closed."""
 
     @property
     def recovery(self) -> dict[str, object]:
-        """What recovery read and what it had to set aside (I12)."""
+        """What opening read (`segments`, `last_time_ms`, `took_ms`) and what was not as it should be (`findings`, I12)."""
 
     @property
     def failed(self) -> str | None:
@@ -95,7 +95,13 @@ class Core:
         """Something that the core relies on is broken: refuse everything from now on (I10)."""
 
     def close(self) -> None:
-        """Write and sync what is left, end the log's threads, give the directory free; blocks, without the GIL."""
+        """Write and sync what is left, end the log's threads, give the directory free; blocks, without the GIL.
+
+        Its driver, if any, is closed before. Harmless when repeated.
+
+        Raises:
+            CoreError: the log could not be written to its end.
+        """
 
     def stats(self) -> dict[str, int]:
         """Plain counters and gauges by name."""
@@ -105,6 +111,8 @@ def option_names() -> dict[str, int | str | bool]:
 
 def fsck(path: str) -> dict[str, object]:
     """Check the log below the data directory `path`, read-only; blocks, without the GIL.
+
+    Gives counts (`damaged` is how many findings mean a loss; a torn end does not) and `findings`, a sentence each.
 
     Raises:
         CoreError: there is no log, or it cannot be read.

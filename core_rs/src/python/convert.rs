@@ -144,17 +144,20 @@ pub fn recovery_to<'py>(py: Python<'py>, recovery: &Recovery) -> PyResult<Bound<
     Ok(all)
 }
 
-/// What a check found.
+/// What a check found, to be read by people: numbers, and a sentence for each finding.
 pub fn report_to<'py>(py: Python<'py>, report: &FsckReport) -> PyResult<Bound<'py, PyDict>> {
+    let damaged = report.findings.iter().filter(|finding| finding.kind != FindingKind::TornEnd).count();
+    let sentences: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     let all = PyDict::new(py);
-    all.set_item("sound", report.is_sound())?;
-    all.set_item("segments", segments_to(py, &report.segments)?)?;
+    all.set_item("segments", report.segments.len())?;
+    all.set_item("bytes", report.segments.iter().map(|segment| segment.bytes).sum::<u64>())?;
     all.set_item("batches", report.batches)?;
     all.set_item("records", report.records)?;
     all.set_item("last_batch", report.last_batch)?;
     all.set_item("last_time_ms", report.last_time_ms)?;
-    all.set_item("findings", findings_to(py, &report.findings)?)?;
     all.set_item("set_aside", &report.set_aside)?;
+    all.set_item("damaged", damaged)?;
+    all.set_item("findings", sentences)?;
     Ok(all)
 }
 

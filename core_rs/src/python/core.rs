@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
 
 use super::error::CoreError;
-use super::shared::Shared;
+use crate::runtime::shared::Shared;
 use super::{convert, table};
 use crate::engine::{ConnId, Identity};
 use crate::runtime::{OpenError, Recovery, Runtime};

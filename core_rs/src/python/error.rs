@@ -4,7 +4,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use super::shared::Refusal;
+use crate::runtime::shared::Refusal;
 use crate::log::LogError;
 use crate::runtime::OpenError;
 

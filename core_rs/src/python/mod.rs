@@ -1,13 +1,12 @@
 //! The extension module `pyrouter._core`. PyO3 lives in this folder only; nothing here decides, it converts and forwards.
 //!
 //! - [`core`]: the class `Core`, for what is rare. [`table`]: C functions for what is frequent (docs/adr/0004).
-//! - [`shared`]: what both reach the runtime through; panics end there.
+//!   Both reach the core through [`Shared`](crate::runtime::shared::Shared), where panics end.
 //! - [`convert`], [`error`]: values and errors, each converted in one place.
 
 mod convert;
 mod core;
 mod error;
-mod shared;
 mod table;
 
 use pyo3::prelude::*;

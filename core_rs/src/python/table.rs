@@ -13,7 +13,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
 
-use super::shared::Shared;
+use crate::runtime::shared::Shared;
 use crate::engine::{ConnId, Verdict};
 
 /// Changes whenever the layout or the meaning of anything here does.

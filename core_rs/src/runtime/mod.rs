@@ -1,12 +1,13 @@
 //! An engine, its log and the clock, tied together for a process: what a driver gives its turns to.
 //!
 //! - [`options`]: every setting of engine and log, by name.
-//! - [`Recovery`]: what opening found.
+//! - [`shared`]: a runtime for foreign callers; panics of the core end there.
 //!
 //! Rules: the engine knows no thread and no file, the log no message; here the news of one is told to the other. One turn
 //! is bounded, and blocks on nothing. Must never know Python, sockets, or how often it is called.
 
 pub mod options;
+pub mod shared;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,14 +1,14 @@
-//! The one runtime behind a Python object and its C table: reached by one caller at a time, and by nobody once it failed.
+//! A runtime as foreign callers reach it: one at a time, and nobody once it failed.
 //!
 //! Rules: a panic of the core is caught here and nowhere else, and is final (I10): the state may be half changed, so it
-//! is never entered again, only closed. The lock is never held while Python runs.
+//! is never entered again, only closed. Whoever is inside must not wait for anything, least of all for another caller.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::log::LogError;
-use crate::runtime::Runtime;
+use super::Runtime;
 
 /// See the module.
 pub struct Shared {
@@ -20,9 +20,9 @@ struct State {
     runtime: Option<Runtime>,
     /// Why the runtime is not entered any more.
     panicked: Option<String>,
-    /// Whether Python was told that it failed.
+    /// Whether somebody was told that it failed.
     told: bool,
-    /// What the C table lent out by address; valid until the next call.
+    /// What was lent out by address; valid until the next call.
     lent: Vec<u8>,
 }
 
