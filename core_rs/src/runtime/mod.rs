@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::engine::{ConnId, Engine, Identity, Key, Request, Stats, Verdict, Write};
-use crate::log::{Appender, Completion, FileDisk, Finding, FsckReport, LogError, LogThread, Recovered, SegmentInfo};
+use crate::log::{Appender, Completion, FileDisk, Finding, FsckReport, LogError, LogThread, SegmentInfo};
 use crate::log::{fsck as fsck_log, recover};
 use crate::time::Now;
 
@@ -97,11 +97,9 @@ impl Runtime {
         let now = now_since(started);
         fs::create_dir_all(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         let disk = FileDisk::open(&log_path(path))?;
-        // The engine reads the log before anybody knows where it ends: its appender is put in its place after that.
-        let mut engine = Engine::new(options.engine, Appender::new(&Recovered::default(), &options.log), now);
+        let mut engine = Engine::new(options.engine, now);
         let recovered = recover(&disk, &mut |record| engine.replay(&record))?;
-        *engine.log() = Appender::new(&recovered, &options.log);
-        engine.start(&recovered);
+        engine.start(&recovered, Appender::new(&recovered, &options.log));
         let log = LogThread::spawn(disk, &recovered, &options.log)?;
         let recovery = Recovery {
             segments: recovered.segments,
@@ -124,13 +122,18 @@ impl Runtime {
         more |= self.engine.run();
         self.sort_requests();
         if self.log.idle() {
-            let time_ms = self.engine.time_ms();
-            let batches = self.engine.log().take(time_ms);
-            if !batches.is_empty() {
-                self.log.submit(batches);
-            }
+            self.submit();
         }
         Turn { more, requests: !self.requests.is_empty() }
+    }
+
+    /// Hands the log all that waits for it, as one group (one write, one sync).
+    fn submit(&mut self) {
+        let time_ms = self.engine.time_ms();
+        while let Some(buffer) = self.log.spare() {
+            self.engine.log().recycle(buffer);
+        }
+        self.log.submit(self.engine.log().take(time_ms));
     }
 
     /// Tells the engine what the log has done. True: there may be more.
@@ -141,12 +144,23 @@ impl Runtime {
                 Completion::Durable { batch } => self.engine.durable(batch),
                 Completion::Failed(error) => self.engine.fail(&error.to_string()),
                 Completion::Read { token, bodies } => self.engine.read_done(token, bodies),
-                Completion::Scanned { segment, records, done, .. } => self.engine.scanned(segment, records, done),
+                Completion::Scanned { segment, records, findings, done } => {
+                    findings.iter().for_each(|finding| self.alarm("log_findings", finding.to_string()));
+                    self.engine.scanned(segment, records, done);
+                }
+                Completion::ScanFailed { segment, error } => {
+                    let kept = format!("Log segment {segment} cannot be read on and is kept: {error}.");
+                    self.alarm("log_findings", kept);
+                }
                 Completion::Space(ok) => self.engine.space(ok),
                 Completion::Unlinked(segment) => self.engine.unlinked(segment),
             }
         }
         true
+    }
+
+    fn alarm(&mut self, code: &'static str, message: String) {
+        self.requests.push_back(Request::Alarm { code, message });
     }
 
     /// What the log can do for the engine goes there; the rest waits for the driver.
@@ -263,16 +277,15 @@ impl Runtime {
     /// # Errors
     /// The log could not be written to its end; never after a failure that was told already.
     pub fn close(mut self) -> Result<(), LogError> {
+        self.tick();
+        let time_ms = self.engine.time_ms();
         if self.engine.failed().is_some() {
-            let _ = self.log.close();
+            let _ = self.log.close(time_ms);
             return Ok(());
         }
-        self.tick();
         self.engine.stop("the router closed", 0);
-        let time_ms = self.engine.time_ms();
-        let batches = self.engine.log().take(time_ms);
-        self.log.submit(batches);
-        self.log.close()
+        self.submit();
+        self.log.close(time_ms)
     }
 
     fn tick(&mut self) {
@@ -302,3 +315,6 @@ fn now_since(started: Instant) -> Now {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now { mono_ms: ms(started.elapsed()), wall_ms: ms(wall) }
 }
+
+#[cfg(test)]
+mod tests;
