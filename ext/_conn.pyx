@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+# cython: autotestdict=False
 """Connections between an asyncio loop and the core: bytes in, bytes out, no rules.
 
 In: every transport reads into the one buffer of its driver, and the core takes the bytes from there at once. Out: nothing

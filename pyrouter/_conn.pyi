@@ -18,7 +18,7 @@ def build_stamp() -> str:
 class Driver:
     """Gives one core its turns on one event loop, and its bytes to the transports.
 
-    All use is from the loop's thread. One drain per loop turn takes what every connection is owed: at most one write each.
+    All use is from the loop's thread. One drain a turn takes what every connection is owed: at most one write each.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Driver:
     def close(self) -> None:
         """Abort every connection and leave the loop. The core stays open. Harmless when repeated."""
 
+@final
 class Connection(asyncio.BufferedProtocol):
     """The protocol of one socket; made by `Driver.accept`."""
 
@@ -87,6 +88,7 @@ class LocalConnection:
         """Open it.
 
         Args:
+            driver: whose core it talks to.
             on_bytes: whole raw frames from the core, several at once.
             on_closed: the core closed it; called once, never after `close`.
             on_pause: True: feed nothing until False comes (too much of it is not yet accepted).

@@ -1,9 +1,21 @@
 """The core as Python sees it: one durable router in one directory. docs/adr/0004 tells how bytes get in and out."""
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, final
+from typing import Literal, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
+
+__all__ = [
+    "API_VERSION",
+    "Core",
+    "CoreError",
+    "CoreFailed",
+    "__version__",
+    "api",
+    "build_stamp",
+    "fsck",
+    "option_names",
+]
 
 __version__: str
 
@@ -40,7 +52,7 @@ class Core:
     Every method that changes something asks the driver (`pyrouter._conn.Driver`) for a turn by itself.
     """
 
-    def __init__(self, path: str, options: dict[str, int | str | bool] | None = None) -> None:
+    def __new__(cls, path: str, options: dict[str, int | str | bool] | None = None) -> Self:
         """Open the directory `path` (made if absent) and recover what is in it; blocks, without the GIL.
 
         Args:
@@ -61,7 +73,7 @@ class Core:
 
     @property
     def recovery(self) -> dict[str, object]:
-        """What opening read (`segments`, `last_time_ms`, `took_ms`) and what was not as it should be (`findings`, I12)."""
+        """What opening read (`segments`, `last_time_ms`, `took_ms`), and what was not as it should be (`findings`)."""
 
     @property
     def failed(self) -> str | None:

@@ -90,7 +90,7 @@ async def test_the_core_closes_it(local: Local, flag: int, last: list[bytes]) ->
     local.connection.feed(b"late")
     local.connection.set_writable(True)
     local.connection.close()
-    assert (local.conn.received, local.conn.writable, local.closed) == (b"", [], 1)
+    assert (bytes(local.conn.received), local.conn.writable, local.closed) == (b"", [], 1)
 
 
 async def test_its_owner_closes_it_and_is_not_told(local: Local) -> None:
@@ -106,7 +106,7 @@ async def test_nothing_is_fed_past_a_frame_that_closes(local: Local) -> None:
     assert len(local.conn.received) == 256 * 1024
 
 
-async def test_I10_an_exception_of_its_consumer_ends_it_only(local: Local) -> None:
+async def test_i10_an_exception_of_its_consumer_ends_it_only(local: Local) -> None:
     def broken(data: bytes) -> None:
         raise ValueError(data)
 
@@ -119,7 +119,7 @@ async def test_I10_an_exception_of_its_consumer_ends_it_only(local: Local) -> No
     assert [repr(context["exception"]) for context in local.errors] == ["ValueError(b'x')"]
 
 
-async def test_I10_a_failed_core_closes_it(local: Local) -> None:
+async def test_i10_a_failed_core_closes_it(local: Local) -> None:
     local.table.on_data = lambda conn, data: FAILED
     local.connection.feed(b"x")
     assert (local.closed, local.requests) == (1, 1)

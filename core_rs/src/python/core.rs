@@ -9,11 +9,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
 
-use super::error::CoreError;
-use crate::runtime::shared::Shared;
 use super::{convert, table};
 use crate::engine::{ConnId, Identity};
-use crate::runtime::{OpenError, Recovery, Runtime};
+use crate::runtime::shared::Shared;
+use crate::runtime::{Recovery, Runtime};
 
 /// One durable router in one directory.
 #[pyclass(frozen, module = "pyrouter._core")]
@@ -149,6 +148,6 @@ pub fn option_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// Checks the log below a data directory, read-only.
 #[pyfunction]
 pub fn fsck(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let report = py.detach(|| crate::runtime::fsck(&path)).map_err(|error: OpenError| CoreError::new_err(error.to_string()))?;
+    let report = py.detach(|| crate::runtime::fsck(&path))?;
     convert::report_to(py, &report)
 }

@@ -4,9 +4,9 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use crate::runtime::shared::Refusal;
 use crate::log::LogError;
 use crate::runtime::OpenError;
+use crate::runtime::shared::Refusal;
 
 create_exception!(
     pyrouter._core,

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
 
-use crate::runtime::shared::Shared;
 use crate::engine::{ConnId, Verdict};
+use crate::runtime::shared::Shared;
 
 /// Changes whenever the layout or the meaning of anything here does.
 pub const VERSION: u32 = 1;

@@ -7,8 +7,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::log::LogError;
 use super::Runtime;
+use crate::log::LogError;
 
 /// See the module.
 pub struct Shared {

@@ -212,7 +212,10 @@ fn i10_a_panic_is_the_end_of_the_router_and_of_nothing_else() {
     assert_eq!(shared.tell_failed(), None, "told once");
 
     shared.close().unwrap();
-    assert!(matches!(shared.enter(|runtime| runtime.turn()), Err(Refusal::Failed(_))), "still the reason, not `closed`");
+    assert!(
+        matches!(shared.enter(|runtime| runtime.turn()), Err(Refusal::Failed(_))),
+        "still the reason, not `closed`"
+    );
     Bench::open(&directory.0);
 }
 
