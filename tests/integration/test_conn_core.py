@@ -234,8 +234,11 @@ async def test_a_device_of_this_process_talks_to_one_outside(router: Router) -> 
     got: list[bytes] = []
     local = LocalConnection(router.driver, got.append)
     router.core.admit(local.id, "inside", 1, 0)
-    for frame in (Hello(protocol=1, receive=True), Send(user="bob", body=b"from inside", id=b"1")):
-        payload = ClientFrame(**{type(frame).__name__.lower(): frame}).SerializeToString()
+    for frame in (
+        ClientFrame(hello=Hello(protocol=1, receive=True)),
+        ClientFrame(send=Send(user="bob", body=b"from inside", id=b"1")),
+    ):
+        payload = frame.SerializeToString()
         local.feed(bytes([len(payload)]) + payload)
     assert (await bob.until("message")).message.body == b"from inside"
     bob.message("inside", b"from outside", b"2")
