@@ -67,13 +67,17 @@ def _figures(plan: Plan, *, with_log: bool) -> list[Figure]:
         what = f"{shape.name}{suffix}"
         floor = [a[shape.name] for a, _ in rounds]
         ours = [b[shape.name] for _, b in rounds]
-        for key, label, unit, budget in (
+        columns = [
             ("server_us", "CPU of the server a message", "µs", shape.cpu),
             ("rate", "messages", "/s", shape.rate),
-            ("client_us", "CPU of the load a message", "µs", None),
-            ("p50_us", "send to receipt, median", "µs", None),
-            ("p99_us", "send to receipt, 99 %", "µs", None),
-        ):
+        ]
+        if with_log:
+            columns += [
+                ("client_us", "CPU of the load a message", "µs", None),
+                ("p50_us", "send to receipt, median", "µs", None),
+                ("p99_us", "send to receipt, 99 %", "µs", None),
+            ]
+        for key, label, unit, budget in columns:
             figures.append(
                 Figure(
                     f"{what}: {label}",

@@ -117,6 +117,8 @@ def running(command: Sequence[str | Path], port: int) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def _environment() -> dict[str, str]:

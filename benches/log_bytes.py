@@ -36,7 +36,8 @@ def records(segment: Path) -> Iterator[Record]:
         if magic[:3] != b"PRB":
             return
         at += BATCH_HEADER.size
-        end, share = at + length, 1 + BATCH_HEADER.size / length
+        end = at + length
+        share = 1 + BATCH_HEADER.size / max(length, 1)  # a log that was closed ends with an empty batch
         while at < end:
             _, word = RECORD_HEADER.unpack_from(data, at)
             size = RECORD_HEADER.size + (word >> 8)

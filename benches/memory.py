@@ -35,17 +35,18 @@ def run(rounds: int, connections: int) -> list[Figure]:
 def _bare(connections: int) -> tuple[float, float]:
     port = free_port()
     with running([sys.executable, ROOT / "benches" / "idle_floor.py", str(port)], port) as server:
-        return _slope(server, connections, ("--carrier", "bare"))
+        return slope(server, connections, ("--carrier", "bare"))
 
 
 def _ours(connections: int) -> tuple[float, float]:
     with scratch() as path:
         users = write_users(path / "users", path / "data", "u", connections)
         with pyrouter(path / "data") as server:
-            return _slope(server, connections, ("--carrier", "ws", "--users", users))
+            return slope(server, connections, ("--carrier", "ws", "--users", users))
 
 
-def _slope(server: Server, connections: int, arguments: Sequence[str | Path]) -> tuple[float, float]:
+def slope(server: Server, connections: int, arguments: Sequence[str | Path]) -> tuple[float, float]:
+    """RSS and PSS per connection that `hold` opens with these arguments, bytes."""
     first = connections // 3
     command = [FLOOR / "bin" / "hold", "--port", str(server.port), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hold:

@@ -142,7 +142,7 @@ static void on_receipt(Pair *pair, View frame) {
         if (field.number == 3) delivered = field.value;
         if (field.number == 5) pair->receipt_version = field.value;
     }
-    if (delivered <= pair->base) return; // of an earlier run
+    if (!pair->accepted || delivered <= pair->base) return; // of an earlier run
     delivered -= pair->base;
     if (delivered < pair->receipted || delivered > pair->sent)
         die("user %u: receipt for %lu after %lu, %lu sent", pair->from->number, delivered, pair->receipted, pair->sent);
