@@ -23,8 +23,12 @@ if TYPE_CHECKING:
         DataDirError,
         ListenError,
         PyrouterError,
+        RouterClosed,
         RouterFailed,
     )
+    from pyrouter.listener import Listener
+    from pyrouter.mailbox import Mailbox
+    from pyrouter.router import Router
     from pyrouter.units import Duration, Size
 
 __all__ = [
@@ -38,26 +42,34 @@ __all__ = [
     "Identity",
     "Limits",
     "ListenError",
+    "Listener",
     "Log",
+    "Mailbox",
     "PyrouterError",
+    "Router",
+    "RouterClosed",
     "RouterFailed",
     "Size",
     "__version__",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Authenticate", "Authorize", "Identity"), "auth"),
-    **dict.fromkeys(("Limits", "Log"), "config"),
-    **dict.fromkeys(
-        ("AuthError", "ColdStoreError", "ConfigError", "DataDirError", "ListenError", "PyrouterError", "RouterFailed"),
-        "errors",
+    "auth": ("Authenticate", "Authorize", "Identity"),
+    "config": ("Limits", "Log"),
+    "errors": (
+        *("AuthError", "ColdStoreError", "ConfigError", "DataDirError", "ListenError"),
+        *("PyrouterError", "RouterClosed", "RouterFailed"),
     ),
-    **dict.fromkeys(("Duration", "Size"), "units"),
+    "listener": ("Listener",),
+    "mailbox": ("Mailbox",),
+    "router": ("Router",),
+    "units": ("Duration", "Size"),
 }
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
+    home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'pyrouter' has no attribute {name!r}")
     return getattr(import_module(f"pyrouter.{home}"), name)

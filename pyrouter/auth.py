@@ -63,7 +63,10 @@ class Authenticate(Protocol):
 
 
 class Authorize(Protocol):
-    """Says whether a user may do something in a conversation. Asked before the router's own rules, only if supplied."""
+    """Says whether a user may do something in a conversation of theirs.
+
+    Asked before a connection's first such action there; the answer holds for that connection.
+    """
 
     async def __call__(self, sender: str, conversation: bytes, action: str, /) -> bool:
         """Decides.
@@ -71,7 +74,7 @@ class Authorize(Protocol):
         Args:
             sender: the user.
             conversation: its 16-byte id, see docs/wire.md.
-            action: what they want to do, `send` for a message.
+            action: what they want to do: `send` a message, or tell that they `read` one.
         """
 
 

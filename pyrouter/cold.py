@@ -15,12 +15,13 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
 
 from pyrouter.errors import ColdStoreError
 
-__all__ = ["ColdDatabase", "ColdStore", "Load", "Store"]
+__all__ = ["Checked", "ColdDatabase", "ColdStore", "Load", "Store", "check_database"]
 
 T = TypeVar("T")
 Kind = Literal["user", "conversation"]
@@ -155,6 +156,29 @@ class ColdDatabase:
     def _count(self, statement: str) -> int:
         value: int = self._db.execute(statement).fetchone()[0]
         return value
+
+
+class Checked(NamedTuple):
+    """What `check_database` found."""
+
+    users: int
+    conversations: int
+    problems: tuple[str, ...]
+
+
+def check_database(path: Path) -> Checked | None:
+    """Looks a cold store over without changing it; `None` if there is none."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            problems = tuple(f"cold store: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok")
+            users, conversations = (
+                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("users", "conversations")
+            )
+            return Checked(users, conversations, problems)
+    except sqlite3.Error as error:
+        return Checked(0, 0, (f"cold store: {error}",))
 
 
 class _Transaction:

@@ -22,7 +22,7 @@ import msgspec
 from pyrouter.errors import ConfigError
 from pyrouter.units import Address, Duration, Size
 
-__all__ = ["Auth", "Config", "Durability", "Limits", "Log", "Logging", "Server", "Settings", "load"]
+__all__ = ["Auth", "Config", "Durability", "Limits", "Log", "Logging", "Server", "Settings", "core_options", "load"]
 
 Durability = Literal["fsync", "interval", "none"]
 
@@ -76,6 +76,14 @@ class Limits(_Section, frozen=True, kw_only=True):
     """Sends of one session that may wait for the disk; above it the router stops reading from that session."""
     unaccepted: Size = Size.parse("1MiB")
     """The same in bytes."""
+    conversation_messages: int = 100_000
+    """Undelivered messages in a direct conversation; above it, sends to it are refused until some are collected."""
+    conversation: Size = Size.parse("256MiB")
+    """The same in bytes."""
+    memory: Size = Size.parse("64MiB")
+    """Bodies kept in memory; the others are read from the disk when they are wanted."""
+    quiet: Duration = Duration.parse("10m")
+    """A user or conversation with nothing pending leaves memory after this long."""
 
 
 class Auth(_Section, frozen=True, kw_only=True):
@@ -170,6 +178,32 @@ def load(
     if problems:
         raise ConfigError(problems)
     return Settings(config, origins)
+
+
+def core_options(log: Log, limits: Limits, *, authorize: bool, create_unknown: bool) -> dict[str, int | str | bool]:
+    """The settings by the names that the core has for them."""
+    options: dict[str, int | str | bool] = {
+        "durability": log.durability,
+        "segment_bytes": int(log.segment),
+        "body_bytes": int(limits.body),
+        "frame_bytes": int(limits.frame),
+        "devices": limits.devices,
+        "hold_ms": int(limits.hold),
+        "idle_ms": int(limits.idle),
+        "window_messages": limits.window_messages,
+        "window_bytes": int(limits.window),
+        "unaccepted_messages": limits.unaccepted_messages,
+        "unaccepted_bytes": int(limits.unaccepted),
+        "conversation_messages": limits.conversation_messages,
+        "conversation_bytes": int(limits.conversation),
+        "hot_bytes": int(limits.memory),
+        "quiet_ms": int(limits.quiet),
+        "authorize": authorize,
+        "create_unknown": create_unknown,
+    }
+    if log.durability == "interval":
+        options["interval_ms"] = int(log.interval)
+    return options
 
 
 def _from_file(file: Path | None, problems: list[str]) -> Iterator[tuple[tuple[str, str], tuple[Any, Origin]]]:
@@ -287,9 +321,9 @@ def _contradictions(config: Config, origins: Mapping[str, Origin]) -> Iterator[s
             yield problem(f"auth.{key}", "is only used with key_file or jwks_url")
     if auth.jwks_url and not auth.jwks_url.startswith("https://"):
         yield problem("auth.jwks_url", "must begin with https://, or the keys could be exchanged on the way")
-    for key, lowest in (("devices", 1), ("window_messages", 1), ("unaccepted_messages", 1)):
-        if getattr(limits, key) < lowest:
-            yield problem(f"limits.{key}", f"must be at least {lowest}")
+    for key in ("devices", "window_messages", "unaccepted_messages", "conversation_messages"):
+        if getattr(limits, key) < 1:
+            yield problem(f"limits.{key}", "must be at least 1")
     if limits.hold < 1000:
         yield problem("limits.hold", "must be at least 1s")
     for key, least in (("window", limits.body), ("frame", limits.body + FRAME_ROOM)):

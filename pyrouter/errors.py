@@ -15,6 +15,7 @@ __all__ = [
     "DataDirError",
     "ListenError",
     "PyrouterError",
+    "RouterClosed",
     "RouterFailed",
 ]
 
@@ -58,6 +59,10 @@ class DataDirError(PyrouterError):
 
 class ListenError(PyrouterError):
     """The address cannot be listened on."""
+
+
+class RouterClosed(PyrouterError):
+    """The router was closed, or is being closed. An unanswered send may or may not have been accepted."""
 
 
 class RouterFailed(PyrouterError):

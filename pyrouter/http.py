@@ -126,9 +126,7 @@ class HttpHandoff:
         if self._state.tasks:
             await asyncio.wait(set(self._state.tasks), timeout=HEAD_S)
         for protocol in list(self._state.connections):
-            transport = protocol.transport
-            if isinstance(transport, asyncio.Transport):
-                transport.abort()
+            protocol.transport.abort()
 
 
 class _BoundedHttp(HttpToolsProtocol):

@@ -14,13 +14,16 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Protocol
+from typing import TYPE_CHECKING, ParamSpec, Protocol
 
-from pyrouter._core import Request
+from pyrouter._core import CoreError
 from pyrouter.auth import Authenticate, Authorize, check_device, check_user
 from pyrouter.cold import ColdStore, Kind, Load, Store
 from pyrouter.errors import AuthError
 from pyrouter.log import get_logger
+
+if TYPE_CHECKING:
+    from pyrouter._core import Request
 
 __all__ = ["Pump"]
 
@@ -28,6 +31,8 @@ HOOKS_AT_ONCE = 1024
 HOOKS_A_TURN = 32  # starts; a token costs some 100 µs of arithmetic
 JOB_REQUESTS = 512  # so that one transaction stays short
 RETRY_S = (0.1, 0.5, 1.0, 5.0)  # then 5 s for ever
+
+P = ParamSpec("P")
 
 log = get_logger("pyrouter.pump")
 
@@ -146,15 +151,15 @@ class Pump:
                 identity = await self._authenticate(token)
             user, device, expires_ms = check_user(identity.user), check_device(identity.device), identity.expires_ms
         except AuthError as error:
-            self._core.refuse(conn, error.code, str(error))
+            self._answer(self._core.refuse, conn, error.code, str(error))
         except TimeoutError:
             log.warning("authenticate timed out", after_s=self._hook_timeout_s)
-            self._core.refuse(conn, "internal", "authentication takes too long at the moment, try again")
+            self._answer(self._core.refuse, conn, "internal", "authentication takes too long at the moment, try again")
         except Exception as error:  # noqa: BLE001  # whatever an embedder's hook does ends that one connection (I10)
             log.error("authenticate raised", **_where(error))  # noqa: TRY400  # without its words
-            self._core.refuse(conn, "internal", "authentication failed on the server's side, try again")
+            self._answer(self._core.refuse, conn, "internal", "authentication failed on the server's side, try again")
         else:
-            self._core.admit(conn, user, device, expires_ms)
+            self._answer(self._core.admit, conn, user, device, expires_ms)
 
     async def _ask_authorize(self, conn: int, ticket: int, user: str, conversation: bytes, action: str) -> None:
         allowed = False
@@ -166,7 +171,14 @@ class Pump:
             log.warning("authorize timed out", after_s=self._hook_timeout_s)
         except Exception as error:  # noqa: BLE001  # as above; what cannot be decided is refused
             log.error("authorize raised", **_where(error))  # noqa: TRY400
-        self._core.permit(conn, ticket, allowed)
+        self._answer(self._core.permit, conn, ticket, allowed)
+
+    def _answer(self, tell: Callable[P, None], *values: P.args, **named: P.kwargs) -> None:
+        """Tells the core; one that has failed or was closed meanwhile has no use for it."""
+        try:
+            tell(*values, **named)
+        except CoreError as error:
+            log.debug("the core takes no answers", reason=str(error))
 
     # The cold store.
 
@@ -181,9 +193,9 @@ class Pump:
                     return
                 for request, answer in zip(job, answers, strict=True):
                     if isinstance(request, Load):
-                        self._core.loaded(request.kind, request.key, answer)
+                        self._answer(self._core.loaded, request.kind, request.key, answer)
                     else:
-                        self._core.stored(request.kind, request.key, request.version)
+                        self._answer(self._core.stored, request.kind, request.key, request.version)
 
     async def _run_until_done(self, job: list[Load | Store]) -> list[bytes | None] | None:
         attempt = 0
@@ -197,7 +209,7 @@ class Pump:
                 log.warning("cold store failed", error=str(error), retry_s=pause_s, requests=len(job))
                 await asyncio.sleep(pause_s)
             except sqlite3.Error as error:
-                self._core.fail(f"the cold store is damaged: {error}; restore it from a copy")
+                self._answer(self._core.fail, f"the cold store is damaged: {error}; restore it from a copy")
                 return None
             else:
                 self.trouble = None

@@ -13,6 +13,7 @@ from pyrouter.cli.check_config import check_config
 from pyrouter.cli.fsck import fsck
 from pyrouter.cli.listen import listen
 from pyrouter.cli.send import send
+from pyrouter.cli.serve import serve
 from pyrouter.cli.token import token
 from pyrouter.errors import PyrouterError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, tokens among them
 )
+app.command()(serve)
 app.command()(token)
 app.command()(send)
 app.command()(listen)
@@ -47,7 +49,7 @@ def options(
 def main() -> None:
     """Run the command line of this process."""
     try:
-        app()
+        app(prog_name="pyrouter")
     except PyrouterError as error:
         print(f"pyrouter: {error}", file=sys.stderr)
         sys.exit(1)

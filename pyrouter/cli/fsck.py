@@ -1,7 +1,7 @@
 """`pyrouter fsck`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,17 +13,24 @@ def fsck(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A data d
     """
     from pyrouter._core import CoreError
     from pyrouter._core import fsck as check_log
+    from pyrouter.cold import check_database
     from pyrouter.errors import DataDirError
 
     try:
-        report = check_log(str(directory))
+        report: dict[str, Any] = check_log(str(directory))
     except CoreError as error:
         raise DataDirError(str(error)) from error
-    findings = report.get("findings")
-    for name, value in report.items():
-        if name != "findings":
-            print(f"{name.replace('_', ' ')}: {value}")
-    for finding in findings if isinstance(findings, list) else ():
-        print(f"- {finding}")
-    if report.get("damaged"):
+    for name in ("segments", "bytes", "batches", "records"):
+        print(f"log {name}: {report[name]:,}")
+    for name in report["set_aside"]:
+        print(f"set aside by an earlier recovery: {name}")
+    cold = check_database(directory / "cold.db")
+    found = f"{cold.users:,} users, {cold.conversations:,} conversations" if cold else "not there"
+    print(f"cold store: {found}")
+    problems = [*report["findings"], *(cold.problems if cold else ())]
+    for problem in problems:
+        print(f"- {problem}")
+    if report["damaged"] or (cold is not None and cold.problems):
+        print("damaged")
         raise typer.Exit(1)
+    print("sound" if not problems else "sound: a torn end is what a crash leaves, and is cut at the next start")

@@ -195,6 +195,18 @@ class Client:
 
     # Receiving.
 
+    async def receive(self) -> Message | Skipped:
+        """The next of what `incoming` gives. A wait that is cancelled (`asyncio.timeout`) loses nothing.
+
+        Raises:
+            SessionEnded, ClientClosed: why the client ended.
+        """
+        while not self._incoming:
+            self._check()
+            self._news.clear()
+            await self._news.wait()
+        return self._incoming.popleft()
+
     async def incoming(self) -> AsyncIterator[Message | Skipped]:
         """What arrives, each conversation in order and each message once; also what will never arrive.
 
@@ -202,13 +214,11 @@ class Client:
         the session's window are not sent until some are acknowledged. Raises why the client ended, unless by `close`.
         """
         while True:
-            while self._incoming:
-                yield self._incoming.popleft()
-            if isinstance(self._end, ClientClosed):
+            try:
+                item = await self.receive()
+            except ClientClosed:
                 return
-            self._check()
-            self._news.clear()
-            await self._news.wait()
+            yield item
 
     async def messages(self) -> AsyncIterator[Message]:
         """As `incoming`, messages only."""
@@ -234,6 +244,11 @@ class Client:
     def device(self) -> int:
         """Which device of the user."""
         return self._protocol.device
+
+    @property
+    def idle(self) -> bool:
+        """Whether every send is answered and nobody waits for one to come further."""
+        return not len(self._protocol.outbox) and not self._watch
 
     @property
     def limits(self) -> Limits:

@@ -23,6 +23,10 @@ class Watch:
         self._waiters: dict[bytes, list[_Waiter]] = {}
         self._end: ClientError | None = None
 
+    def __bool__(self) -> bool:
+        """Whether anybody waits."""
+        return any(not done.done() for waiters in self._waiters.values() for _, _, done in waiters)
+
     async def reached(self, sent: SentMessage, state: State) -> None:
         """Waits until `sent` came as far as `state`. Raises why it never will."""
         if not self._settled(sent, state):
