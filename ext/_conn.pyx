@@ -69,9 +69,6 @@ cdef enum:
 cdef enum:
     SHARED_SLOTS = 16
 
-# How long a closed connection has to take its last bytes and to close its own end, in seconds.
-cdef double LINGER_S = 2.0
-
 # Bits of Connection.flags.
 cdef enum:
     CORE_PAUSED = 1  # the core wants to read no more for now
@@ -102,7 +99,6 @@ table_of(_core.api)
 
 
 @cython.final
-@cython.no_gc_clear
 cdef class Driver:
     cdef pr_api *api
     cdef void *ctx
@@ -113,8 +109,10 @@ cdef class Driver:
     cdef object timer             # the TimerHandle of the earliest deadline, if any
     cdef uint64_t timer_at        # that deadline on the core's clock; 0: none
     cdef object emptied_future
+    cdef double linger_s
     cdef int wake_fd
-    cdef bint scheduled, draining, closed
+    cdef bint alive               # made, and neither closed nor failed
+    cdef bint scheduled, draining
     cdef PyObject *first          # the open connections, newest first; borrowed, each leaves by itself
     cdef Py_ssize_t count
     cdef list full                # those that wait for the next turn to be read again
@@ -122,10 +120,13 @@ cdef class Driver:
     cdef uint64_t shared_keys[SHARED_SLOTS]
     cdef PyObject *shared_bytes[SHARED_SLOTS]
 
-    def __init__(self, core, loop, on_requests, on_http=None):
-        self.capsule = core.capsule
-        self.api = table_of(self.capsule)
-        self.ctx = PyCapsule_GetContext(self.capsule)
+    def __init__(self, core, loop, on_requests, on_http=None, *, double linger_s=5.0):
+        capsule = core.capsule
+        api = table_of(capsule)
+        # The core has one driver at a time and keeps it until it is closed: so the addresses that it holds stay good.
+        core.attach(self.wake)
+        self.capsule, self.api, self.ctx = capsule, api, PyCapsule_GetContext(capsule)
+        self.linger_s = linger_s
         self.core, self.loop, self.on_requests, self.on_http = core, loop, on_requests, on_http
         self.buffer = bytearray(READ_BYTES)
         self.view = memoryview(self.buffer)
@@ -134,8 +135,12 @@ cdef class Driver:
         self.locals = set()
         self.turn_now = self.turn
         self.wake_fd = core.wake_fd
-        loop.add_reader(self.wake_fd, self._readable)
-        core.attach(self.wake)
+        try:
+            loop.add_reader(self.wake_fd, self._readable)
+        except BaseException:
+            core.attach(None)
+            raise
+        self.alive = True
         self.schedule()
 
     @property
@@ -149,7 +154,7 @@ cdef class Driver:
         self.schedule()
 
     cdef inline int schedule(self) except -1:
-        if not self.scheduled and not self.closed:
+        if not self.scheduled and self.alive:
             self.scheduled = True
             self.loop.call_soon(self.turn_now)
         return 0
@@ -166,7 +171,7 @@ cdef class Driver:
     def turn(self):
         cdef int state
         self.scheduled = False
-        if self.closed:
+        if not self.alive:
             return
         if self.draining:
             self.schedule()
@@ -221,6 +226,9 @@ cdef class Driver:
                 return
         else:
             (<LocalConnection>owner).end(True)
+        self.report(owner, error)
+
+    cdef report(self, owner, error):
         self.loop.call_exception_handler(
             {"message": "pyrouter: a connection failed and was closed", "exception": error, "protocol": owner}
         )
@@ -269,7 +277,7 @@ cdef class Driver:
         """Let go of the loop and end everything that is open."""
         cdef PyObject *at = self.first
         cdef Connection conn
-        self.closed = True
+        self.alive = False
         self.loop.remove_reader(self.wake_fd)
         if self.timer is not None:
             self.timer.cancel()
@@ -282,14 +290,16 @@ cdef class Driver:
             (<LocalConnection>local).end(True)
 
     cdef fail(self):
-        if not self.closed:
+        if self.alive:
             self.leave()
             self.on_requests()
 
     def close(self):
-        if not self.closed:
+        if self.alive:
             self.leave()
+        if self.core is not None:
             self.core.attach(None)
+            self.core = None
 
     def emptied(self):
         if self.emptied_future is None or self.emptied_future.done():
@@ -354,7 +364,7 @@ cdef class Connection:
         cdef Driver driver = self.driver
         self.transport = transport
         driver.enter(self)
-        if not driver.closed:
+        if driver.alive:
             self.conn = driver.api.open(driver.ctx, <void *>self, 0)
         if self.conn == 0:
             transport.abort()
@@ -435,7 +445,7 @@ cdef say_last(Driver driver, Connection conn):
     """Close, so that the peer can read why: closing at once with bytes unread would reset the connection under them."""
     transport = conn.transport
     conn.flags = (conn.flags & ~(CORE_PAUSED | TURN_PAUSED)) | CLOSING
-    driver.loop.call_later(LINGER_S, transport.abort)
+    driver.loop.call_later(driver.linger_s, transport.abort)
     if transport.can_write_eof():
         transport.write_eof()
         transport.resume_reading()
@@ -473,7 +483,7 @@ cdef class LocalConnection:
             raise RuntimeError("a LocalConnection is opened once")
         self.on_bytes, self.on_closed, self.on_pause = on_bytes, on_closed, on_pause
         self.driver = driver
-        if not driver.closed:
+        if driver.alive:
             self.conn = driver.api.open(driver.ctx, <void *>self, 1)
         if self.conn == 0:
             raise _core.CoreFailed("the router is closed or has failed: open it anew")
@@ -488,6 +498,8 @@ cdef class LocalConnection:
         cdef Py_ssize_t done = 0, part
         cdef Driver driver = self.driver
         cdef int verdict = PR_OPEN
+        if self.conn == 0:
+            return
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             while done < view.len and self.conn != 0 and verdict == PR_OPEN:
@@ -533,4 +545,7 @@ cdef class LocalConnection:
         self.conn = 0
         self.driver.locals.discard(self)
         if tell and self.on_closed is not None:
-            self.on_closed()
+            try:
+                self.on_closed()
+            except Exception as error:
+                self.driver.report(self, error)

@@ -27,6 +27,8 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         on_requests: Callable[[], None],
         on_http: Callable[[asyncio.Transport, bytes], None] | None = None,
+        *,
+        linger_s: float = 5.0,
     ) -> None:
         """Begin to serve `core`.
 
@@ -37,8 +39,11 @@ class Driver:
             on_http: given a transport whose first bytes (also given) are neither raw frames nor a WebSocket; it calls
                 `transport.set_protocol`. None: such a connection is closed.
 
+            linger_s: how long a connection that was closed has to take its last bytes and close its own end, seconds.
+
         Raises:
             ImportError: the core was built with another table.
+            CoreError: the core has a driver, which is to be closed first.
         """
 
     @property
@@ -58,7 +63,10 @@ class Driver:
         """Done once no socket is left (local connections do not count)."""
 
     def close(self) -> None:
-        """Abort every connection and leave the loop. The core stays open. Harmless when repeated."""
+        """Abort every connection and leave the loop; the core stays open. Harmless when repeated.
+
+        Until then the core and the loop keep the driver.
+        """
 
 @final
 class Connection(asyncio.BufferedProtocol):

@@ -80,7 +80,11 @@ class Core:
         """Why the core refuses everything, if it does."""
 
     def attach(self, waker: Callable[[], None] | None) -> None:
-        """Call `waker` whenever a method of this object left something for a turn to do."""
+        """Call `waker` whenever a method of this object left something for a turn to do. For the driver.
+
+        Raises:
+            CoreError: another one is attached; None takes it away.
+        """
 
     def take_requests(self) -> list[Request]:
         """What the core wants from its driver, in order; each is handed out once."""

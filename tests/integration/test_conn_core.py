@@ -1,8 +1,10 @@
 """The two extensions together, over real sockets: hello, send, accepted, message, ack, receipt; and what ends them."""
 
 import asyncio
+import gc
 import os
 import struct
+import types
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -282,6 +284,25 @@ async def test_a_closed_core_refuses_and_says_so(tmp_path: Path) -> None:
     with pytest.raises((CoreFailed, OSError, ValueError)):
         driver = Driver(router.core, router.loop, lambda: None)
     assert driver is None
+
+
+async def test_a_core_has_one_driver_until_that_is_closed(tmp_path: Path) -> None:
+    router = Router(tmp_path)
+    with pytest.raises(CoreError, match="close that one first"):
+        Driver(router.core, router.loop, router.answer)
+    router.driver.close()
+    router.driver = Driver(router.core, router.loop, router.answer)
+    await router.join("alice:1")
+    await router.close()
+
+
+async def test_nothing_holds_a_driver_and_its_core_once_they_are_closed(tmp_path: Path) -> None:
+    core = Core(str(tmp_path))
+    driver = Driver(core, asyncio.get_running_loop(), lambda: None)
+    driver.close()
+    core.close()
+    await asyncio.sleep(0)  # the turn that was asked for at the start
+    assert {type(holder) for holder in gc.get_referrers(core) + gc.get_referrers(driver)} <= {types.CoroutineType}
 
 
 async def test_two_routers_cannot_share_a_directory(router: Router, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Server:
         self.on_http: Callable[[asyncio.Transport, bytes], None] = lambda transport, prefix: transport.close()
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.driver = Driver(self.table, self.loop, lambda: None, self._on_http)  # type: ignore[arg-type]
+        self.driver = Driver(self.table, self.loop, lambda: None, self._on_http, linger_s=0.5)  # type: ignore[arg-type]
         self.listener: asyncio.Server | None = None
         self.clients: list[asyncio.StreamWriter] = []
 
@@ -159,7 +159,6 @@ async def test_i10_the_reason_is_readable_although_much_was_sent_that_nobody_rea
     assert len(server.table.conns[1].received) <= 256 * 1024
 
 
-@pytest.mark.slow
 async def test_i6_a_peer_that_does_not_close_its_end_is_dropped(server: Server) -> None:
     reader, _ = await server.connect()
     reader._transport.pause_reading()  # type: ignore[attr-defined]

@@ -388,6 +388,14 @@ async def test_closing_the_driver_aborts_what_is_open_and_can_be_repeated(bench:
     assert bench.table.waker is None
 
 
+async def test_a_driver_that_was_never_made_does_nothing() -> None:
+    driver = Driver.__new__(Driver)
+    driver.wake()
+    driver.turn()
+    driver.close()
+    assert driver.connections == 0
+
+
 async def test_a_connection_that_is_thrown_away_is_lost_to_the_core(bench: Bench) -> None:
     _, _, conn = bench.connect()
     bench.open.clear()

@@ -119,6 +119,25 @@ async def test_i10_an_exception_of_its_consumer_ends_it_only(local: Local) -> No
     assert [repr(context["exception"]) for context in local.errors] == ["ValueError(b'x')"]
 
 
+async def test_an_owner_that_raises_when_told_of_the_end_is_reported_and_stops_nothing(local: Local) -> None:
+    def broken() -> None:
+        raise LookupError
+
+    other = LocalConnection(local.driver, local.got.append, broken)
+    local.driver.close()
+    assert other.id == 0
+    assert local.closed == 1
+    assert [type(context["exception"]) for context in local.errors] == [LookupError]
+
+
+async def test_one_that_was_never_opened_does_nothing() -> None:
+    connection = LocalConnection.__new__(LocalConnection)
+    connection.feed(b"x")
+    connection.set_writable(True)
+    connection.close()
+    assert connection.id == 0
+
+
 async def test_i10_a_failed_core_closes_it(local: Local) -> None:
     local.table.on_data = lambda conn, data: FAILED
     local.connection.feed(b"x")

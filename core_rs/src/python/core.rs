@@ -9,6 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
 
+use super::error::CoreError;
 use super::{convert, table};
 use crate::engine::{ConnId, Identity};
 use crate::runtime::shared::Shared;
@@ -53,9 +54,16 @@ impl Core {
         self.shared.failed()
     }
 
-    fn attach(&self, waker: Option<Py<PyAny>>) {
-        // The one before is dropped after the lock is given back: dropping may run Python.
-        let _before = std::mem::replace(&mut *self.waker.lock().unwrap_or_else(PoisonError::into_inner), waker);
+    fn attach(&self, waker: Option<Py<PyAny>>) -> PyResult<()> {
+        let mut attached = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if waker.is_some() && attached.is_some() {
+            return Err(CoreError::new_err("the core has a driver already: close that one first"));
+        }
+        let before = std::mem::replace(&mut *attached, waker);
+        // Dropping it may run Python, which may come back here.
+        drop(attached);
+        drop(before);
+        Ok(())
     }
 
     fn take_requests<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
@@ -125,7 +133,7 @@ impl Core {
     }
 
     fn __clear__(&self) {
-        self.attach(None);
+        let _ = self.attach(None);
     }
 }
 
