@@ -60,6 +60,14 @@ pub struct Effects {
     pub floors: Vec<u32>,
 }
 
+impl Effects {
+    /// Gives memory back after a burst.
+    pub fn shrink(&mut self) {
+        self.freed.shrink_to_fit();
+        self.reclaimed.shrink_to_fit();
+    }
+}
+
 /// A session as delivery sees it.
 #[derive(Debug)]
 pub struct Receiver {
@@ -433,7 +441,7 @@ impl Delivery {
         all.shrink_to_fit();
         self.by_id.shrink_to_fit(|&slot| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id)));
         self.hot.shrink();
-        self.effects = std::mem::take(&mut self.effects);
+        self.effects.shrink();
     }
 }
 

@@ -138,6 +138,7 @@ impl Engine {
         self.finish_replay(recovered, log);
         self.timers.set(self.clock.mono_ms() + segments::SWEEP_MS, Timer::Sweep);
         self.settle();
+        self.delivery.effects.shrink();
     }
 
     /// Time passed. Before every call below.
@@ -394,27 +395,20 @@ impl Engine {
     /// Does what the parts want of each other after a call.
     fn settle(&mut self) {
         self.pass_between();
-        loop {
-            let effects = std::mem::take(&mut self.delivery.effects);
-            let idle = effects.freed.is_empty()
-                && effects.reclaimed.is_empty()
-                && effects.reads.is_empty()
-                && effects.timers.is_empty()
-                && effects.floors.is_empty();
-            if idle {
-                break;
-            }
-            effects.reclaimed.into_iter().for_each(|news| self.sequencer.reclaimed(news));
-            effects.freed.into_iter().for_each(|(segment, len)| self.segments.freed(segment, len));
-            for (token, refs) in effects.reads {
-                self.requests.push_back(Request::Read { token, refs });
-            }
-            for (slot, time_s) in effects.timers {
-                self.set_expiry(slot, u64::from(time_s) * 1000);
-            }
-            for slot in effects.floors {
-                self.log_conversation(slot);
-            }
+        while let Some(news) = self.delivery.effects.reclaimed.pop() {
+            self.sequencer.reclaimed(news);
+        }
+        while let Some((segment, len)) = self.delivery.effects.freed.pop() {
+            self.segments.freed(segment, len);
+        }
+        while let Some((token, refs)) = self.delivery.effects.reads.pop() {
+            self.requests.push_back(Request::Read { token, refs });
+        }
+        while let Some((slot, time_s)) = self.delivery.effects.timers.pop() {
+            self.set_expiry(slot, u64::from(time_s) * 1000);
+        }
+        while let Some(slot) = self.delivery.effects.floors.pop() {
+            self.log_conversation(slot);
         }
         if !self.cursors_timer && self.delivery.has_dirty() {
             self.cursors_timer = true;

@@ -50,7 +50,11 @@ impl Engine {
             self.load(key, slot);
             return Handled::Blocked;
         }
-        let users: SmallVec<[u32; 2]> = self.sequencer.writers(id).unwrap_or_default().iter().map(|w| w.user).collect();
+        let writers = self.sequencer.writers(id).unwrap_or_default();
+        if writers.iter().all(|w| self.directory.get(w.user).is_some_and(|u| u.known)) {
+            return Handled::Done;
+        }
+        let users: SmallVec<[u32; 2]> = writers.iter().map(|w| w.user).collect();
         for user in users {
             let Some(name) = self.directory.get(user).filter(|u| !u.known).map(|u| u.name.clone()) else { continue };
             match self.need_user(slot, &name) {

@@ -15,7 +15,8 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::{ConnId, Engine, Identity, Key, Request, Stats, Verdict, Write};
 use crate::log::{Appender, Completion, FileDisk, Finding, FsckReport, LogError, LogThread, SegmentInfo};
@@ -83,7 +84,8 @@ pub struct Turn {
 pub struct Runtime {
     engine: Engine,
     log: LogThread,
-    started: Instant,
+    /// The monotonic clock at the start, from which the engine counts.
+    started_ms: u64,
     requests: VecDeque<Request>,
 }
 
@@ -93,7 +95,7 @@ impl Runtime {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
-        let started = Instant::now();
+        let started = clock_ms(ClockId::MonotonicCoarse);
         let now = now_since(started);
         fs::create_dir_all(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         let disk = FileDisk::open(&log_path(path))?;
@@ -107,7 +109,7 @@ impl Runtime {
             last_time_ms: recovered.last_time_ms,
             took_ms: now_since(started).mono_ms,
         };
-        Ok((Self { engine, log, started, requests: VecDeque::new() }, recovery))
+        Ok((Self { engine, log, started_ms: started, requests: VecDeque::new() }, recovery))
     }
 
     /// Becomes readable when the log has news for [`Runtime::turn`]; whoever watches it reads it.
@@ -183,7 +185,7 @@ impl Runtime {
     /// When a turn is due: an instant of the clock that began at opening, and the time until then; both ms.
     pub fn next_timer(&self) -> Option<(u64, u64)> {
         let at_ms = self.engine.next_timer()?.max(1);
-        Some((at_ms, at_ms.saturating_sub(now_since(self.started).mono_ms)))
+        Some((at_ms, at_ms.saturating_sub(now_since(self.started_ms).mono_ms)))
     }
 
     /// What waits for the driver: never a [`Request`] that the log can answer.
@@ -289,7 +291,7 @@ impl Runtime {
     }
 
     fn tick(&mut self) {
-        self.engine.set_now(now_since(self.started));
+        self.engine.set_now(now_since(self.started_ms));
     }
 }
 
@@ -310,10 +312,17 @@ fn log_path(path: &Path) -> PathBuf {
     path.join("log")
 }
 
-fn now_since(started: Instant) -> Now {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { mono_ms: ms(started.elapsed()), wall_ms: ms(wall) }
+/// Milliseconds of one of the machine's clocks, as of its last tick: a reading takes a few nanoseconds, and is at most a
+/// few milliseconds late, which no timer and no message's time minds.
+fn clock_ms(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let part = |value: i64, per_ms: u64, scale: u64| u64::try_from(value).unwrap_or(0) * scale / per_ms;
+    part(time.tv_sec, 1, 1000) + part(time.tv_nsec, 1_000_000, 1)
+}
+
+fn now_since(started_ms: u64) -> Now {
+    let mono_ms = clock_ms(ClockId::MonotonicCoarse).saturating_sub(started_ms);
+    Now { mono_ms, wall_ms: clock_ms(ClockId::RealtimeCoarse) }
 }
 
 #[cfg(test)]

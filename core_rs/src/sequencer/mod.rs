@@ -6,8 +6,7 @@
 
 mod repeats;
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 pub use repeats::{Repeat, Sender};
