@@ -1,5 +1,6 @@
 //! The log on its threads, heard through its descriptor.
 
+use super::sim::{Call, SimDisk};
 use super::*;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::BorrowedFd;
@@ -157,4 +158,73 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     log.close(0).unwrap();
     let (recovered, records) = recover_all(&FileDisk::open(dir.path()).unwrap());
     assert_eq!((records.len(), recovered.findings.len()), (1, 0));
+}
+
+/// The threads on a simulated disk that has room for `capacity` bytes.
+fn simulated(capacity: u64, options: &LogOptions) -> (SimDisk, LogThread, Appender) {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(capacity);
+    let (recovered, _) = recover_all(&disk);
+    let appender = Appender::new(&recovered, options);
+    let mut log = LogThread::spawn(disk.clone(), &recovered, options).unwrap();
+    assert_eq!(next(&mut log), Completion::Space(true));
+    (disk, log, appender)
+}
+
+#[test]
+fn a_full_disk_is_told_before_anything_fails_and_so_is_room_after_a_removal() {
+    let (_disk, mut log, mut appender) = simulated(4 * 4096, &small());
+    let mut seen = Vec::new();
+    while appender.segment() < 3 {
+        appender.append(1, &[&[1; 900]], true).unwrap();
+        log.submit(appender.take(1));
+        seen.extend(until_idle(&mut log));
+    }
+    // The third is begun, and the disk has room for one in reserve only; the keeper finds out in its own time.
+    while !seen.contains(&Completion::Space(false)) {
+        seen.push(next(&mut log));
+    }
+    assert!(!seen.iter().any(|done| matches!(done, Completion::Failed(_))));
+    for segment in 1..appender.segment() {
+        log.unlink(segment);
+    }
+    while next(&mut log) != Completion::Space(true) {}
+    appender.append(1, &[&[1; 900]], true).unwrap();
+    log.submit(appender.take(1));
+    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    log.close(1).unwrap();
+}
+
+#[test]
+fn i10_a_failed_sync_is_told_once_and_everything_after_it_is_dropped() {
+    // No reserves: the keeper is not to meet the failure.
+    let (disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { reserves: 0, ..small() });
+    appender.append(1, &[b"begins the segment"], true).unwrap();
+    log.submit(appender.take(1));
+    while next(&mut log) != (Completion::Durable { batch: 1 }) {}
+    until_idle(&mut log);
+    disk.fail(Call::Sync, 1, rustix::io::Errno::IO.raw_os_error());
+    appender.append(2, &[b"lost"], true).unwrap();
+    log.submit(appender.take(1));
+    let failed = std::iter::from_fn(|| Some(next(&mut log))).find(|done| matches!(done, Completion::Failed(_)));
+    assert!(matches!(failed, Some(Completion::Failed(LogError::Io { doing: "sync", .. }))), "{failed:?}");
+    appender.append(3, &[b"refused"], true).unwrap();
+    log.submit(appender.take(1));
+    assert_eq!(until_idle(&mut log), []);
+    assert!(matches!(log.close(1), Err(LogError::Refused { .. })));
+    disk.restart();
+    assert!(recover_all(&disk).1.iter().all(|record| record.kind < 3));
+}
+
+#[test]
+fn restarts_leave_no_files_behind() {
+    let disk = SimDisk::new(1);
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        let (recovered, _) = recover_all(&disk);
+        let log = LogThread::spawn(disk.clone(), &recovered, &small()).unwrap();
+        log.close(0).unwrap();
+        counts.push(disk.list().unwrap().len());
+    }
+    assert_eq!(counts, [3; 4], "FORMAT and two reserves");
 }
