@@ -150,12 +150,14 @@ class FakeServer:
                 self._push(frame)
                 self.next[conversation.id] = conversation.floor + 1
             seq = max(self.next.get(conversation.id, 0), conversation.cursor + 1)
-            while seq <= len(conversation.log) and seq - conversation.cursor <= WINDOW:
+            under_way = sum(message.sender != ME for message in conversation.log[conversation.cursor : seq - 1])
+            while seq <= len(conversation.log) and under_way < WINDOW:
                 message = conversation.log[seq - 1]
                 if any(message is waiting for waiting in self.unpromised):
                     break
                 if message.sender != ME:
                     self._push(wire.ServerFrame(message=message))
+                    under_way += 1
                 seq += 1
             self.next[conversation.id] = seq
 
