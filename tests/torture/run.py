@@ -1,0 +1,182 @@
+"""Leads a run: starts server and workers, kills the server as often as asked, and judges.
+
+By hand: `python -m tests.torture.run --kills 500 [--seed N]`; a failing run prints its seed and keeps its directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import secrets
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyrouter.auth import LocalTokens
+from pyrouter.cold import ColdDatabase
+
+from . import check
+from .server import ServerProcess
+from .worker import Job
+
+USERS = 12
+WORKERS = 2
+CARRIERS = ("ws", "tcp", "json")
+SETTINGS = '[log]\nsegment = "1MiB"\n[logging]\nlevel = "warning"\n'
+FLOOR_LOG_BYTES = 6 << 20  # a few segments: the open one, those made ahead, one that is being given back
+DRAIN_WITHIN_S = 120.0
+TOKEN_MS = 24 * 3600 * 1000
+
+
+@dataclass
+class Outcome:
+    seed: int
+    directory: Path
+    violations: list[str]
+    accepted: int
+    kills: int
+
+    def __str__(self) -> str:
+        story = f"{self.kills} kills, {self.accepted} messages accepted, seed {self.seed}, {self.directory}"
+        return "\n".join([story, *self.violations[:20], f"{len(self.violations)} violations"])
+
+
+class Worker:
+    """A worker process, seen from the leader."""
+
+    def __init__(self, job: Job, stderr: Path) -> None:
+        with stderr.open("ab") as file:
+            command = [sys.executable, "-m", "tests.torture.worker", job.dump()]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
+        self._stderr = stderr
+
+    def order(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{text}\n".encode())
+        self._process.stdin.flush()
+
+    def answer(self, word: str, within_s: float) -> bool:
+        """Whether it answered in time. AssertionError: it died, or says something else."""
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], within_s)[0]:
+            return False
+        said = self._process.stdout.readline().decode().strip()
+        assert said == word, f"a worker said {said!r} instead of {word!r}: see {self._stderr}"
+        return True
+
+    def end(self) -> None:
+        """Lets it go; kills it if it does not."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def run(kills: int, seed: int, directory: Path) -> Outcome:
+    """One run. `directory` is empty and stays."""
+    rng = random.Random(seed)
+    server = ServerProcess(directory, SETTINGS)
+    workers: list[Worker] = []
+    try:
+        server.start()
+        base_rss = server.rss_bytes()
+        jobs = _jobs(seed, server, directory)
+        workers += [Worker(job, directory / "workers.log") for job in jobs]
+        for worker in workers:
+            assert worker.answer("connected", 60), "the workers did not get connected"
+        for worker in workers:
+            worker.order("go")
+            worker.answer("go", 60)
+        while server.kills < kills:
+            _torment(server, rng)
+        violations = _settle(server, workers, directory)
+        violations += _at_the_floor(server, base_rss)
+    finally:
+        for worker in workers:
+            worker.end()
+        server.close()
+    records = check.load(directory)
+    violations += check.judge(records)
+    accepted = sum(len(record.accepted) for record in records.values())
+    if accepted < 10 * kills:
+        violations.append(f"only {accepted} messages were accepted: the run shows little")
+    return Outcome(seed, directory, violations, accepted, server.kills)
+
+
+def _jobs(seed: int, server: ServerProcess, directory: Path) -> list[Job]:
+    devices = [(f"user{n}", device) for n in range(USERS) for device in (1, 2)[: 2 if n % 3 == 0 else 1]]
+    tokens = LocalTokens.open(server.data)
+    with ColdDatabase(server.data / "cold.db") as database:
+        for n in range(USERS):
+            database.create_user(f"user{n}")
+    peers = [f"user{n}" for n in range(USERS)] * 3 + [f"{user}/{device}" for user, device in devices]
+    issued = [
+        (user, device, tokens.issue(user, device, TOKEN_MS), CARRIERS[n % len(CARRIERS)])
+        for n, (user, device) in enumerate(devices)
+    ]
+    return [Job(seed, server.port, str(directory), issued[n::WORKERS], peers) for n in range(WORKERS)]
+
+
+def _torment(server: ServerProcess, rng: random.Random) -> None:
+    """One life of the server, ended at a random instant: mostly at work, sometimes while it recovers."""
+    if rng.random() < 0.15:
+        time.sleep(rng.uniform(0, 0.6))  # not yet waited for: it may still be starting
+    else:
+        time.sleep(rng.uniform(0.0, 1.5))
+    server.kill()
+    server.spawn()
+    if rng.random() < 0.85 or not server.port:
+        server.wait_ready()
+
+
+def _settle(server: ServerProcess, workers: list[Worker], directory: Path) -> list[str]:
+    """Peace: everything that was made is answered, comes, and is read."""
+    if not server.alive():
+        return ["the server exited by itself"]
+    for worker in workers:
+        worker.order("drain")
+    for worker in workers:
+        if not worker.answer("drain", DRAIN_WITHIN_S):
+            return [f"messages were still unanswered {DRAIN_WITHIN_S:g} s after the last kill"]
+    wanted = check.expected(check.load(directory))
+    ends = {
+        f"{user}/{device}": {conversation: max(seqs) for conversation, seqs in by_conversation.items()}
+        for (user, device), by_conversation in wanted.items()
+    }
+    for worker in workers:
+        worker.order(f"finish {json.dumps(ends)}")
+    for worker in workers:
+        if not worker.answer("finish", DRAIN_WITHIN_S):
+            return [f"messages or receipts were still missing {DRAIN_WITHIN_S:g} s after the last kill"]
+    return []
+
+
+def _at_the_floor(server: ServerProcess, base_rss: int) -> list[str]:
+    """I5: nothing is left on disk or in memory of what everybody has."""
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    chosen = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="pyrouter-torture-"))
+    sys.stderr.write(f"seed {chosen.seed}, {directory}\n")
+    outcome = run(chosen.kills, chosen.seed, directory)
+    sys.stderr.write(f"{outcome}\n")
+    sys.exit(bool(outcome.violations))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A `pyrouter serve` process that can be killed and started again on the same directory and port."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+READY_WITHIN_S = 60.0
+
+
+class ServerProcess:
+    """At most one process at a time.
+
+    Args:
+        directory: for the data, the configuration and what the server says on standard error.
+        settings: lines of the configuration file.
+    """
+
+    def __init__(self, directory: Path, settings: str = "") -> None:
+        self.data = directory / "data"
+        self.port = 0
+        self.kills = 0
+        self._config = directory / "pyrouter.toml"
+        self._config.write_text(settings)
+        self._stderr = directory / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def spawn(self) -> None:
+        """Starts it; does not wait."""
+        assert self._process is None
+        listen = f"127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "pyrouter.cli", "serve", "--data", str(self.data), "--listen", listen]
+        with self._stderr.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [*command, "--config", str(self._config)], stdout=subprocess.PIPE, stderr=stderr
+            )
+
+    def wait_ready(self) -> None:
+        """Waits for the ready line, and learns the port from it."""
+        line = self._line()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert found, f"no address in {line!r}; see {self._stderr}"
+        self.port = int(found[1])
+
+    def start(self) -> None:
+        self.spawn()
+        self.wait_ready()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is flushed, nobody is told."""
+        self._end(signal.SIGKILL)
+        self.kills += 1
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def close(self) -> None:
+        """Whatever its state, it ends."""
+        if self._process is not None:
+            self._end(signal.SIGKILL)
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the process."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def log_bytes(self) -> int:
+        """What the log takes on disk: blocks, not lengths, for segments are made ahead."""
+        return sum(file.stat().st_blocks * 512 for file in (self.data / "log").iterdir() if file.is_file())
+
+    def metrics(self) -> dict[str, float]:
+        """The counters and gauges that have no labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.split() for line in lines if line and not line.startswith("#") and "{" not in line)
+        return {name.removeprefix("pyrouter_"): float(value) for name, value in pairs}
+
+    def _line(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not select.select([self._process.stdout], [], [], 0.1)[0]:
+            assert time.monotonic() < deadline, f"the server was not ready within {READY_WITHIN_S:g} s"
+        line = self._process.stdout.readline().decode()
+        assert line, f"the server exited with {self._process.wait()}; see {self._stderr}"
+        return line
+
+    def _end(self, sign: signal.Signals) -> int:
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.send_signal(sign)
+        status = process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        return status
