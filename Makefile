@@ -49,6 +49,9 @@ bench: build ## Measure against the yardsticks and rewrite the tables of docs/pe
 	$(BIN)/python -m benches.run
 	$(BIN)/pytest benches
 
+demo: build ## A conversation with its ticks: one is away, the server is killed and comes back
+	@$(BIN)/python -m pyrouter.demo
+
 torture: build ## Kill a server at random under load, KILLS=500 times; nothing accepted may be lost
 	PYROUTER_KILLS=$(KILLS) $(BIN)/pytest tests/torture
 

@@ -130,7 +130,7 @@ class Protocol:
         self._reads: dict[bytes, tuple[float, int, bytes]] = {}  # when, seq, frame: the latest of each conversation
         self._asked: dict[str, None] = {}  # users whose devices we wait to be told, in order
         self._reaches: dict[bytes, Reach] = {}
-        self._with_self = b""  # the conversation with oneself
+        self._ours: set[bytes] = set()  # conversations with oneself, in which our own cursors are the other side's
         self._final: SessionEnded | None = None
         self._last_word: wire.Error | None = None  # an error that nothing followed yet
         self._handlers: dict[str, Callable[[wire.ServerFrame], None]] = {
@@ -346,7 +346,7 @@ class Protocol:
     def _on_welcome(self, frame: wire.ServerFrame) -> None:
         welcome = frame.welcome
         self.user, self.device = welcome.user, welcome.device
-        self._with_self = direct_conversation(self.user, self.user)
+        self._ours.add(direct_conversation(self.user, self.user))
         told = welcome.limits
         self.limits = limits = Limits(**{name: getattr(told, name) for name in Limits.__dataclass_fields__})
         windows = [limit for limit in (limits.unaccepted_messages, limits.repeats - 1) if limit > 0]
@@ -385,6 +385,8 @@ class Protocol:
             sent.conversation, sent.seq, sent.time = accepted.conversation, accepted.seq, accepted.time
             sent.delay = None
             sent.reach = self._reach(accepted.conversation)
+            if isinstance(sent.to, Device) and sent.to.user == self.user:
+                self._ours.add(sent.conversation)
             self._events.append(Accepted(sent))
         self._depart()
         self._confirm_later(self.outbox.unconfirmed)
@@ -403,7 +405,7 @@ class Protocol:
     def _on_receipt(self, frame: wire.ServerFrame) -> None:
         receipt = frame.receipt
         self._keep(receipt.version)
-        if receipt.user == self.user and receipt.conversation != self._with_self:
+        if receipt.user == self.user and receipt.conversation not in self._ours:
             return  # our own cursors, moved by another device of ours
         reach = self._reach(receipt.conversation)
         if reach.receipt(receipt.delivered, receipt.read):
@@ -418,7 +420,7 @@ class Protocol:
             reason = SkipReason.UNSPECIFIED  # of a later version
         if skip.user:
             self._keep(skip.version)
-            if skip.user == self.user and skip.conversation != self._with_self:
+            if skip.user == self.user and skip.conversation not in self._ours:
                 return  # what another device of ours will not get
             self._reach(skip.conversation).skip(first, last, reason)
             self._events.append(Undelivered(skip.conversation, skip.user, first, last, reason))

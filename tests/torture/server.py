@@ -41,7 +41,7 @@ class ServerProcess:
         """Starts it; does not wait."""
         assert self._process is None
         listen = f"127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "pyrouter.cli", "serve", "--data", str(self.data), "--listen", listen]
+        command = [sys.executable, "-m", "pyrouter", "serve", "--data", str(self.data), "--listen", listen]
         with self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [*command, "--config", str(self._config)], stdout=subprocess.PIPE, stderr=stderr
