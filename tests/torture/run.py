@@ -17,11 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyrouter.auth import LocalTokens
-from pyrouter.cold import ColdDatabase
+from tests.server_process import ServerProcess
 
 from . import check
-from .server import ServerProcess
 from .worker import Job
 
 USERS = 12
@@ -30,7 +28,6 @@ CARRIERS = ("ws", "tcp", "json")
 SETTINGS = '[log]\nsegment = "1MiB"\n[logging]\nlevel = "warning"\n'
 FLOOR_LOG_BYTES = 6 << 20  # a few segments: the open one, those made ahead, one that is being given back
 DRAIN_WITHIN_S = 120.0
-TOKEN_MS = 24 * 3600 * 1000
 
 
 @dataclass
@@ -115,13 +112,9 @@ def run(kills: int, seed: int, directory: Path) -> Outcome:
 
 def _jobs(seed: int, server: ServerProcess, directory: Path) -> list[Job]:
     devices = [(f"user{n}", device) for n in range(USERS) for device in (1, 2)[: 2 if n % 3 == 0 else 1]]
-    tokens = LocalTokens.open(server.data)
-    with ColdDatabase(server.data / "cold.db") as database:
-        for n in range(USERS):
-            database.create_user(f"user{n}")
     peers = [f"user{n}" for n in range(USERS)] * 3 + [f"{user}/{device}" for user, device in devices]
     issued = [
-        (user, device, tokens.issue(user, device, TOKEN_MS), CARRIERS[n % len(CARRIERS)])
+        (user, device, server.token(user, device), CARRIERS[n % len(CARRIERS)])
         for n, (user, device) in enumerate(devices)
     ]
     return [Job(seed, server.port, str(directory), issued[n::WORKERS], peers) for n in range(WORKERS)]

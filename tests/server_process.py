@@ -12,7 +12,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+from pyrouter.auth import LocalTokens
+from pyrouter.cold import ColdDatabase
+
 READY_WITHIN_S = 60.0
+TOKEN_MS = 24 * 3600 * 1000
 
 
 class ServerProcess:
@@ -74,6 +78,12 @@ class ServerProcess:
         """Whatever its state, it ends."""
         if self._process is not None:
             self._end(signal.SIGKILL)
+
+    def token(self, user: str, device: int = 1) -> str:
+        """A token for a device of a user, who is made if there is none; as `pyrouter token`."""
+        with ColdDatabase(self.data / "cold.db") as database:
+            database.create_user(user)
+        return LocalTokens.open(self.data).issue(user, device, TOKEN_MS)
 
     def rss_bytes(self) -> int:
         """Resident memory of the process."""
