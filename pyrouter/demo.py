@@ -29,7 +29,7 @@ TICKS = {
     State.READ: Text("✓✓", style="bold bright_blue"),
 }
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class StoryError(Exception):

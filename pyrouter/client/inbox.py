@@ -18,11 +18,12 @@ __all__ = ["Inbox"]
 class _Cursor:
     """One conversation."""
 
-    __slots__ = ("acked", "open", "received")
+    __slots__ = ("acked", "open", "received", "told_on")
 
     def __init__(self, acked: int) -> None:
         self.received = acked  # highest seq that was handed out or skipped
         self.acked = acked
+        self.told_on = 0  # the connection on which the server was last told `acked`
         self.open: deque[int] | None = None  # handed out and not acknowledged, ascending; a skip as -last
 
 
@@ -33,11 +34,12 @@ class Inbox:
         cursors: conversation → seq that this device already has, kept from an earlier run of the program.
     """
 
-    __slots__ = ("_cursors", "dirty", "unacked")
+    __slots__ = ("_connection", "_cursors", "dirty", "unacked")
 
     def __init__(self, cursors: Mapping[bytes, int] | None = None) -> None:
         self._cursors = {conversation: _Cursor(seq) for conversation, seq in (cursors or {}).items()}
         self.dirty: dict[bytes, int] = {}  # acknowledgements that the server was not told yet
+        self._connection = 1  # counts them
         self.unacked = 0  # messages handed out and not acknowledged
 
     def cursors(self) -> Iterator[tuple[bytes, int]]:
@@ -84,6 +86,28 @@ class Inbox:
             seq = max(seq, -passed)
         cursor.acked = self.dirty[conversation] = seq
         return True
+
+    def take_dirty(self) -> list[tuple[bytes, int]]:
+        """What the server is told now."""
+        dirty = list(self.dirty.items())
+        for conversation, _ in dirty:
+            self._cursors[conversation].told_on = self._connection
+        self.dirty.clear()
+        return dirty
+
+    def must_know(self, conversation: bytes) -> bool:
+        """Whether the server must be told our cursor before anything is said that follows from it.
+
+        What it was told on an earlier connection may have been lost with it, or by a crash.
+        """
+        cursor = self._cursors.get(conversation)
+        if cursor is not None and cursor.acked and cursor.told_on != self._connection:
+            self.dirty[conversation] = cursor.acked
+        return conversation in self.dirty
+
+    def connection_lost(self) -> None:
+        """Whatever the server was told, it may not know."""
+        self._connection += 1
 
     def _cursor(self, conversation: bytes) -> _Cursor:
         cursor = self._cursors.get(conversation)

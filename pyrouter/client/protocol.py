@@ -162,6 +162,7 @@ class Protocol:
         self._connected = self.ready = False
         self._output.clear()
         self._confirm_due = self._ack_due = None
+        self.inbox.connection_lost()
         self.outbox.connection_lost()
         young = self._clock() - READ_REPEAT_S
         self._reads = {conversation: read for conversation, read in self._reads.items() if read[0] >= young}
@@ -299,7 +300,7 @@ class Protocol:
 
         To be called after `ack`: the server takes no read of what this device has not acknowledged.
         """
-        if conversation in self.inbox.dirty:
+        if self.inbox.must_know(conversation):
             self.flush()
         frame = frames.read(conversation, seq, authors)
         last = self._reads.pop(conversation, None)
@@ -319,8 +320,8 @@ class Protocol:
         """Tells the server all that it was not told yet about what we have."""
         if not self.ready:
             return
-        dirty = self.inbox.dirty if self._receive else {}
-        acks = [wire.Ack(conversation=conversation, seq=seq) for conversation, seq in dirty.items()] or [wire.Ack()]
+        dirty = self.inbox.take_dirty()
+        acks = [wire.Ack(conversation=conversation, seq=seq) for conversation, seq in dirty] or [wire.Ack()]
         first = acks[0]
         if self._receive and self.receipts > self._told_receipts:
             first.receipts = self._told_receipts = self.receipts
@@ -328,7 +329,6 @@ class Protocol:
             first.accepted = self._accepted
         if first.ByteSize():
             self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in acks)
-        dirty.clear()
         self._acks = self._new_receipts = self.outbox.unconfirmed = 0
         self._ack_due = self._confirm_due = None
 
@@ -367,6 +367,8 @@ class Protocol:
         # A higher one of ours is from before the server lost data. Cursors merge by maximum: telling twice is safe.
         self.receipts = min(self.receipts, welcome.receipts)
         self._told_receipts = 0  # said in hello, but not acknowledged by it
+        for conversation in self._reads:
+            self.inbox.must_know(conversation)
         self.flush()
         self._output.extend(read[2] for read in self._reads.values())
         for user in self._asked:

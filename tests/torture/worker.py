@@ -4,6 +4,7 @@ It obeys lines on standard input, and answers each with a line when it is done:
     go       the devices work: they send, take, acknowledge, read, drop their connections, go away and come back
     drain    nobody makes new messages or stays away; answered when every message that was made is answered
     finish   followed by what each device must get in the end; answered when it has that, and all of its own are read
+The last two are answered with a list of what was waited for in vain.
 
 It says `connected` first, when every device has been connected once. It ends when standard input does.
 """
@@ -15,7 +16,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ from pyrouter.client.carriers import Carrier, Connect, Sink, connector
 from pyrouter.wire import wire_pb2 as wire
 
 from . import journal, json_carrier
+
+PATIENCE_S = 90.0  # for everything to settle
 
 
 @dataclass
@@ -126,6 +129,7 @@ class Actor:
         self.name = f"{user}/{device}"
         self.connected = asyncio.Event()
         self.draining = asyncio.Event()
+        self.waits_for = ""  # what is still to come, in words
         self._working = asyncio.Event()
         self._rng = random.Random(f"{job.seed} {self.name}")
         self._job = job
@@ -168,6 +172,7 @@ class Actor:
     async def drained(self) -> None:
         """Every message that was made is answered."""
         while self._open:
+            self.waits_for = f"{len(self._open)} messages are unanswered, the first is {next(iter(self._open)).hex()}"
             await self._next_progress()
 
     async def finished(self, wanted: dict[str, int]) -> None:
@@ -177,10 +182,8 @@ class Actor:
             unread = {key.hex(): seq for key, seq in self._mine.items() if self._read_up_to(key) < seq}
             if not missing and not unread:
                 return
-            self.waits_for = f"{self.name} lacks {missing}; unread by the others: {unread}"
+            self.waits_for = f"lacks {missing}; unread by the others: {unread}"
             await self._next_progress()
-
-    waits_for = ""
 
     def _session(self) -> Client:
         return Client(
@@ -281,18 +284,29 @@ async def main(job: Job) -> None:
                 case "go":
                     for actor in actors:
                         actor.go()
+                    _say(word)
                 case "drain":
                     for actor in actors:
                         actor.draining.set()
-                    await asyncio.gather(*(actor.drained() for actor in actors))
+                    vain = await _all({actor: actor.drained() for actor in actors})
+                    _say(f"{word} {vain}")
                 case "finish":
                     wanted = json.loads(rest)
-                    await asyncio.gather(*(actor.finished(wanted[actor.name]) for actor in actors))
+                    vain = await _all({actor: actor.finished(wanted[actor.name]) for actor in actors})
+                    _say(f"{word} {vain}")
                 case _:
                     raise ValueError(order)
-            _say(word)
         for life in lives:
             life.cancel()
+
+
+async def _all(actors: Mapping[Actor, Coroutine[None, None, None]]) -> str:
+    """Waits for all of them; tells as JSON whom it waited for in vain, and for what."""
+    waits = {asyncio.ensure_future(wait): actor for actor, wait in actors.items()}
+    _, vain = await asyncio.wait(waits, timeout=PATIENCE_S)
+    for task in vain:
+        task.cancel()
+    return json.dumps([f"{waits[task].name}: {waits[task].waits_for}" for task in vain])
 
 
 def _say(word: str) -> None:

@@ -213,6 +213,7 @@ class FakeServer:
 
     def _on_read(self, frame: wire.ClientFrame) -> None:
         conversation = self.conversations[frame.read.conversation]
+        assert frame.read.seq <= conversation.cursor, "read before the server knows that we have it"
         conversation.my_read = max(conversation.my_read, frame.read.seq)
 
     def _on_pong(self, frame: wire.ClientFrame) -> None:

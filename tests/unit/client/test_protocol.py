@@ -311,6 +311,21 @@ def test_recent_reads_are_repeated_after_a_reconnect_old_ones_are_not() -> None:
     assert [(frame.read.conversation, frame.read.seq) for frame in again] == [(other, 4)]
 
 
+def test_a_read_is_preceded_by_the_ack_that_it_needs_also_on_a_later_connection() -> None:
+    session = Session()
+    session.connect()
+    session.message(1)
+    session.message(2)
+    session.protocol.ack(BOB, 1)
+    assert session.said() == []  # another message is waiting: not at once
+    session.protocol.read(BOB, 1)
+    assert [frame.WhichOneof("frame") for frame in session.said()] == ["ack", "read"]
+    session.protocol.read(BOB, 1)
+    assert [frame.WhichOneof("frame") for frame in session.said()] == ["read"]
+    session.protocol.connection_lost()  # whatever of it was lost
+    assert [frame.WhichOneof("frame") for frame in session.connect()] == ["ack", "read"]
+
+
 def test_our_own_receipts_from_another_device_claim_nothing_about_what_we_sent_i7() -> None:
     session = Session()
     session.connect()

@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
     @rule(other=OTHERS)
     def read(self, other: str) -> None:
         conversation = self.server.conversation(other).id
-        if seq := self.handed.get(conversation, 0):
+        if seq := self.acked.get(conversation, 0):
             self.client.read(conversation, seq)
             self.settle()
 
