@@ -169,6 +169,11 @@ class _Carrier(asyncio.Protocol, ABC):
     def write(self, payloads: Sequence[bytes]) -> None:
         """As `Carrier.write`."""
 
+    def _send(self, data: bytes) -> None:
+        # Between the end of a transport and the word of it, uvloop raises at a write.
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
     def _abort_soon(self) -> None:
         if self._give_up is None and self._transport is not None:
             self._give_up = asyncio.get_running_loop().call_later(CLOSE_WITHIN_S, self._transport.abort)
@@ -204,8 +209,7 @@ class _RawCarrier(_Carrier):
 
     def write(self, payloads: Sequence[bytes]) -> None:
         """As `Carrier.write`."""
-        if self._transport is not None:
-            self._transport.write(frame(payloads))
+        self._send(frame(payloads))
 
 
 class _WebSocketCarrier(_Carrier):
@@ -278,11 +282,10 @@ class _WebSocketCarrier(_Carrier):
                 pass  # the library answers pings itself
 
     def _flush(self) -> None:
-        assert self._transport is not None
         output = self._ws.data_to_send()
         if data := b"".join(output):
-            self._transport.write(data)
-        if output and not output[-1]:  # the library's word for the end of our output
+            self._send(data)
+        if output and not output[-1] and self._transport is not None:  # the library's word for the end of our output
             self._transport.close()
         if self._ws.close_expected():
             self._abort_soon()

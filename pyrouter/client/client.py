@@ -100,6 +100,7 @@ class Client:
         self._line: _Line | None = None  # the current connection
         self._flush_soon = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # uvloop's handles do not always know
         self._incoming: deque[Message | Skipped] = deque()  # bounded by the session's window
         self._news: asyncio.Event = asyncio.Event()  # something in _incoming, or the end
         self._change: asyncio.Event = asyncio.Event()  # a connection or an answer came, or the end
@@ -340,10 +341,10 @@ class Client:
         for event in protocol.events():
             self._handle(event)
         deadline = protocol.deadline()
-        if deadline is not None and (self._timer is None or self._timer.when() > deadline):
+        if deadline is not None and (self._timer is None or self._timer_at > deadline):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._due)
+            self._timer, self._timer_at = self._loop.call_at(deadline, self._due), deadline
 
     def _due(self) -> None:
         self._timer = None

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,11 @@ class Worker:
 
     def order(self, text: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{text}\n".encode())
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{text}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(f"a worker died: see {self._stderr}") from None
 
     def answer(self, word: str) -> list[str]:
         """Waits for its answer to an order; what it waited for in vain."""
@@ -69,7 +73,8 @@ class Worker:
     def end(self) -> None:
         """Lets it go; kills it if it does not."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
@@ -104,6 +109,10 @@ def run(kills: int, seed: int, directory: Path) -> Outcome:
         server.close()
     records = check.load(directory)
     violations += check.judge(records)
+    if said := (directory / "workers.log").read_text():
+        violations.append(f"the workers complained: {said[:1000]}")
+    if "Traceback" in (log := (directory / "server.log").read_text()) or "panicked" in log:
+        violations.append(f"the server complained: see {directory / 'server.log'}")
     accepted = sum(len(record.accepted) for record in records.values())
     if accepted < 10 * kills:
         violations.append(f"only {accepted} messages were accepted: the run shows little")

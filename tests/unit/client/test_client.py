@@ -37,6 +37,15 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[LittleServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+async def nothing_fails_unseen() -> AsyncIterator[None]:
+    """What goes wrong in a callback of the loop is a failure of the test."""
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    yield
+    assert not unseen
+
+
 def at_once() -> Backoff:
     return Backoff(0, 0)
 
@@ -262,6 +271,21 @@ async def test_a_web_server_that_is_none_of_ours_is_named() -> None:
             event = await events.get()
     assert isinstance(event, Disconnected)
     assert "404 Not Found: not here" in event.reason
+
+
+async def test_what_is_said_while_the_connection_ends_is_said_again_on_the_next(server: LittleServer) -> None:
+    async with Client(server.url, "secret", backoff=at_once()) as client:
+        peer = await server.next()
+        await peer.welcome()
+        await client.connected()
+        for _ in range(20):
+            await peer.cut()
+            for _ in range(3):  # in loop turns before and after the word of it
+                await client.send("bob", b"x")
+                await asyncio.sleep(0)
+            peer = await server.next()
+            await peer.welcome()
+            await client.connected()
 
 
 @pytest.mark.parametrize(
