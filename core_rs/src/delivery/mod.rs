@@ -421,7 +421,7 @@ impl Delivery {
     }
 
     /// A device is no more: its cursors pin nothing. The slots of the conversations that changed.
-    pub fn device_removed(&mut self, dir: &Directory, user: u32, device: u16) -> Vec<u32> {
+    pub fn device_removed(&mut self, dir: &Directory, user: u32, device: u16) -> thin_vec::ThinVec<u32> {
         let slots = dir.get(user).map(|u| u.conversations.clone()).unwrap_or_default();
         for &slot in &slots {
             let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };

@@ -12,6 +12,12 @@ impl ConnId {
         Self(u64::from(generation) << 32 | u64::from(slot))
     }
 
+    /// Its timer; another connection has the same one once in 16 million.
+    pub(super) fn timer(self) -> super::timers::Timer {
+        let [_, mark @ ..] = self.generation().to_be_bytes();
+        super::timers::Timer::Conn(self.slot(), mark)
+    }
+
     pub(super) fn slot(self) -> u32 {
         self.0 as u32
     }

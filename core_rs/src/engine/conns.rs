@@ -44,19 +44,25 @@ pub enum Stage {
     Closing,
 }
 
+/// What a connection is owed; a pointer while that is nothing.
+#[derive(Default)]
+struct Out {
+    bytes: Vec<u8>,
+    /// A frame that others get too, as long as it is all.
+    single: Option<Arc<[u8]>>,
+    /// The link is lent out, and a close waits for it: code and reason.
+    closing: Option<(u16, String)>,
+}
+
 /// One connection.
 pub struct Conn {
     pub(super) user: usize,
     pub(super) link: Link,
     /// How frames to it are framed, once it has sent one.
     framing: Option<Framing>,
-    /// The link is lent out; a close waits for it: code and reason.
-    lent: bool,
-    closing: Option<Box<(u16, String)>>,
-    out: Vec<u8>,
-    single: Option<Arc<[u8]>>,
+    out: Option<Box<Out>>,
     pub(super) session: Option<Box<Session>>,
-    pub(super) heard_ms: u64,
+    heard_s: u32,
     generation: u32,
     pub(super) stage: Stage,
     flags: u8,
@@ -73,9 +79,11 @@ pub struct Conn {
 pub struct Conns {
     conns: Slab<Conn>,
     owed: VecDeque<u32>,
-    pool: Vec<Vec<u8>>,
-    lent: Vec<u8>,
-    lent_shared: Option<Arc<[u8]>>,
+    #[allow(clippy::vec_box, reason = "the boxes are what is kept for reuse")]
+    pool: Vec<Box<Out>>,
+    written: Option<Box<Out>>,
+    /// The connection whose link is lent out.
+    lent: Option<u32>,
     scratch: Vec<u8>,
     generation: u32,
     /// Messages written.
@@ -90,12 +98,9 @@ impl Conns {
             user,
             link,
             framing: None,
-            lent: false,
-            closing: None,
-            out: Vec::new(),
-            single: None,
+            out: None,
             session: None,
-            heard_ms: mono_ms,
+            heard_s: (mono_ms / 1000) as u32,
             generation: self.generation,
             stage: Stage::Opening,
             flags: 0,
@@ -142,7 +147,7 @@ impl Conns {
     /// Forgets a connection.
     pub fn remove(&mut self, slot: u32) -> Option<Conn> {
         let mut conn = self.conns.try_remove(slot as usize)?;
-        self.recycle(mem::take(&mut conn.out));
+        self.recycle(conn.out.take());
         Some(conn)
     }
 
@@ -156,33 +161,38 @@ impl Conns {
         self.conns.len()
     }
 
-    /// Lends out a connection's link and buffer, to feed bytes to.
+    /// A connection with somewhere to write for it.
+    fn with_out(&mut self, slot: u32) -> Option<(&mut Conn, &mut Vec<u8>)> {
+        let Self { conns, pool, scratch, .. } = self;
+        let conn = conns.get_mut(slot as usize)?;
+        conn.out.get_or_insert_with(|| pool.pop().unwrap_or_default());
+        Some((conn, scratch))
+    }
+
+    /// Lends out a connection's link and bytes, to feed to.
     pub fn lend(&mut self, slot: u32) -> Option<(Link, Vec<u8>)> {
-        let spare = self.pool.pop().unwrap_or_default();
-        let conn = self.conns.get_mut(slot as usize)?;
-        conn.spill(spare);
-        conn.lent = true;
-        Some((mem::replace(&mut conn.link, Link::raw()), mem::take(&mut conn.out)))
+        self.lent = Some(slot);
+        let (conn, _) = self.with_out(slot)?;
+        let bytes = conn.out.as_mut().map(|out| mem::take(out.spilled())).unwrap_or_default();
+        Some((mem::replace(&mut conn.link, Link::raw()), bytes))
     }
 
     /// Takes both back.
-    pub fn give_back(&mut self, slot: u32, link: Link, out: Vec<u8>) {
-        match self.conns.get_mut(slot as usize) {
-            Some(conn) => {
-                conn.link = link;
-                conn.out = out;
-                conn.lent = false;
-                if let Some(closing) = conn.closing.take() {
-                    conn.link.close(&mut conn.out, closing.0, &closing.1);
-                }
-                if conn.out.is_empty() {
-                    let out = mem::take(&mut conn.out);
-                    self.recycle(out);
-                } else {
-                    self.owe(slot);
-                }
-            }
-            None => self.recycle(out),
+    pub fn give_back(&mut self, slot: u32, mut link: Link, mut bytes: Vec<u8>) {
+        self.lent = None;
+        let Some((conn, _)) = self.with_out(slot) else { return };
+        let Some(out) = &mut conn.out else { return };
+        if let Some((code, reason)) = out.closing.take() {
+            link.close(&mut bytes, code, &reason);
+        }
+        let idle = bytes.is_empty();
+        out.bytes = bytes;
+        conn.link = link;
+        if idle {
+            let out = conn.out.take();
+            self.recycle(out);
+        } else {
+            self.owe(slot);
         }
     }
 
@@ -193,17 +203,19 @@ impl Conns {
         }
     }
 
-    /// Swaps a connection's buffer with one that was lent out, so that frames go where the link writes.
-    pub fn swap_out(&mut self, slot: u32, out: &mut Vec<u8>) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            mem::swap(&mut conn.out, out);
+    /// Swaps a connection's bytes with those that were lent out, so that frames go where the link writes.
+    pub fn swap_out(&mut self, slot: u32, bytes: &mut Vec<u8>) {
+        if let Some(out) = self.with_out(slot).and_then(|(conn, _)| conn.out.as_mut()) {
+            mem::swap(&mut out.bytes, bytes);
         }
     }
 
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && buffer.capacity() <= POOL.1 && self.pool.len() < POOL.0 {
-            buffer.clear();
-            self.pool.push(buffer);
+    fn recycle(&mut self, out: Option<Box<Out>>) {
+        let Some(mut out) = out else { return };
+        if out.bytes.capacity() <= POOL.1 && self.pool.len() < POOL.0 {
+            out.bytes.clear();
+            out.single = None;
+            self.pool.push(out);
         }
     }
 
@@ -247,18 +259,18 @@ impl Conns {
 
     /// Bytes that wait for a connection's transport.
     pub fn backlog(&self, slot: u32) -> usize {
-        self.get(slot).map_or(0, |c| c.out.len())
+        self.get(slot).and_then(|c| c.out.as_ref()).map_or(0, |out| out.bytes.len())
     }
 
     /// Says goodbye on the link, and closes once everything is written; or at once.
     pub fn close(&mut self, slot: u32, code: u16, reason: &str, abort: bool) {
-        let spare = self.pool.pop().unwrap_or_default();
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        conn.spill(spare);
-        if conn.lent {
-            conn.closing = Some(Box::new((code, reason.to_owned())));
+        let lent = self.lent == Some(slot);
+        let Some((conn, _)) = self.with_out(slot) else { return };
+        let Some(out) = &mut conn.out else { return };
+        if lent {
+            out.closing = Some((code, reason.to_owned()));
         } else {
-            conn.link.close(&mut conn.out, code, reason);
+            conn.link.close(out.spilled(), code, reason);
         }
         conn.stage = Stage::Closing;
         conn.flags |= if abort { write_flags::ABORT } else { write_flags::CLOSE } as u8;
@@ -267,48 +279,53 @@ impl Conns {
 
     /// What the next connection is owed. A connection whose transport is full keeps its data until that has room.
     pub fn next_write(&mut self) -> Option<Write<'_>> {
-        let lent = mem::take(&mut self.lent);
-        self.recycle(lent);
-        self.lent_shared = None;
+        let written = self.written.take();
+        self.recycle(written);
         loop {
             let slot = self.owed.pop_front()?;
             let Some(conn) = self.conns.get_mut(slot as usize) else { continue };
             conn.queued = false;
-            let mut flags = u32::from(conn.flags) & write_flags::ABORT;
+            let mut flags = 0;
             if (conn.pauses != 0) != conn.told_paused {
                 conn.told_paused = !conn.told_paused;
                 flags |= if conn.told_paused { write_flags::PAUSE } else { write_flags::RESUME };
             }
-            let mut shared = 0;
             if conn.writable || conn.flags != 0 {
-                self.lent = mem::take(&mut conn.out);
-                self.lent_shared = conn.single.take();
                 flags |= u32::from(mem::take(&mut conn.flags));
-                if let Some(frame) = &self.lent_shared {
-                    shared = frame.as_ptr() as usize as u64;
-                }
+                self.written = conn.out.take();
             }
-            if flags == 0 && self.lent.is_empty() && self.lent_shared.is_none() {
+            if flags == 0 && self.written.is_none() {
                 continue;
             }
             let user = conn.user;
-            let data = self.lent_shared.as_deref().unwrap_or(&self.lent);
+            let (data, shared) = match self.written.as_deref() {
+                Some(Out { single: Some(frame), .. }) => (&**frame, frame.as_ptr() as usize as u64),
+                Some(out) => (out.bytes.as_slice(), 0),
+                None => (&[][..], 0),
+            };
             return Some(Write { user, data, shared, flags });
         }
     }
 
-    fn buffer(&mut self, slot: u32) -> Option<(&mut Conn, &mut Vec<u8>)> {
+    /// Where to write frames for a connection that is not being closed; it will be owed a write.
+    fn buffer(&mut self, slot: u32) -> Option<(Framing, &mut Vec<u8>, &mut Vec<u8>)> {
         self.owe(slot);
-        let Self { conns, pool, scratch, .. } = self;
-        let conn = conns.get_mut(slot as usize)?;
+        let (conn, scratch) = self.with_out(slot)?;
         if conn.stage == Stage::Closing {
             return None;
         }
-        if conn.out.capacity() == 0 || conn.single.is_some() {
-            conn.spill(pool.pop().unwrap_or_default());
-        }
         scratch.clear();
-        Some((conn, scratch))
+        Some((conn.framing(), conn.out.as_mut()?.spilled(), scratch))
+    }
+}
+
+impl Out {
+    /// The bytes to add to: a frame that stood alone is copied.
+    fn spilled(&mut self) -> &mut Vec<u8> {
+        if let Some(frame) = self.single.take() {
+            self.bytes.extend_from_slice(&frame);
+        }
+        &mut self.bytes
     }
 }
 
@@ -318,14 +335,15 @@ impl Conn {
         self.framing.unwrap_or_else(|| self.link.framing())
     }
 
-    /// Makes the buffer usable: takes a pooled one, and copies the frame that stood alone.
-    fn spill(&mut self, spare: Vec<u8>) {
-        if self.out.capacity() == 0 {
-            self.out = spare;
-        }
-        if let Some(frame) = self.single.take() {
-            self.out.extend_from_slice(&frame);
-        }
+    /// Something came from it now.
+    pub(super) fn hear(&mut self, mono_ms: u64) {
+        self.heard_s = (mono_ms / 1000) as u32;
+        self.pinged = false;
+    }
+
+    /// How long nothing came from it, ms; a second more or less.
+    pub(super) fn silent_ms(&self, mono_ms: u64) -> u64 {
+        (mono_ms / 1000).saturating_sub(u64::from(self.heard_s)) * 1000
     }
 }
 
@@ -362,30 +380,32 @@ impl Outlet for Conns {
         });
         let frame = frame.clone();
         self.owe(slot);
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.out.is_empty() && conn.single.is_none() {
-            conn.single = Some(frame);
-        } else if let Some((conn, _)) = self.buffer(slot) {
-            conn.out.extend_from_slice(&frame);
+        let Some((conn, _)) = self.with_out(slot) else { return };
+        if conn.stage == Stage::Closing {
+            return;
+        }
+        let Some(out) = &mut conn.out else { return };
+        if out.bytes.is_empty() && out.single.is_none() {
+            out.single = Some(frame);
+        } else {
+            out.spilled().extend_from_slice(&frame);
         }
     }
 
     fn own_message(&mut self, slot: u32, stored: &[u8], to: Option<&str>) {
-        let Some((conn, scratch)) = self.buffer(slot) else { return };
-        let framing = conn.framing();
-        put_stored(&mut conn.out, scratch, framing, stored, to);
+        let Some((framing, out, scratch)) = self.buffer(slot) else { return };
+        put_stored(out, scratch, framing, stored, to);
     }
 
     fn frame(&mut self, slot: u32, frame: &ServerFrame<'_>) {
-        let Some((conn, scratch)) = self.buffer(slot) else { return };
-        let framing = conn.framing();
+        let Some((framing, out, scratch)) = self.buffer(slot) else { return };
         if framing == Framing::WsText {
             frame.encode_json(scratch);
-            put_header(&mut conn.out, framing, scratch.len());
-            conn.out.extend_from_slice(scratch);
+            put_header(out, framing, scratch.len());
+            out.extend_from_slice(scratch);
         } else {
-            put_header(&mut conn.out, framing, frame.encoded_len());
-            frame.encode(&mut conn.out);
+            put_header(out, framing, frame.encoded_len());
+            frame.encode(out);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use super::binary::{Reader, put_bytes, put_u64};
 
@@ -22,10 +23,8 @@ pub struct Device {
     pub id: u16,
     /// Whether it ever asked to receive: only then do receipts wait for it.
     pub receives: bool,
-    /// When it was last connected, seconds since 1970.
+    /// When it was last connected, seconds since 1970; an hour more or less.
     pub seen_s: u32,
-    /// `seen_s` as the log has it.
-    pub seen_logged_s: u32,
     /// Highest receipt version that it acknowledged.
     pub receipts: u64,
 }
@@ -72,7 +71,7 @@ pub struct User {
     /// Sorted by id.
     pub devices: SmallVec<[Device; 1]>,
     /// Conversations in memory (slots of `Delivery`) of which it is a member.
-    pub conversations: Vec<u32>,
+    pub conversations: ThinVec<u32>,
     /// Its attached sessions (receivers of `Delivery`).
     pub receivers: SmallVec<[u32; 2]>,
     /// See [`Mark`].
@@ -93,7 +92,7 @@ impl User {
     /// Adds a device and grows the list's version.
     pub fn add_device(&mut self, id: u16, now_s: u32) {
         let place = self.devices.partition_point(|d| d.id < id);
-        self.devices.insert(place, Device { id, seen_s: now_s, seen_logged_s: now_s, ..Device::default() });
+        self.devices.insert(place, Device { id, seen_s: now_s, ..Device::default() });
         self.list_version += 1;
         self.mark.change();
     }
@@ -137,7 +136,7 @@ impl<'a> UserState<'a> {
             let receives = reader.u8()? != 0;
             let seen_s = reader.u32()?;
             let receipts = reader.u64()?;
-            devices.push(Device { id, receives, seen_s, seen_logged_s: seen_s, receipts });
+            devices.push(Device { id, receives, seen_s, receipts });
         }
         Some(Self { name, list_version, devices })
     }
@@ -168,7 +167,7 @@ impl Directory {
             known: false,
             list_version: 0,
             devices: SmallVec::new(),
-            conversations: Vec::new(),
+            conversations: ThinVec::new(),
             receivers: SmallVec::new(),
             mark: Mark::default(),
         }) as u32;

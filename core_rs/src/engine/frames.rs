@@ -79,7 +79,7 @@ impl Engine {
                 waiting.bytes -= next.payload.len().min(waiting.bytes);
             }
         }
-        self.timers.set(self.clock.mono_ms(), super::Timer::Conn(self.conns.id(slot).0));
+        self.timers.set(self.clock.mono_ms(), self.conns.id(slot).timer());
     }
 
     fn handle(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {
@@ -131,10 +131,10 @@ impl Engine {
     fn ack(&mut self, slot: u32, ack: Ack) -> Handled {
         let Some(session) = self.conns.session_mut(slot) else { return Handled::Done };
         let (mailbox, receiver) = (session.mailbox(), session.receiver);
-        if let Some(confirms) = &mut session.confirms {
-            let news = ack.accepted.saturating_sub(session.confirmed).min(confirms.len() as u32);
-            session.confirmed += news;
-            for number in confirms.drain(..news as usize) {
+        if let Some(sending) = &mut session.sending {
+            let news = ack.accepted.saturating_sub(sending.confirmed).min(sending.confirms.len() as u32);
+            sending.confirmed += news;
+            for number in sending.confirms.drain(..news as usize) {
                 self.sequencer.confirm(mailbox, number);
             }
         }

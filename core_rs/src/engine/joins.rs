@@ -1,14 +1,16 @@
 //! From hello to welcome, and a session's end.
 
+use super::Engine;
 use super::api::{ConnId, Identity, Key, Request};
 use super::conns::Stage;
 use super::directory::MAX_DEVICE;
 use super::session::Session;
-use super::{Engine, Timer};
 use crate::delivery::{Attach, Outlet};
 use crate::wire::codes;
 use crate::wire::types::{Hello, ServerFrame, Welcome};
 
+/// How exactly it is kept when a device was last here, seconds.
+const SEEN_S: u32 = 3600;
 /// Name and version, as clients are told.
 const SERVER: &str = concat!("pyrouter ", env!("CARGO_PKG_VERSION"));
 
@@ -117,7 +119,8 @@ impl Engine {
         let mut logged = true;
         if let Some(device) = known.device_mut(device) {
             logged = device.receives || !receive;
-            device.seen_s = now_s;
+            logged &= now_s.saturating_sub(device.seen_s) <= SEEN_S;
+            device.seen_s = if logged { device.seen_s } else { now_s };
             if receive && !device.receives {
                 device.receives = true;
                 device.receipts = device.receipts.max(told);
@@ -138,7 +141,7 @@ impl Engine {
         }
         if !conn.local {
             let first = self.config.idle_ms.min(expires_ms.checked_sub(time).unwrap_or(u64::MAX));
-            self.timers.set(self.clock.mono_ms() + first, Timer::Conn(self.conns.id(slot).0));
+            self.timers.set(self.clock.mono_ms() + first, self.conns.id(slot).timer());
         }
         let writable = self.conns.writable(slot);
         self.delivery.set_writable(receiver, writable);
@@ -185,8 +188,8 @@ impl Engine {
         user.mark.change();
         let mut stale = false;
         if let Some(device) = user.device_mut(session.device) {
-            device.seen_s = now_s;
-            stale = now_s.saturating_sub(device.seen_logged_s) > 3600;
+            stale = now_s.saturating_sub(device.seen_s) > SEEN_S;
+            device.seen_s = if stale { now_s } else { device.seen_s };
         }
         if stale {
             self.log_user(session.user);
@@ -205,14 +208,14 @@ impl Engine {
             }
             Stage::Joining => {
                 // The token's check has a bound of its own, in the driver.
-                self.timers.set(mono_ms + self.config.hello_ms, Timer::Conn(id.0));
+                self.timers.set(mono_ms + self.config.hello_ms, id.timer());
             }
             Stage::Ready => {
                 let expires_ms = conn.session.as_ref().map_or(0, |s| s.expires_ms);
                 if expires_ms != 0 && expires_ms <= time_ms {
                     return self.close_with(slot, codes::TOKEN_EXPIRED, "The session's token expired.");
                 }
-                let silent = mono_ms.saturating_sub(conn.heard_ms);
+                let silent = conn.silent_ms(mono_ms);
                 let next = if silent < self.config.idle_ms {
                     conn.pinged = false;
                     self.config.idle_ms - silent
@@ -231,7 +234,7 @@ impl Engine {
                     self.config.idle_ms + self.config.idle_grace_ms - silent
                 };
                 let end = if expires_ms == 0 { u64::MAX } else { expires_ms - time_ms };
-                self.timers.set(mono_ms + next.min(end).max(1), Timer::Conn(id.0));
+                self.timers.set(mono_ms + next.min(end).max(1), id.timer());
                 self.resume_waiting(slot);
             }
         }

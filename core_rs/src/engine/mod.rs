@@ -156,7 +156,7 @@ impl Engine {
         let link = if local { Link::raw() } else { Link::sniffing() };
         let id = self.conns.open(user, link, local, self.clock.mono_ms());
         if !local {
-            self.timers.set(self.clock.mono_ms() + self.config.hello_ms, Timer::Conn(id.0));
+            self.timers.set(self.clock.mono_ms() + self.config.hello_ms, id.timer());
         }
         if let Some(reason) = self.failed.clone() {
             self.close_with(id.slot(), codes::INTERNAL, &reason);
@@ -170,10 +170,7 @@ impl Engine {
         let mono_ms = self.clock.mono_ms();
         match self.conns.get_mut(slot) {
             Some(conn) if conn.stage == Stage::Closing => return Verdict::Closed,
-            Some(conn) => {
-                conn.heard_ms = mono_ms;
-                conn.pinged = false;
-            }
+            Some(conn) => conn.hear(mono_ms),
             None => return Verdict::Closed,
         }
         let Some((mut link, mut out)) = self.conns.lend(slot) else { return Verdict::Closed };
@@ -268,7 +265,8 @@ impl Engine {
 
     fn fire(&mut self, timer: Timer) {
         match timer {
-            Timer::Conn(id) => self.look_at(ConnId(id)),
+            Timer::Conn(slot, _) if self.conns.id(slot).timer() == timer => self.look_at(self.conns.id(slot)),
+            Timer::Conn(..) => {}
             Timer::Expiry(slot) => self.expire(slot),
             Timer::Cursors => self.log_cursors(),
             Timer::Tend => self.tend_log(),

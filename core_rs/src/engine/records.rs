@@ -65,7 +65,6 @@ impl Engine {
         let Some(user) = self.directory.get_mut(slot) else { return };
         user.mark.full_in = at.segment;
         user.mark.change();
-        user.devices.iter_mut().for_each(|d| d.seen_logged_s = d.seen_s);
         self.segments.owned(at.segment, Owner::User(slot));
     }
 

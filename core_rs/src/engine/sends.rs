@@ -212,7 +212,7 @@ impl Engine {
     /// A repeat waits like the original, and keeps the order of the connection's sends.
     fn accept_again(&mut self, slot: u32, send: &Send<'_>, mut repeat: Repeat) {
         self.stats.repeated_total += 1;
-        let last = self.conns.session(slot).map_or(0, |s| s.last_batch);
+        let last = self.conns.session(slot).and_then(|s| s.sending.as_ref()).map_or(0, |s| s.last_batch);
         repeat.batch = repeat.batch.max(last);
         if repeat.batch <= self.durable {
             let Repeat { conversation, seq, time_ms, number, .. } = repeat;
@@ -232,10 +232,11 @@ impl Engine {
         self.pending.insert(place, pending);
         self.unaccepted += u64::from(bytes);
         let Some(session) = self.conns.session_mut(slot) else { return };
-        session.last_batch = session.last_batch.max(repeat.batch);
-        session.unaccepted = (session.unaccepted.0 + 1, session.unaccepted.1 + bytes);
-        let full = session.unaccepted.0 >= self.config.unaccepted_messages
-            || session.unaccepted.1 >= self.config.unaccepted_bytes;
+        let sending = session.sending.get_or_insert_default();
+        sending.last_batch = sending.last_batch.max(repeat.batch);
+        sending.unaccepted = (sending.unaccepted.0 + 1, sending.unaccepted.1 + bytes);
+        let full = sending.unaccepted.0 >= self.config.unaccepted_messages
+            || sending.unaccepted.1 >= self.config.unaccepted_bytes;
         if full {
             self.conns.pause(slot, pause::UNACCEPTED, true);
         }
@@ -269,10 +270,11 @@ impl Engine {
 
     fn accepted(&mut self, slot: u32, pending: &Pending) {
         let Some(session) = self.conns.session_mut(slot) else { return };
-        session.unaccepted.0 = session.unaccepted.0.saturating_sub(1);
-        session.unaccepted.1 = session.unaccepted.1.saturating_sub(pending.bytes);
-        let room = session.unaccepted.0 <= self.config.unaccepted_messages / 2
-            && session.unaccepted.1 <= self.config.unaccepted_bytes / 2;
+        let Some(sending) = &mut session.sending else { return };
+        sending.unaccepted.0 = sending.unaccepted.0.saturating_sub(1);
+        sending.unaccepted.1 = sending.unaccepted.1.saturating_sub(pending.bytes);
+        let room = sending.unaccepted.0 <= self.config.unaccepted_messages / 2
+            && sending.unaccepted.1 <= self.config.unaccepted_bytes / 2;
         if room {
             self.conns.pause(slot, pause::UNACCEPTED, false);
         }
@@ -283,13 +285,13 @@ impl Engine {
 
     fn tell_accepted(&mut self, slot: u32, id: &[u8], at: ConversationId, seq: u64, time: u64, number: u64) {
         if let Some(session) = self.conns.session_mut(slot) {
-            let confirms = session.confirms.get_or_insert_default();
-            if confirms.len() >= self.config.repeats as usize {
+            let sending = session.sending.get_or_insert_default();
+            if sending.confirms.len() >= self.config.repeats as usize {
                 // Older ones were forgotten already; the client's count goes on.
-                confirms.pop_front();
-                session.confirmed += 1;
+                sending.confirms.pop_front();
+                sending.confirmed += 1;
             }
-            confirms.push_back(number);
+            sending.confirms.push_back(number);
         }
         self.conns.frame(slot, &ServerFrame::Accepted { id, conversation: at, seq, time });
     }

@@ -32,33 +32,39 @@ pub struct Permits {
     pub asked: Option<(ConversationId, bool)>,
 }
 
-/// See the module.
+/// What a session that sends needs.
+#[derive(Default)]
+pub struct Sending {
+    /// Sends that are not durable yet: messages, bytes.
+    pub unaccepted: (u32, u32),
+    /// The batch of its latest send.
+    pub last_batch: u64,
+    /// Of the `accepted` frames on this connection, those that the client has not confirmed: numbers of remembered ids.
+    pub confirms: VecDeque<u64>,
+    /// How many it has confirmed.
+    pub confirmed: u32,
+}
+
+/// See the module. Parts that most sessions never need take a pointer.
 pub struct Session {
     /// The user's slot; `u32::MAX` until it is admitted.
     pub user: u32,
-    /// Its device.
-    pub device: u16,
-    /// Wants the mailbox's messages.
-    pub receive: bool,
     /// Slot in delivery.
     pub receiver: u32,
     /// When it ends, ms since 1970; 0: never.
     pub expires_ms: u64,
     /// What hello asked for: messages, bytes, receipts; until the session is attached.
     pub hello: Option<Box<(u32, u32, u64)>>,
-    /// Sends that are not durable yet: messages, bytes.
-    pub unaccepted: (u32, u32),
-    /// The batch of its latest send.
-    pub last_batch: u64,
-    /// Of the `accepted` frames on this connection, those that the client has not confirmed: numbers of remembered ids.
-    #[allow(clippy::box_collection, reason = "most sessions never send: a pointer, not a queue's 32 bytes")]
-    pub confirms: Option<Box<VecDeque<u64>>>,
-    /// How many it has confirmed.
-    pub confirmed: u32,
+    /// See [`Sending`].
+    pub sending: Option<Box<Sending>>,
     /// Frames that wait.
     pub waiting: Option<Box<Waiting>>,
     /// See [`Permits`].
     pub permits: Option<Box<Permits>>,
+    /// Its device.
+    pub device: u16,
+    /// Wants the mailbox's messages.
+    pub receive: bool,
 }
 
 impl Session {
@@ -66,17 +72,14 @@ impl Session {
     pub fn new(receive: bool, hello: (u32, u32, u64)) -> Self {
         Self {
             user: u32::MAX,
-            device: 0,
-            receive,
             receiver: u32::MAX,
             expires_ms: 0,
             hello: Some(Box::new(hello)),
-            unaccepted: (0, 0),
-            last_batch: 0,
-            confirms: None,
-            confirmed: 0,
+            sending: None,
             waiting: None,
             permits: None,
+            device: 0,
+            receive,
         }
     }
 

@@ -11,8 +11,8 @@ pub const GRAIN_MS: u64 = 50;
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// A connection's hello, keep-alive and token, looked at together; its id.
-    Conn(u64),
+    /// A connection's hello, keep-alive and token, looked at together: its slot, and the low part of its generation.
+    Conn(u32, [u8; 3]),
     /// The oldest message of a conversation; its slot.
     Expiry(u32),
     /// Cursors that are not logged yet.
@@ -60,15 +60,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_timer_takes_eight_bytes() {
+        assert_eq!(size_of::<Timer>(), 8);
+    }
+
+    #[test]
     fn fires_in_order_and_never_early() {
         let mut timers = Timers::default();
-        timers.set(1_001, Timer::Conn(1));
+        timers.set(1_001, Timer::Conn(1, [0; 3]));
         timers.set(90, Timer::Sweep);
         assert_eq!(timers.next(), Some(100));
         assert_eq!(timers.pop(99), None);
         assert_eq!(timers.pop(100), Some(Timer::Sweep));
         assert_eq!(timers.pop(1_049), None);
-        assert_eq!(timers.pop(1_050), Some(Timer::Conn(1)));
+        assert_eq!(timers.pop(1_050), Some(Timer::Conn(1, [0; 3])));
         assert_eq!(timers.pop(u64::MAX), None);
         assert_eq!(timers.next(), None);
     }
