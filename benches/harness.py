@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,12 +97,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], port: int) -> Iterator[Server]:
-    """Starts a server, waits for the line with its address on stdout, stops it at the end."""
+def running(command: Sequence[str | Path], port: int, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Starts a server, waits for the line with its address on stdout, stops it at the end.
+
+    Args:
+        command: the program and its arguments.
+        port: that it listens on.
+        settings: environment variables.
+    """
     with tempfile.TemporaryFile(dir=work()) as errors:
         begin = time.monotonic()
         process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=_environment()
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(settings or {})},
         )
         try:
             _await_ready(process, f":{port}")
@@ -119,10 +129,6 @@ def running(command: Sequence[str | Path], port: int) -> Iterator[Server]:
             server.stop()
             assert process.stdout is not None
             process.stdout.close()
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def _await_ready(process: subprocess.Popen[bytes], address: str) -> None:
@@ -147,12 +153,12 @@ def relay(log: Path | None) -> Iterator[Server]:
 
 
 @contextmanager
-def pyrouter(data: Path, durability: str = "fsync") -> Iterator[Server]:
-    """`pyrouter serve` on a data directory."""
+def pyrouter(data: Path, durability: str = "fsync", settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """`pyrouter serve` on a data directory; `settings` as in its documentation, by their environment variables."""
     port = free_port()
     program = Path(sys.executable).with_name("pyrouter")
     flags = ["--data", str(data), "--listen", f"127.0.0.1:{port}", "--durability", durability]
-    with running([program, "serve", *flags], port) as server:
+    with running([program, "serve", *flags], port, settings) as server:
         yield server
 
 

@@ -45,6 +45,18 @@ def records(segment: Path) -> Iterator[Record]:
             at += size
 
 
+def used(segment: Path) -> int:
+    """Bytes from the start of a segment to the end of its last batch; what follows was reserved and never written."""
+    at = 0
+    with segment.open("rb") as file:
+        while True:
+            file.seek(at)
+            header = file.read(BATCH_HEADER.size)
+            if header[:3] != b"PRB":
+                return at
+            at += BATCH_HEADER.size + BATCH_HEADER.unpack(header)[5]
+
+
 def run(seconds: int) -> list[Figure]:
     """Log bytes of a message record per byte of body, and of everything else per message."""
     return [figure for body, limit in ((160, 1.45), (1024, 1.1)) for figure in _measure(body, limit, seconds)]

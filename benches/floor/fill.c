@@ -6,11 +6,12 @@
 // senders × recipients conversations, each with `--each` messages more. Recipients stay away, so all of it is pending;
 // with `--connect yes` they are there and ack everything, which leaves as many quiet conversations. Checked: accepted
 // frames in the order of the sends, each with the number that its conversation must have (from `--first`, what a fresh
-// pair begins with); with `--connect` that every recipient got every message, in order and with its body.
+// pair begins with); with `--connect` that every recipient got every message with its body, and every sender the receipts.
 #include "peer.h"
 
 typedef struct {
-    uint64_t sent, accepted, receipts, told;
+    uint64_t sent, accepted, told;
+    uint64_t receipts; // the highest version
 } Sender;
 
 typedef struct {
@@ -18,7 +19,7 @@ typedef struct {
 } Recipient;
 
 static Users senders, recipients;
-static uint64_t total_each, first, window, completed, delivered;
+static uint64_t total_each, first, last, window, completed, delivered, receipted;
 static size_t body_len;
 static uint8_t body[65536];
 
@@ -85,14 +86,20 @@ static void on_message(Peer *peer, View frame) {
     peer_put(peer, CLIENT_ACK, inner, (size_t)(at - inner));
 }
 
-static void on_frame(Peer *peer, unsigned member, View frame) {
+static void on_receipt(Sender *sender, View frame) {
     Field field;
+    while (get_field(&frame, &field)) {
+        if (field.number == 3) receipted += field.value == last; // all of this conversation
+        if (field.number == 5) sender->receipts = field.value;
+    }
+}
+
+static void on_frame(Peer *peer, unsigned member, View frame) {
     bool sends = peer->number < senders.count;
-    if (member == SERVER_ACCEPTED && sends) return on_accepted(peer, frame);
-    if (member == SERVER_MESSAGE && !sends) return on_message(peer, frame);
-    if (member != SERVER_RECEIPT || !sends) die("user %u: did not expect frame %u", peer->number, member);
-    while (get_field(&frame, &field))
-        if (field.number == 5) ((Sender *)peer->state)->receipts = field.value;
+    if (member == SERVER_ACCEPTED && sends) on_accepted(peer, frame);
+    else if (member == SERVER_MESSAGE && !sends) on_message(peer, frame);
+    else if (member == SERVER_RECEIPT && sends) on_receipt(peer->state, frame);
+    else die("user %u: did not expect frame %u", peer->number, member);
 }
 
 static void connect_all(Peer **peers, size_t count, bool receive) {
@@ -106,14 +113,15 @@ static void connect_all(Peer **peers, size_t count, bool receive) {
     await_welcomes(count);
 }
 
-static void run_until(uint64_t accepted, uint64_t received) {
+static void run_until(uint64_t accepted, uint64_t received, uint64_t receipts) {
     uint64_t before = 0, progress = clock_ns(CLOCK_MONOTONIC);
-    while (completed < accepted || delivered < received) {
+    while (completed < accepted || delivered < received || receipted < receipts) {
         loop_turn(100);
-        if (completed + delivered != before) progress = loop.now_ns;
-        before = completed + delivered;
+        if (completed + delivered + receipted != before) progress = loop.now_ns;
+        before = completed + delivered + receipted;
         if (loop.now_ns - progress > 30000000000u)
-            die("nothing came for 30 s: %lu of %lu accepted, %lu delivered", completed, accepted, delivered);
+            die("nothing came for 30 s: %lu of %lu accepted, %lu delivered, %lu conversations receipted", completed, accepted,
+                delivered, receipted);
     }
 }
 
@@ -125,7 +133,8 @@ int main(int argc, char **argv) {
     first = option_int(argc, argv, "--first", 1);
     window = option_int(argc, argv, "--window", 128);
     body_len = option_int(argc, argv, "--body", 1024);
-    total_each = option_int(argc, argv, "--each", 1) * recipients.count;
+    last = first + option_int(argc, argv, "--each", 1) - 1;
+    total_each = (last - first + 1) * recipients.count;
     if (body_len > sizeof body) die("--body: at most %zu", sizeof body);
     for (size_t i = 0; i < body_len; i++) body[i] = (uint8_t)(i * 131 + (i >> 8)); // the bytes do not matter
     Peer **peers = check_alloc(calloc(senders.count + recipients.count, sizeof *peers));
@@ -135,7 +144,7 @@ int main(int argc, char **argv) {
     uint64_t start = clock_ns(CLOCK_MONOTONIC), cpu = server_cpu_ns(), wanted = senders.count * total_each;
     for (size_t i = 0; i < senders.count; i++) refill(peers[i]);
     loop_flush();
-    run_until(wanted, connect ? wanted : 0);
+    run_until(wanted, connect ? wanted : 0, connect ? senders.count * recipients.count : 0);
     for (size_t i = 0; i < senders.count; i++) put_acks(peers[i], peers[i]->state);
     for (size_t i = senders.count; i < connected; i++)
         if (((Recipient *)peers[i]->state)->got != wanted / recipients.count) die("recipient %zu has another count", i);
