@@ -12,7 +12,9 @@ This module must never know what a state means, nor hold a message.
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,7 +30,10 @@ Kind = Literal["user", "conversation"]
 
 APPLICATION_ID = 0x70797274  # "pyrt", so that `file` and a careless `--data` can tell it from other databases
 SCHEMA_VERSION = 1
-BUSY_MS = 10_000  # how long one process waits for another's transaction; ours last milliseconds
+OPENING_MS = 10_000  # how long opening waits for another process that is opening too
+BUSY_S = 30.0  # how long a transaction waits for those of other processes; each lasts milliseconds
+# Between two looks. SQLite's own pauses grow to 100 ms, and would starve beside a busy writer whose pauses are shorter.
+LOOK_S = (0.000_2, 0.002)
 
 _SCHEMA = """
 CREATE TABLE users (name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, state BLOB) WITHOUT ROWID;
@@ -79,10 +84,11 @@ class ColdDatabase:
         except (OSError, sqlite3.Error) as error:
             raise ColdStoreError(f"the cold store {path} cannot be opened: {error}") from error
         try:
-            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            self._db.execute(f"PRAGMA busy_timeout = {OPENING_MS}")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._migrate()
+            self._db.execute("PRAGMA busy_timeout = 1")
         except sqlite3.Error as error:
             self._db.close()
             raise ColdStoreError(f"the cold store {path} cannot be used: {error}") from error
@@ -188,7 +194,16 @@ class _Transaction:
         self._db = db
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(random.uniform(*LOOK_S))
+            else:
+                return
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:

@@ -114,6 +114,7 @@ class HttpHandoff:
         protocol = _BoundedHttp(self._config, self._state, {})
         # A transport reads for a buffered protocol in another way: it has to begin anew to notice the change.
         transport.pause_reading()
+        transport.set_write_buffer_limits()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         transport.resume_reading()

@@ -5,16 +5,63 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import socket
+import time
 from collections.abc import Callable
 from typing import Self
 
 from pyrouter.errors import ListenError
+from pyrouter.log import get_logger
 from pyrouter.units import Address
 
-__all__ = ["Listener"]
+__all__ = ["Gate", "Listener"]
 
 BACKLOG = 4096  # connections that may come while a loop turn lasts; the system caps it (net.core.somaxconn)
+FILES_KEPT = 64  # open files that connections must leave: for segments of the log, the cold store, the embedder
+COMPLAIN_S = 10.0  # between two log lines about the same
+
+log = get_logger("pyrouter.listener")
+
+
+class Gate:
+    """Makes the protocols of accepted sockets, and turns connections away before they take the last open files.
+
+    A log that cannot open its next segment is a failed log, so a flood of connections must never come that far (I6).
+    """
+
+    def __init__(self, accept: Callable[[], asyncio.BaseProtocol], connections: Callable[[], int]) -> None:
+        """Takes the bounds from the process's limit of open files, as it is now.
+
+        Args:
+            accept: makes the protocol of one socket.
+            connections: how many are open.
+        """
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        # What is accepted within one loop turn is not counted yet: that much is left free as well.
+        self.backlog = max(1, min(BACKLOG, files // 8))
+        self.most = max(1, files - self.backlog - FILES_KEPT)
+        self._accept = accept
+        self._connections = connections
+        self._complained: float | None = None
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """The protocol of a socket that was just accepted."""
+        if self._connections() < self.most:
+            return self._accept()
+        now = time.monotonic()
+        if self._complained is None or now - self._complained > COMPLAIN_S:
+            self._complained = now
+            log.warning("turning connections away: raise the limit of open files", connections=self.most)
+        return _TurnAway()
+
+
+class _TurnAway(asyncio.Protocol):
+    """Ends its connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ends it."""
+        transport.abort()  # type: ignore[attr-defined]  # uvloop's transports are asyncio's by their methods only
 
 
 class Listener:
@@ -28,7 +75,7 @@ class Listener:
     @classmethod
     async def start(
         cls,
-        factory: Callable[[], asyncio.BaseProtocol],
+        gate: Gate,
         host: str | None,
         port: int,
         sock: socket.socket | None = None,
@@ -41,8 +88,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             if sock is not None:
-                return cls(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
-            return cls(await loop.create_server(factory, host, port, backlog=BACKLOG))
+                return cls(await loop.create_server(gate, sock=sock, backlog=gate.backlog))
+            return cls(await loop.create_server(gate, host, port, backlog=gate.backlog))
         except OSError as error:
             raise ListenError(_explain(Address(host or "*", port), error)) from error
 

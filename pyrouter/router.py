@@ -29,7 +29,7 @@ from pyrouter.client.model import SentMessage, Skipped, Target
 from pyrouter.cold import ColdStore
 from pyrouter.config import Limits, Log, core_options
 from pyrouter.errors import DataDirError, RouterClosed, RouterFailed
-from pyrouter.listener import Listener
+from pyrouter.listener import Gate, Listener
 from pyrouter.local import local_connector
 from pyrouter.log import get_logger
 from pyrouter.mailbox import Mailbox
@@ -220,7 +220,9 @@ class Router:
             await self._tokens()
         if self._http is None:
             self._http = await asyncio.to_thread(self._make_http)  # for the sake of its imports
-        listener = await Listener.start(driver.accept, host, port, sock)
+        http = self._http
+        gate = Gate(driver.accept, lambda: driver.connections + http.connections)
+        listener = await Listener.start(gate, host, port, sock)
         self._listeners.append(listener)
         return listener
 
@@ -276,6 +278,7 @@ class Router:
             await asyncio.to_thread(self._core.close)
             await self._cold.close()
             raise
+        log.info("opened", data=str(self._path), took_ms=self._core.recovery["took_ms"])
         for finding in cast("list[dict[str, object]]", self._core.recovery["findings"]):
             log.warning("recovery found", finding=finding["message"])
         self._pump = Pump(

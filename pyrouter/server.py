@@ -54,10 +54,7 @@ def run(config: Config) -> int:
 
 
 async def _serve(config: Config) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, number, stop)
+    stop = _Stop()
     router = Router.open(
         config.server.data,
         log=config.log,
@@ -70,11 +67,12 @@ async def _serve(config: Config) -> None:
     async with router:
         listener = await router.serve(config.server.listen.host, config.server.listen.port)
         settle_garbage_collector()
+        stop.ready = True
         print(ready_line(config, listener), flush=True)
         print(_hints(config, listener), file=sys.stderr, flush=True)
         if not config.server.listen.loopback:
             log.warning("open to other machines, and TLS is not ours: put a proxy in front, see docs/security.md")
-        await stop.wait()
+        await stop.asked.wait()
         log.info("stopping")
 
 
@@ -126,10 +124,23 @@ def _hints(config: Config, listener: Listener) -> str:
     )
 
 
-def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
-    if stop.is_set():  # asked twice: now. Nothing that was accepted is lost by it.
-        os._exit(128 + number)
-    stop.set()
+class _Stop:
+    """SIGTERM and SIGINT: the first, once ready, asks for a graceful stop; any other ends the process at once.
+
+    Ending at once loses nothing that was accepted. During recovery there is nothing to be graceful about.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.ready = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if not self.ready or self.asked.is_set():
+            os._exit(128 + number)
+        self.asked.set()
 
 
 def _raise_file_limit() -> None:
