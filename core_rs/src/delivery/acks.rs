@@ -23,7 +23,7 @@ impl Delivery {
     /// A session's device has everything up to `seq`.
     pub fn ack(&mut self, dir: &Directory, r: u32, id: &ConversationId, seq: u64, mono_ms: u64) -> Result<(), Refusal> {
         let slot = self.find(id).ok_or(Refusal::Unknown)?;
-        let Self { conversations, receivers, run, dirty, version, .. } = self;
+        let Self { conversations, receivers, run, dirty, .. } = self;
         let receiver = receivers.get_mut(r as usize).ok_or(Refusal::Unknown)?;
         let conversation = conversations.get_mut(slot as usize).ok_or(Refusal::Unknown)?;
         let (user, device) = (receiver.user, receiver.device);
@@ -61,20 +61,7 @@ impl Delivery {
             conversation.dirty = true;
             dirty.push_back(slot);
         }
-        let claim = conversation.claim(index);
-        let heard = conversation.spoken(index, claim);
-        if let Some(member) = conversation.members.get_mut(index)
-            && claim > member.delivered
-        {
-            member.delivered = claim;
-            if heard {
-                *version += 1;
-                member.version = *version;
-            }
-        }
-        if heard {
-            self.notify(dir, slot, index, None);
-        }
+        self.raise(dir, slot, index);
         self.reclaim(slot);
         Ok(())
     }
@@ -127,6 +114,11 @@ impl Delivery {
         if conversation.first > upto || conversation.entries.is_empty() {
             return;
         }
+        // What let them go is logged before their segments go.
+        if !conversation.dirty {
+            conversation.dirty = true;
+            self.dirty.push_back(slot);
+        }
         self.drop_to(slot, upto);
     }
 
@@ -178,15 +170,25 @@ impl Delivery {
         !self.dirty.is_empty()
     }
 
-    /// Every online mailbox that lacks something in the conversation is owed it again.
-    pub(super) fn owe_all(&mut self, slot: u32) {
+    /// Every online mailbox that lacks something in the conversation is owed it again, `first` before others: bodies
+    /// were read for it, which may leave memory when it must wait.
+    pub(super) fn owe_all(&mut self, slot: u32, first: bool) {
         let Self { conversations, receivers, run, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
         let head = conversation.head;
         for cursor in conversation.members.iter_mut().flat_map(|m| &mut m.cursors) {
             if cursor.receiver != NONE && !cursor.owed && cursor.sent < head {
                 cursor.owed = true;
-                owe(receivers, run, cursor.receiver, slot);
+                if first && let Some(receiver) = receivers.get_mut(cursor.receiver as usize) {
+                    receiver.lists.get_or_insert_default().owed.push_front(slot);
+                    if receiver.writable {
+                        // It may stand in the queue twice then; the second time it is owed nothing.
+                        receiver.queued = true;
+                        run.push_front(cursor.receiver);
+                    }
+                } else {
+                    owe(receivers, run, cursor.receiver, slot);
+                }
             }
         }
     }
@@ -205,30 +207,5 @@ impl Conversation {
             }
         }
         sum
-    }
-
-    /// How far a user's devices have everything, truthfully: a device that got no body of its own vouches for nothing
-    /// from there on, while another device of the user waits for its body (I7).
-    fn claim(&self, member: usize) -> u64 {
-        let Some(member) = self.members.get(member) else { return 0 };
-        let vouched = |cursor: &super::conversation::Cursor| {
-            let mut upto = cursor.acked;
-            for (&seq, who) in self.bodies.iter().flat_map(|b| b.iter()) {
-                let other = who.iter().any(|b| b.0 == member.user) && !who.contains(&(member.user, cursor.device));
-                if other && seq > member.delivered && seq <= upto {
-                    upto = seq - 1;
-                }
-            }
-            upto
-        };
-        member.cursors.iter().filter(|c| c.device != 0).map(vouched).max().unwrap_or(0)
-    }
-
-    /// Whether somebody else's message is among those newly covered by `claim`.
-    fn spoken(&self, member: usize, claim: u64) -> bool {
-        let Some(delivered) = self.members.get(member).map(|m| m.delivered) else { return false };
-        let from = self.first.max(delivered + 1);
-        let others = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) != member);
-        claim > delivered && (from..=claim).any(others)
     }
 }

@@ -14,6 +14,9 @@ use crate::wire::types::{ConversationId, SkipReason};
 /// No receiver, no hot body.
 pub const NONE: u32 = u32::MAX;
 
+/// Ranges kept of what a user will never have.
+const MAX_SKIPS: usize = 256;
+
 /// Devices, as (user slot, device).
 pub type Devices = Box<[(u32, u16)]>;
 
@@ -64,6 +67,9 @@ pub struct Cursor {
     pub acked: u64,
     /// Everything up to here was written to the current receiver.
     pub sent: u64,
+    /// When the device came, the last message that no device of its user had acknowledged: it vouches only for what
+    /// follows, until the others have that (I7). 0: for everything.
+    pub base: u64,
     /// The attached receiving session, or [`NONE`].
     pub receiver: u32,
 }
@@ -71,7 +77,7 @@ pub struct Cursor {
 impl Cursor {
     /// A mailbox that has everything up to `acked`.
     pub fn new(device: u16, acked: u64) -> Self {
-        Self { device, owed: false, dirty: false, acked, sent: acked, receiver: NONE }
+        Self { device, owed: false, dirty: false, acked, sent: acked, base: 0, receiver: NONE }
     }
 }
 
@@ -135,14 +141,20 @@ impl Member {
         self.cursors.iter_mut().find(|c| c.device == device)
     }
 
-    /// Adds a device at `acked`; the first one inherits the mailbox that was waiting. True when something changed.
-    pub fn add_device(&mut self, device: u16, acked: u64) -> bool {
-        if (self.only != 0 && self.only != device) || self.cursors.iter().any(|c| c.device == device) {
+    /// Whether this device takes part.
+    pub fn admits(&self, device: u16) -> bool {
+        self.only == 0 || self.only == device
+    }
+
+    /// Adds a device at `acked` (see [`Cursor::base`]); the first one inherits the mailbox that was waiting. True when
+    /// something changed.
+    pub fn add_device(&mut self, device: u16, acked: u64, base: u64) -> bool {
+        if !self.admits(device) || self.cursors.iter().any(|c| c.device == device) {
             return false;
         }
         match self.cursor_mut(0) {
             Some(waiting) => waiting.device = device,
-            None => self.cursors.push(Cursor::new(device, acked)),
+            None => self.cursors.push(Cursor { base, ..Cursor::new(device, acked) }),
         }
         true
     }
@@ -152,7 +164,7 @@ impl Member {
         let before = self.cursors.len();
         match self.cursors.as_mut_slice() {
             [only] if only.device == device => {
-                *only = Cursor::new(0, only.acked);
+                *only = Cursor { base: only.base, ..Cursor::new(0, only.acked) };
                 return true;
             }
             _ => self.cursors.retain(|c| c.device != device),
@@ -160,17 +172,30 @@ impl Member {
         self.cursors.len() != before
     }
 
-    /// Notes that messages will never reach this user; ranges that touch become one.
+    /// Notes that messages will never reach this user; ranges that touch become one. When there are too many, the two
+    /// oldest become one with what is between them: that costs a tick, and claims nothing.
     pub fn skip(&mut self, range: SkipRange) {
         self.version = self.version.max(range.version);
         let list = self.skipped.get_or_insert_default();
         match list.last_mut() {
-            Some(last) if last.reason == range.reason && last.to + 1 >= range.from => {
+            Some(last) if last.reason == range.reason && (last.from..=last.to + 1).contains(&range.from) => {
                 last.to = last.to.max(range.to);
                 last.version = range.version;
             }
             _ => list.push(range),
         }
+        if list.len() > MAX_SKIPS {
+            let oldest = list.remove(0);
+            if let Some(next) = list.first_mut() {
+                (next.from, next.to) = (next.from.min(oldest.from), next.to.max(oldest.to));
+                next.version = next.version.max(oldest.version);
+            }
+        }
+    }
+
+    /// Whether the user was noted never to get the message.
+    pub fn skips(&self, seq: u64) -> bool {
+        self.skipped.iter().flat_map(|s| s.iter()).any(|r| r.from <= seq && seq <= r.to)
     }
 }
 
@@ -187,8 +212,8 @@ pub struct Conversation {
     pub reading: bool,
     /// Stands in `Delivery::dirty`.
     pub dirty: bool,
-    /// A timer for its oldest message runs.
-    pub timed: bool,
+    /// When the timer for its oldest message fires, seconds of the monotonic clock; 0: none runs.
+    pub expires_s: u32,
     /// The last message that may be seen.
     pub head: u64,
     /// The number of the first entry; everything below is gone.
@@ -218,7 +243,7 @@ impl Conversation {
             floor_reason: SkipReason::Expired,
             reading: false,
             dirty: false,
-            timed: false,
+            expires_s: 0,
             head,
             first: head + 1,
             entries: VecDeque::new(),
@@ -281,6 +306,8 @@ impl Conversation {
         {
             cursor.acked = seq;
             cursor.sent = cursor.sent.max(seq);
+            // Logged with the acknowledgement that lets the message go, so that it is not missed after a restart.
+            cursor.dirty = true;
             self.moved(seq - 1);
         }
         if self.low.1 == 0 {

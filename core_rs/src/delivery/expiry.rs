@@ -1,7 +1,12 @@
 //! The hold time: what was not collected in time is dropped, and whoever lacks it is told, as are its authors.
 
-use super::Delivery;
-use super::conversation::{NONE, SkipRange};
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use slab::Slab;
+
+use super::conversation::NONE;
+use super::{Delivery, Receiver, queue};
 use crate::engine::directory::Directory;
 use crate::wire::types::SkipReason;
 
@@ -10,101 +15,100 @@ impl Delivery {
     /// that is left was accepted (seconds).
     pub fn expire(&mut self, dir: &Directory, slot: u32, before_s: u32, most: usize) -> (usize, Option<u32>) {
         let Some(conversation) = self.conversations.get_mut(slot as usize) else { return (0, None) };
-        let old = conversation.entries.iter().take(most).take_while(|e| e.lost() || e.time_s < before_s).count();
+        let old = conversation.entries.iter().take(most).take_while(|e| e.time_s < before_s).count();
         if old > 0 {
             let upto = conversation.first + old as u64 - 1;
             self.floor(dir, slot, upto, SkipReason::Expired);
         }
         let Some(conversation) = self.conversations.get_mut(slot as usize) else { return (old, None) };
-        let oldest = conversation.entries.iter().find(|e| !e.lost()).map(|e| e.time_s);
-        conversation.timed = oldest.is_some();
+        let oldest = conversation.entries.front().map(|e| e.time_s);
+        conversation.expires_s = 0;
         (old, oldest)
     }
 
     /// Raises a conversation's floor: messages up to `upto` are gone for whoever lacks them.
     pub fn floor(&mut self, dir: &Directory, slot: u32, upto: u64, reason: SkipReason) {
-        let Self { conversations, receivers, version, effects, .. } = self;
-        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
         let first = conversation.first;
         conversation.floor_reason = reason;
         conversation.mark.change();
-        let mut told = Vec::new();
+        self.effects.floors.push(slot);
         for index in 0..conversation.members.len() {
-            let lacking = conversation.lacking(index, first, upto);
-            let flights: Vec<_> = (conversation.members.get(index).into_iter().flat_map(|m| &m.cursors))
-                .filter(|c| c.receiver != NONE && c.acked < upto)
-                .map(|c| (c.receiver, conversation.in_flight(index, c.device, c.acked + 1, c.sent.min(upto))))
-                .collect();
-            for (r, (messages, bytes)) in flights {
-                if let Some(receiver) = receivers.get_mut(r as usize) {
-                    receiver.inflight.0 = receiver.inflight.0.saturating_sub(messages);
-                    receiver.inflight.1 = receiver.inflight.1.saturating_sub(bytes);
-                }
-            }
-            let Some(member) = conversation.members.get_mut(index) else { continue };
-            if let Some((from, to)) = lacking {
-                *version += 1;
-                member.skip(SkipRange { from, to, reason, version: *version });
-                told.push(index);
-            }
-            // Nobody is there to be told: who comes first starts behind it.
-            for cursor in member.cursors.iter_mut().filter(|c| c.device == 0) {
-                cursor.acked = cursor.acked.max(upto);
-                cursor.sent = cursor.sent.max(upto);
-            }
+            self.floor_member(dir, slot, index, first..=upto, reason);
         }
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
         conversation.recount();
-        effects.floors.push(slot);
         self.drop_to(slot, upto);
-        for index in told {
-            self.notify(dir, slot, index, None);
-        }
+        self.raise_all(dir, slot);
         self.reclaim(slot);
-        self.owe_all(slot);
+        self.owe_all(slot, false);
+    }
+
+    fn floor_member(
+        &mut self,
+        dir: &Directory,
+        slot: u32,
+        index: usize,
+        range: RangeInclusive<u64>,
+        reason: SkipReason,
+    ) {
+        let upto = *range.end();
+        let Some(conversation) = self.get(slot) else { return };
+        let lacked: Vec<u64> = range.filter(|&seq| conversation.lacks(index, seq)).collect();
+        self.skip(dir, slot, index, &lacked, reason);
+        let Self { conversations, receivers, run, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        let flights: Vec<_> = (conversation.members.get(index).into_iter().flat_map(|m| &m.cursors))
+            .filter(|c| c.receiver != NONE && c.acked < upto)
+            .map(|c| (c.receiver, conversation.in_flight(index, c.device, c.acked + 1, c.sent.min(upto))))
+            .collect();
+        for (r, flight) in flights {
+            landed(receivers, run, r, flight);
+        }
+        let Some(member) = conversation.members.get_mut(index) else { return };
+        // Nobody is there to be told: who comes first starts behind it.
+        for cursor in member.cursors.iter_mut().filter(|c| c.device == 0) {
+            cursor.acked = cursor.acked.max(upto);
+            cursor.sent = cursor.sent.max(upto);
+        }
     }
 
     /// The messages of a conversation that stand in a segment are lost; how many there were.
-    pub fn lose(&mut self, slot: u32, segment: u32) -> usize {
-        let Self { conversations, hot, effects, .. } = self;
-        let Some(conversation) = conversations.get_mut(slot as usize) else { return 0 };
-        let mut lost = 0;
-        for entry in conversation.entries.iter_mut().filter(|e| e.segment == segment) {
-            effects.freed.push((entry.segment, entry.len));
-            hot.remove(entry.hot);
-            *entry = super::conversation::Entry::LOST;
-            lost += 1;
+    pub fn lose(&mut self, dir: &Directory, slot: u32, segment: u32) -> usize {
+        let Some(conversation) = self.get(slot) else { return 0 };
+        let seqs: Vec<u64> = (conversation.first..)
+            .zip(&conversation.entries)
+            .filter(|(_, e)| e.segment == segment)
+            .map(|(seq, _)| seq)
+            .collect();
+        seqs.iter().for_each(|&seq| self.lose_one(slot, seq));
+        if !seqs.is_empty() {
+            self.note_lost(dir, slot);
+            self.owe_all(slot, false);
         }
-        if lost > 0 {
-            self.note_lost(slot);
-            self.owe_all(slot);
-        }
-        lost
+        seqs.len()
     }
 
-    /// After messages were found to be lost: who lacks them, and their authors, will be told.
-    pub fn note_lost(&mut self, slot: u32) {
-        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
-        let lost: Vec<u64> =
-            (conversation.first..).zip(&conversation.entries).filter(|e| e.1.lost()).map(|e| e.0).collect();
-        for seq in lost {
-            for member in &mut conversation.members {
-                let known = member.skipped.iter().flat_map(|s| s.iter()).any(|r| r.from <= seq && seq <= r.to);
-                if member.delivered < seq && !known {
-                    self.version += 1;
-                    member.skip(SkipRange { from: seq, to: seq, reason: SkipReason::Lost, version: self.version });
-                }
+    /// A message is lost, though it may be on its way to some.
+    pub(super) fn lose_one(&mut self, slot: u32, seq: u64) {
+        let Self { conversations, receivers, run, hot, effects, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        for (index, member) in conversation.members.iter().enumerate() {
+            for cursor in member.cursors.iter().filter(|c| c.receiver != NONE && c.acked < seq && seq <= c.sent) {
+                landed(receivers, run, cursor.receiver, conversation.in_flight(index, cursor.device, seq, seq));
             }
         }
+        let Some(entry) = conversation.entry_mut(seq) else { return };
+        effects.freed.push((entry.segment, entry.len));
+        hot.remove(entry.hot);
+        (entry.segment, entry.hot) = (0, NONE);
     }
 }
 
-impl super::conversation::Conversation {
-    /// The first and last message of `first..=upto` that some other user wrote and no device of the member has.
-    fn lacking(&self, index: usize, first: u64, upto: u64) -> Option<(u64, u64)> {
-        let member = self.members.get(index)?;
-        let from = first.max(member.delivered + 1).max(member.from);
-        let theirs = |&seq: &u64| self.entry(seq).is_some_and(|e| usize::from(e.author) != index);
-        let lacked = || (from..=upto.min(member.to)).filter(theirs);
-        Some((lacked().next()?, lacked().next_back()?))
-    }
+/// Messages and bytes are not on their way to a session any more: there may be room in its window.
+fn landed(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32, (messages, bytes): (u32, u32)) {
+    let Some(receiver) = receivers.get_mut(r as usize) else { return };
+    receiver.inflight.0 = receiver.inflight.0.saturating_sub(messages);
+    receiver.inflight.1 = receiver.inflight.1.saturating_sub(bytes);
+    queue(receivers, run, r);
 }

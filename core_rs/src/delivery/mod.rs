@@ -8,13 +8,17 @@
 //! - [`conversation`]: one conversation's messages and cursors.
 //! - [`hot`]: bodies in memory.
 //! - `acks`: acknowledgements, read cursors, and what is reclaimed by them.
+//! - `claims`: what a user is known to have, or never to get.
+//! - `devices`: mailboxes come and go with the devices of a user.
 //! - `run`: the run queue: messages and skips to sessions.
 //! - `receipts`: receipts to sessions.
 //! - `expiry`: the hold time.
 //! - [`state`]: what survives, as bytes.
 
 mod acks;
+mod claims;
 pub mod conversation;
+mod devices;
 mod expiry;
 pub mod hot;
 mod receipts;
@@ -30,9 +34,9 @@ use slab::Slab;
 use crate::engine::directory::Directory;
 use crate::log::Ref;
 use crate::sequencer::{Reclaimed, Sequenced};
-use crate::wire::types::{ConversationId, ServerFrame, SkipReason};
+use crate::wire::types::{ConversationId, ServerFrame};
 pub use acks::Refusal;
-use conversation::{Conversation, Entry, NONE, SkipRange};
+use conversation::{Conversation, Entry, NONE};
 use hot::{Body, Hot};
 
 /// Where delivery writes: sessions, by the slot of their connection.
@@ -222,28 +226,14 @@ impl Delivery {
         let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id));
         self.by_id.insert_unique(hasher.hash_one(id), slot, rehash);
         for member in all.get(slot as usize).map(|c| &*c.members).unwrap_or_default() {
-            if let Some(user) = dir.get_mut(member.user) {
+            if let Some(user) = dir.get_mut(member.user)
+                && user.conversations.last() != Some(&slot)
+            {
                 user.conversations.push(slot);
             }
         }
         self.connect(dir, slot);
         slot
-    }
-
-    /// Points the cursors of members that are online at their receivers.
-    fn connect(&mut self, dir: &Directory, slot: u32) {
-        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
-        for member in &mut conversation.members {
-            for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
-                let Some(receiver) = self.receivers.get(r as usize) else { continue };
-                if receiver.receive
-                    && let Some(cursor) = member.cursor_mut(receiver.device)
-                {
-                    cursor.receiver = r;
-                    cursor.sent = cursor.acked;
-                }
-            }
-        }
     }
 
     /// Lets a conversation go; the caller knows that nothing waits in it.
@@ -266,9 +256,9 @@ impl Delivery {
 
     /// A durable message arrives from the sequencer. One that is here already changes nothing; false: one is missing
     /// before it, or its conversation is not here.
-    pub fn sequenced(&mut self, message: Sequenced, mono_ms: u64) -> bool {
+    pub fn sequenced(&mut self, dir: &Directory, message: Sequenced, mono_ms: u64) -> bool {
         let Some(slot) = self.find(&message.conversation) else { return false };
-        let Self { conversations, receivers, run, hot, effects, version, .. } = self;
+        let Self { conversations, receivers, run, hot, effects, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return false };
         if message.seq <= conversation.head {
             return true;
@@ -287,13 +277,8 @@ impl Delivery {
         let Ref { segment, offset, len } = message.at;
         let author = author as u16;
         conversation.entries.push_back(Entry { segment, offset, len, time_s, author, device, hot: stored });
+        let bodiless = message.bodies.is_some();
         if let Some(bodies) = message.bodies {
-            for (index, member) in conversation.members.iter_mut().enumerate() {
-                if index != usize::from(author) && !bodies.iter().any(|b| b.0 == member.user) {
-                    *version += 1;
-                    member.skip(SkipRange { from: seq, to: seq, reason: SkipReason::NoBody, version: *version });
-                }
-            }
             conversation.bodies.get_or_insert_default().insert(seq, bodies);
         }
         conversation.pass_author(author, device, seq);
@@ -306,9 +291,12 @@ impl Delivery {
                 }
             }
         }
-        if !conversation.timed {
-            conversation.timed = true;
+        if conversation.expires_s == 0 {
+            conversation.expires_s = u32::MAX;
             effects.timers.push((slot, time_s));
+        }
+        if bodiless {
+            self.note_bodiless(dir, slot, seq);
         }
         self.reclaim(slot);
         self.cool();
@@ -399,40 +387,6 @@ impl Delivery {
     /// Puts a session into the run queue.
     fn queue(&mut self, r: u32) {
         queue(&mut self.receivers, &mut self.run, r);
-    }
-
-    /// A user got a device: it takes part in the user's conversations from here on, or inherits the waiting mailbox.
-    pub fn device_added(&mut self, dir: &Directory, user: u32, device: u16) {
-        for &slot in dir.get(user).map(|u| &*u.conversations).unwrap_or_default() {
-            let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
-            let head = conversation.head;
-            for member in conversation.members.iter_mut().filter(|m| m.user == user) {
-                if member.add_device(device, head) {
-                    member.cursors.iter_mut().filter(|c| c.device == device).for_each(|c| c.dirty = true);
-                    if !conversation.dirty {
-                        conversation.dirty = true;
-                        self.dirty.push_back(slot);
-                    }
-                }
-            }
-            conversation.mark.change();
-            conversation.recount();
-        }
-    }
-
-    /// A device is no more: its cursors pin nothing. The slots of the conversations that changed.
-    pub fn device_removed(&mut self, dir: &Directory, user: u32, device: u16) -> thin_vec::ThinVec<u32> {
-        let slots = dir.get(user).map(|u| u.conversations.clone()).unwrap_or_default();
-        for &slot in &slots {
-            let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
-            for member in conversation.members.iter_mut().filter(|m| m.user == user) {
-                member.drop_device(device);
-            }
-            conversation.mark.change();
-            conversation.recount();
-            self.reclaim(slot);
-        }
-        slots
     }
 
     /// Gives memory back after many conversations left.

@@ -4,8 +4,10 @@
 //! for it is a hint: when there is too much, or after an absence, everything above the version that it was told is
 //! gathered from its user's conversations. So what a session that takes nothing costs is bounded.
 
+use slab::Slab;
+
 use super::conversation::Conversation;
-use super::{Delivery, Outlet, queue};
+use super::{Delivery, Outlet, Receiver, queue};
 use crate::engine::directory::Directory;
 use crate::wire::types::ServerFrame;
 
@@ -27,7 +29,9 @@ impl Delivery {
                 continue;
             }
             for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
-                let Some(receiver) = receivers.get_mut(r as usize) else { continue };
+                let Some(receiver) = receivers.get_mut(r as usize).filter(|r| member.admits(r.device)) else {
+                    continue;
+                };
                 let item = (slot, index as u16);
                 let receipts = &mut receiver.lists.get_or_insert_default().receipts;
                 if receipts.last() != Some(&item) {
@@ -50,12 +54,12 @@ impl Delivery {
         if queued.is_empty() && !receiver.rescan {
             return;
         }
-        let me = receiver.user;
+        let (me, device, conn, told) = (receiver.user, receiver.device, receiver.conn, receiver.told);
         let mut items: Vec<(u64, u32, u16)> = Vec::new();
         let mut note = |slot: u32, index: usize, conversation: &Conversation| {
             if let Some(member) = conversation.members.get(index) {
                 let version = if member.user == me { member.read_version } else { member.version };
-                if version > receiver.told {
+                if version > told && conversation.member(me, device).is_some() {
                     items.push((version, slot, index as u16));
                 }
             }
@@ -81,66 +85,90 @@ impl Delivery {
         }
         items.sort_unstable();
         items.dedup();
-        for (version, slot, index) in items {
+        for &(version, slot, index) in &items {
+            if let Some(conversation) = conversations.get(slot as usize) {
+                tell_one(conversation, usize::from(index), me, told, version, conn, dir, out);
+            }
             receiver.told = version;
-            let Some(conversation) = conversations.get_mut(slot as usize) else { continue };
-            tell_one(conversation, usize::from(index), me, version, receiver.conn, dir, out);
+        }
+        for (_, slot, index) in items {
+            self.forget_skips(dir, slot, usize::from(index));
+        }
+    }
+
+    /// Lets go of what a member will never have, once all who are to be told have acknowledged that.
+    fn forget_skips(&mut self, dir: &Directory, slot: u32, index: usize) {
+        let Self { conversations, receivers, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        if conversation.members.get(index).is_none_or(|m| m.skipped.is_none()) {
+            return;
+        }
+        let known = conversation.told_to_all(index, dir, receivers);
+        let Some(member) = conversation.members.get_mut(index) else { return };
+        if let Some(list) = &mut member.skipped {
+            list.retain(|range| range.version > known);
+            if list.is_empty() {
+                member.skipped = None;
+            }
         }
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn tell_one(
-    conversation: &mut Conversation,
+    conversation: &Conversation,
     index: usize,
     me: u32,
+    told: u64,
     version: u64,
     conn: u32,
     dir: &Directory,
     out: &mut impl Outlet,
 ) {
     let id = conversation.id;
-    let known = conversation.told_to_all(index, dir);
-    let Some(member) = conversation.members.get_mut(index) else { return };
+    let Some(member) = conversation.members.get(index) else { return };
     let user = dir.name(member.user);
+    let (delivered, read) = (member.delivered, member.read);
     if member.user == me {
-        let frame = ServerFrame::Receipt { conversation: id, user, delivered: 0, read: member.read, version };
-        return out.frame(conn, &frame);
+        return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version });
     }
-    if let Some(list) = &mut member.skipped {
-        list.retain(|range| range.version > known);
-        for range in list.iter() {
-            let (from, to, reason) = (range.from, range.to, range.reason);
-            out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version: range.version });
-        }
-        if list.is_empty() {
-            member.skipped = None;
-        }
+    let mut latest = 0;
+    for range in member.skipped.iter().flat_map(|s| s.iter()).filter(|range| range.version > told) {
+        let (from, to, reason) = (range.from, range.to, range.reason);
+        latest = latest.max(range.version);
+        out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version: range.version });
     }
-    if member.delivered > 0 || member.read > 0 {
-        let (delivered, read) = (member.delivered, member.read);
+    // Also when there is nothing to tell any more: the version is to be acknowledged.
+    if delivered > 0 || read > 0 || latest < version {
         out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered, read, version });
     }
 }
 
 impl Conversation {
-    /// The receipt version that every receiving device of every other member has acknowledged.
-    fn told_to_all(&self, index: usize, dir: &Directory) -> u64 {
+    /// The receipt version that every receiving device of every other member has acknowledged, and every session of theirs
+    /// was told; 0 when there is no such device.
+    fn told_to_all(&self, index: usize, dir: &Directory, receivers: &Slab<Receiver>) -> u64 {
         let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
-        let devices = others.filter_map(|(_, m)| dir.get(m.user)).flat_map(|u| &u.devices);
-        devices.filter(|d| d.receives).map(|d| d.receipts).min().unwrap_or(u64::MAX)
+        let mut known = u64::MAX;
+        for (_, member) in others {
+            let Some(user) = dir.get(member.user) else { return 0 };
+            let devices = user.devices.iter().filter(|d| d.receives && member.admits(d.id));
+            let sessions = user.receivers.iter().filter_map(|&r| receivers.get(r as usize));
+            let sessions = sessions.filter(|r| member.admits(r.device));
+            let told = devices.map(|d| d.receipts).min().unwrap_or(0);
+            known = known.min(told).min(sessions.map(|r| r.told).min().unwrap_or(u64::MAX));
+        }
+        known
     }
 
-    /// Whether some receiving device has yet to acknowledge a receipt here.
+    /// Whether some receiving device has yet to acknowledge a receipt here, or may have to: its user is a stub.
     pub fn owes_receipts(&self, dir: &Directory) -> bool {
-        let latest = self.members.iter().map(|m| m.version).max().unwrap_or(0);
-        if latest == 0 {
-            return false;
-        }
         self.members.iter().any(|member| {
             let others = self.members.iter().filter(|m| m.user != member.user).map(|m| m.version).max();
             let newest = others.unwrap_or(0).max(member.read_version);
-            let devices = dir.get(member.user).map(|u| &*u.devices).unwrap_or_default();
-            devices.iter().any(|d| d.receives && d.receipts < newest)
+            let Some(user) = dir.get(member.user) else { return false };
+            let devices = user.devices.iter().filter(|d| d.receives && member.admits(d.id));
+            newest > 0 && (!user.known || devices.map(|d| d.receipts).any(|receipts| receipts < newest))
         })
     }
 }

@@ -106,16 +106,16 @@ impl Delivery {
     }
 
     /// Bodies came from the log. One that cannot be read is lost; the number of those.
-    pub fn read_done(&mut self, token: u64, bodies: Vec<Result<bytes::Bytes, LogError>>) -> usize {
+    pub fn read_done(&mut self, dir: &Directory, token: u64, bodies: Vec<Result<bytes::Bytes, LogError>>) -> usize {
         let Some(ticket) = usize::try_from(token).ok().and_then(|t| self.tickets.try_remove(t)) else { return 0 };
         let slot = ticket.conversation;
-        let Self { conversations, hot, effects, .. } = self;
+        let Self { conversations, hot, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return 0 };
         if conversation.id != ticket.id {
             return 0;
         }
         conversation.reading = false;
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for ((seq, at), body) in ticket.wanted.into_iter().zip(bodies) {
             let Some(entry) = conversation.entry_mut(seq) else { continue };
             if entry.hot != NONE || entry.at() != at {
@@ -123,18 +123,15 @@ impl Delivery {
             }
             match body {
                 Ok(body) => entry.hot = hot.insert(body.to_vec(), slot, seq),
-                Err(_) => {
-                    effects.freed.push((entry.segment, entry.len));
-                    entry.segment = 0;
-                    lost += 1;
-                }
+                Err(_) => lost.push(seq),
             }
         }
-        if lost > 0 {
-            self.note_lost(slot);
+        lost.iter().for_each(|&seq| self.lose_one(slot, seq));
+        if !lost.is_empty() {
+            self.note_lost(dir, slot);
         }
-        self.owe_all(slot);
-        lost
+        self.owe_all(slot, true);
+        lost.len()
     }
 
     /// Bodies that were read may exceed what memory may hold; they go once they had their chance to be written.
@@ -173,12 +170,12 @@ fn serve(
             continue;
         }
         let Some(entry) = conversation.entry(seq).copied() else { break Served::All };
-        if entry.lost() {
-            skips.add(seq, seq, SkipReason::Lost, out);
+        if !conversation.is_for(&entry, seq, index, device) {
             sent = seq;
             continue;
         }
-        if !conversation.is_for(&entry, seq, index, device) {
+        if entry.lost() {
+            skips.add(seq, seq, SkipReason::Lost, out);
             sent = seq;
             continue;
         }

@@ -49,7 +49,7 @@ impl Conversation {
                 put_u64(out, range.reason as u64);
                 put_u64(out, range.version);
             }
-            put_cursors(&member.cursors, out);
+            put_cursors(&member.cursors, member.delivered, out);
         }
     }
 
@@ -78,8 +78,8 @@ impl Conversation {
                 member.skip(SkipRange { from, to, reason, version: reader.u64()? });
             }
             for _ in 0..reader.count()? {
-                let device = reader.u64()?.try_into().ok()?;
-                member.cursors.push(Cursor::new(device, reader.u64()?));
+                let cursor = read_cursor(&mut reader)?;
+                member.cursors.push(cursor);
             }
             conversation.members.push(member);
         }
@@ -91,7 +91,8 @@ impl Conversation {
         self.first = self.first.max(other.first);
         self.floor_reason = other.floor_reason;
         for theirs in other.members {
-            let Some(ours) = self.members.iter_mut().find(|m| m.user == theirs.user) else {
+            let same = |ours: &&mut Member| (ours.user, ours.only) == (theirs.user, theirs.only);
+            let Some(ours) = self.members.iter_mut().find(same) else {
                 self.members.push(theirs);
                 continue;
             };
@@ -103,7 +104,7 @@ impl Conversation {
             ours.skipped = theirs.skipped;
             let known = |c: &Cursor| theirs.cursors.iter().any(|t| t.device == c.device);
             ours.cursors.retain(|c| known(c));
-            theirs.cursors.iter().for_each(|c| ours.set_cursor(c.device, c.acked));
+            theirs.cursors.iter().for_each(|c| ours.set_cursor(c));
         }
     }
 
@@ -114,7 +115,7 @@ impl Conversation {
         for member in &mut self.members {
             put_progress(member, out);
             let moved: SmallVec<[Cursor; 1]> = member.cursors.iter().filter(|c| c.dirty).copied().collect();
-            put_cursors(&moved, out);
+            put_cursors(&moved, member.delivered, out);
             member.cursors.iter_mut().for_each(|c| c.dirty = false);
         }
     }
@@ -126,9 +127,8 @@ impl Conversation {
             let member = self.members.get_mut(index).unwrap_or(&mut spare);
             read_progress(member, reader)?;
             for _ in 0..reader.count()? {
-                let device = reader.u64()?.try_into().ok()?;
-                let acked = reader.u64()?;
-                member.set_cursor(device, acked);
+                let cursor = read_cursor(reader)?;
+                member.set_cursor(&cursor);
             }
         }
         Some(())
@@ -137,16 +137,18 @@ impl Conversation {
 
 impl Member {
     /// Raises a device's cursor; a device that is new here takes the waiting mailbox.
-    fn set_cursor(&mut self, device: u16, acked: u64) {
+    fn set_cursor(&mut self, known: &Cursor) {
+        let &Cursor { device, acked, base, .. } = known;
         if device != 0 && self.cursors.iter().all(|c| c.device != device) {
-            self.add_device(device, acked);
+            self.add_device(device, acked, base);
         }
         if self.cursors.is_empty() {
-            self.cursors.push(Cursor::new(device, acked));
+            self.cursors.push(*known);
         }
         if let Some(cursor) = self.cursor_mut(device) {
             cursor.acked = cursor.acked.max(acked);
             cursor.sent = cursor.acked;
+            cursor.base = base;
         }
     }
 }
@@ -164,10 +166,22 @@ fn read_progress(member: &mut Member, reader: &mut Reader<'_>) -> Option<()> {
     Some(())
 }
 
-fn put_cursors(cursors: &[Cursor], out: &mut Vec<u8>) {
+/// A cursor's base is written while it matters: above what the user is known to have.
+fn put_cursors(cursors: &[Cursor], delivered: u64, out: &mut Vec<u8>) {
     put_u64(out, cursors.len() as u64);
     for cursor in cursors {
-        put_u64(out, u64::from(cursor.device));
+        let based = cursor.base > delivered;
+        put_u64(out, u64::from(cursor.device) << 1 | u64::from(based));
         put_u64(out, cursor.acked);
+        if based {
+            put_u64(out, cursor.base);
+        }
     }
+}
+
+fn read_cursor(reader: &mut Reader<'_>) -> Option<Cursor> {
+    let head = reader.u64()?;
+    let cursor = Cursor::new((head >> 1).try_into().ok()?, reader.u64()?);
+    let base = if head & 1 == 0 { 0 } else { reader.u64()? };
+    Some(Cursor { base, ..cursor })
 }

@@ -23,7 +23,7 @@ pub struct Device {
     pub id: u16,
     /// Whether it ever asked to receive: only then do receipts wait for it.
     pub receives: bool,
-    /// When it was last connected, seconds since 1970; an hour more or less.
+    /// When it was last connected, seconds since 1970; the log knows the same, so it is a bit late (`seen_lag_s`).
     pub seen_s: u32,
     /// Highest receipt version that it acknowledged.
     pub receipts: u64,
@@ -34,6 +34,8 @@ pub struct Device {
 pub struct Mark {
     /// Segment that holds its latest full state; 0: none, so a full state comes before the next delta.
     pub full_in: u32,
+    /// Length of that record's body, bytes.
+    pub full_len: u32,
     /// Counts changes, so that a store that was overtaken by one is not taken for current.
     pub changes: u32,
     /// When it was last used, seconds of the monotonic clock.

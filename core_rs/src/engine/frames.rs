@@ -79,7 +79,7 @@ impl Engine {
                 waiting.bytes -= next.payload.len().min(waiting.bytes);
             }
         }
-        self.timers.set(self.clock.mono_ms(), self.conns.id(slot).timer());
+        self.timers.set(self.clock.mono_ms(), super::Timer::Resume(slot));
     }
 
     fn handle(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {

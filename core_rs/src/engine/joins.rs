@@ -9,8 +9,6 @@ use crate::delivery::{Attach, Outlet};
 use crate::wire::codes;
 use crate::wire::types::{Hello, ServerFrame, Welcome};
 
-/// How exactly it is kept when a device was last here, seconds.
-const SEEN_S: u32 = 3600;
 /// Name and version, as clients are told.
 const SERVER: &str = concat!("pyrouter ", env!("CARGO_PKG_VERSION"));
 
@@ -18,20 +16,14 @@ impl Engine {
     pub(super) fn hello(&mut self, slot: u32, hello: &Hello<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let asked = (hello.window_messages, hello.window_bytes, hello.receipts);
-        let identity = conn.session.take().filter(|_| conn.local);
-        let mut session = Session::new(hello.receive, asked);
+        conn.session = Some(Box::new(Session::new(hello.receive, asked)));
         conn.stage = Stage::Joining;
-        match identity {
+        let id = self.conns.id(slot);
+        match self.early.remove(&id) {
             // A local connection was admitted before it said hello.
-            Some(known) => {
-                (session.user, session.device) = (known.user, known.device);
-                conn.session = Some(Box::new(session));
-                self.join(slot);
-            }
+            Some(identity) => self.admit(id, identity),
             None => {
-                conn.session = Some(Box::new(session));
-                let conn = self.conns.id(slot);
-                self.requests.push_back(Request::Authenticate { conn, token: hello.token.clone().into_owned() });
+                self.requests.push_back(Request::Authenticate { conn: id, token: hello.token.clone().into_owned() });
             }
         }
     }
@@ -43,29 +35,23 @@ impl Engine {
         if !valid {
             return self.close_with(slot, codes::BAD_TOKEN, "The token names no valid user and device.");
         }
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        if conn.stage == Stage::Opening && conn.local {
+            self.early.insert(id, identity);
+            return;
+        }
         let user = self.directory.intern(&identity.user);
         let mono_ms = self.clock.mono_ms();
-        let Some(conn) = self.conns.get_mut(slot) else { return };
         if let Some(user) = self.directory.get_mut(user) {
             // It stays in memory while the session joins.
             user.mark.touch(mono_ms);
         }
-        match conn.stage {
-            Stage::Joining => {
-                let Some(session) = conn.session.as_mut() else { return };
-                if session.user != u32::MAX {
-                    return;
-                }
-                (session.user, session.device) = (user, identity.device as u16);
-                session.expires_ms = identity.expires_ms;
-                self.join(slot);
-            }
-            Stage::Opening if conn.local => {
-                let mut session = Session::new(false, (0, 0, 0));
-                (session.user, session.device) = (user, identity.device as u16);
-                conn.session = Some(Box::new(session));
-            }
-            _ => {}
+        if conn.stage == Stage::Joining
+            && let Some(session) = conn.session.as_mut().filter(|s| s.user == u32::MAX)
+        {
+            (session.user, session.device) = (user, identity.device as u16);
+            session.expires_ms = identity.expires_ms;
+            self.join(slot);
         }
         self.settle();
     }
@@ -96,9 +82,10 @@ impl Engine {
                 return self.close_with(slot, codes::TOO_MANY_DEVICES, &message);
             }
             known.add_device(device, now_s);
-            self.log_user(user);
-            self.delivery.device_added(&self.directory, user, device);
+            self.delivery.fit_devices(&self.directory, user);
+            // The user's state last: a device that is in it has its mailboxes after a crash.
             self.log_all_cursors();
+            self.log_user(user);
         }
         self.attach(slot, user, device);
     }
@@ -110,22 +97,27 @@ impl Engine {
         if receive {
             self.replace(user, device);
         }
-        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let (now_s, lag_s) = ((self.clock.time_ms() / 1000) as u32, self.seen_lag_s());
         let pick = |asked: u32, most: u32| if asked == 0 { most } else { asked.min(most) };
         let window = (pick(hello.0, self.config.window_messages), pick(hello.1, self.config.window_bytes));
         let Some(known) = self.directory.get_mut(user) else { return };
         known.mark.touch(self.clock.mono_ms());
-        let mut told = hello.2.min(self.delivery.version());
+        // A client that kept more than there is has outlived the server's data: it is told everything.
+        let outlived = hello.2 > self.delivery.version();
+        let mut told = if outlived { 0 } else { hello.2 };
         let mut logged = true;
+        known.mark.change();
         if let Some(device) = known.device_mut(device) {
             logged = device.receives || !receive;
-            logged &= now_s.saturating_sub(device.seen_s) <= SEEN_S;
+            logged &= now_s.saturating_sub(device.seen_s) <= lag_s;
             device.seen_s = if logged { device.seen_s } else { now_s };
-            if receive && !device.receives {
-                device.receives = true;
+            device.receives |= receive;
+            if receive {
                 device.receipts = device.receipts.max(told);
             }
-            told = if told == 0 { device.receipts } else { told };
+            if hello.2 == 0 {
+                told = device.receipts;
+            }
         }
         if !logged {
             self.log_user(user);
@@ -182,13 +174,13 @@ impl Engine {
         self.stats.sessions -= 1;
         self.delivery.detach(&mut self.directory, session.receiver);
         let now_s = (self.clock.time_ms() / 1000) as u32;
-        let mono_ms = self.clock.mono_ms();
+        let (mono_ms, lag_s) = (self.clock.mono_ms(), self.seen_lag_s());
         let Some(user) = self.directory.get_mut(session.user) else { return };
         user.mark.touch(mono_ms);
         user.mark.change();
         let mut stale = false;
         if let Some(device) = user.device_mut(session.device) {
-            stale = now_s.saturating_sub(device.seen_s) > SEEN_S;
+            stale = now_s.saturating_sub(device.seen_s) > lag_s;
             device.seen_s = if stale { now_s } else { device.seen_s };
         }
         if stale {
@@ -235,13 +227,12 @@ impl Engine {
                 };
                 let end = if expires_ms == 0 { u64::MAX } else { expires_ms - time_ms };
                 self.timers.set(mono_ms + next.min(end).max(1), id.timer());
-                self.resume_waiting(slot);
             }
         }
     }
 
     /// Goes on with frames that waited only for their turn.
-    fn resume_waiting(&mut self, slot: u32) {
+    pub(super) fn resume_waiting(&mut self, slot: u32) {
         let turn = self.conns.session(slot).and_then(|s| s.waiting.as_ref()).is_some_and(|w| !w.blocked);
         if turn {
             self.resume(slot);

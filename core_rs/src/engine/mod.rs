@@ -78,6 +78,8 @@ pub struct Engine {
     loading: HashMap<Key, Vec<ConnId>>,
     /// What a load that was just answered did not find.
     absent: HashSet<Key>,
+    /// Who local connections will be once they said hello.
+    early: HashMap<ConnId, Identity>,
     segments: Segments,
     replay: Option<replay::Replay>,
     cursors_timer: bool,
@@ -113,6 +115,7 @@ impl Engine {
             requests: VecDeque::new(),
             loading: HashMap::new(),
             absent: HashSet::new(),
+            early: HashMap::new(),
             segments: Segments::default(),
             replay: Some(replay::Replay::default()),
             cursors_timer: false,
@@ -160,6 +163,8 @@ impl Engine {
         }
         if let Some(reason) = self.failed.clone() {
             self.close_with(id.slot(), codes::INTERNAL, &reason);
+        } else if self.stopping {
+            self.conns.close(id.slot(), codes::close::GOING_AWAY, "the server stops", false);
         }
         id
     }
@@ -215,6 +220,7 @@ impl Engine {
     /// A connection is gone.
     pub fn lost(&mut self, id: ConnId) {
         let Some(slot) = self.conns.slot(id) else { return };
+        self.early.remove(&id);
         self.leave(slot);
         self.conns.remove(slot);
         self.settle();
@@ -267,6 +273,7 @@ impl Engine {
         match timer {
             Timer::Conn(slot, _) if self.conns.id(slot).timer() == timer => self.look_at(self.conns.id(slot)),
             Timer::Conn(..) => {}
+            Timer::Resume(slot) => self.resume_waiting(slot),
             Timer::Expiry(slot) => self.expire(slot),
             Timer::Cursors => self.log_cursors(),
             Timer::Tend => self.tend_log(),
@@ -301,7 +308,7 @@ impl Engine {
 
     /// Bodies that were wanted from the log.
     pub fn read_done(&mut self, token: u64, bodies: Vec<Result<bytes::Bytes, LogError>>) {
-        let lost = self.delivery.read_done(token, bodies);
+        let lost = self.delivery.read_done(&self.directory, token, bodies);
         if lost > 0 {
             self.stats.lost_total += lost as u64;
             self.alarm("log_findings", format!("{lost} messages cannot be read from the log any more."));
@@ -405,6 +412,8 @@ impl Engine {
         while let Some((slot, time_s)) = self.delivery.effects.timers.pop() {
             self.set_expiry(slot, u64::from(time_s) * 1000);
         }
+        self.delivery.effects.floors.sort_unstable();
+        self.delivery.effects.floors.dedup();
         while let Some(slot) = self.delivery.effects.floors.pop() {
             self.log_conversation(slot);
         }
@@ -421,7 +430,7 @@ impl Engine {
             return;
         }
         while let Some(message) = self.between.pop_front() {
-            if !self.delivery.sequenced(message, self.clock.mono_ms()) {
+            if !self.delivery.sequenced(&self.directory, message, self.clock.mono_ms()) {
                 self.alarm("internal", "A message arrived at delivery out of order.".into());
             }
         }
@@ -430,13 +439,28 @@ impl Engine {
     fn set_expiry(&mut self, slot: u32, accepted_ms: u64) {
         let left = (accepted_ms + self.config.hold_ms + 1000).saturating_sub(self.clock.time_ms());
         // The clock may be set meanwhile: look once an hour.
-        self.timers.set(self.clock.mono_ms() + left.min(clock::JUMP_MS), Timer::Expiry(slot));
+        self.look_for_expired(slot, left.min(clock::JUMP_MS));
+    }
+
+    fn look_for_expired(&mut self, slot: u32, after_ms: u64) {
+        let at_s = (self.clock.mono_ms() + after_ms) / 1000 + 1;
+        if let Some(conversation) = self.delivery.get_mut(slot) {
+            conversation.expires_s = at_s as u32;
+            self.timers.set(at_s * 1000, Timer::Expiry(slot));
+        }
     }
 
     fn expire(&mut self, slot: u32) {
-        if !self.clock.trusted() {
-            self.timers.set(self.clock.mono_ms() + 60_000, Timer::Expiry(slot));
+        // A timer may be that of a conversation which had the slot before.
+        let due = self
+            .delivery
+            .get(slot)
+            .is_some_and(|c| (1..=self.clock.mono_ms() / 1000).contains(&u64::from(c.expires_s)));
+        if !due {
             return;
+        }
+        if !self.clock.trusted() {
+            return self.look_for_expired(slot, 60_000);
         }
         let before_s = self.clock.time_ms().saturating_sub(self.config.hold_ms) / 1000;
         let (dropped, oldest) = self.delivery.expire(&self.directory, slot, before_s as u32, TIMERS_PER_TURN);

@@ -32,7 +32,10 @@ impl Engine {
     /// Adds a record to the open batch.
     pub(super) fn append(&mut self, kind: u8, parts: &[&[u8]], sync: bool) -> (Ref, u64) {
         match self.log.append(kind, parts, sync) {
-            Ok(place) => place,
+            Ok((at, batch)) => {
+                self.segments.wrote(at.segment, batch);
+                (at, batch)
+            }
             Err(error) => {
                 // Limits keep every record below a segment's size: this is a bug, and nothing may be lost by it.
                 self.fail(&error.to_string());
@@ -60,12 +63,12 @@ impl Engine {
 
     /// Writes a user's full state.
     pub(super) fn log_user(&mut self, slot: u32) {
+        let Some(user) = self.directory.get_mut(slot) else { return };
+        user.mark.change();
         let blob = self.user_blob(slot);
         let (at, _) = self.append(kind::USER, &[&blob], true);
         let Some(user) = self.directory.get_mut(slot) else { return };
-        user.mark.full_in = at.segment;
-        user.mark.change();
-        self.segments.owned(at.segment, Owner::User(slot));
+        self.segments.stated(&mut user.mark, at, Owner::User(slot));
     }
 
     /// Writes a conversation's full state.
@@ -76,13 +79,16 @@ impl Engine {
         conversation.encode(head, &self.directory, &mut blob);
         let (at, _) = self.append(kind::CONVERSATION, &[&blob], true);
         if let Some(conversation) = self.delivery.get_mut(slot) {
-            conversation.mark.full_in = at.segment;
+            self.segments.stated(&mut conversation.mark, at, Owner::Conversation(slot));
         }
-        self.segments.owned(at.segment, Owner::Conversation(slot));
     }
 
-    /// Before the first delta of a conversation: its full state.
-    pub(super) fn ensure_logged(&mut self, id: &ConversationId) {
+    /// Before the first delta of a conversation, or of a user: its full state. A message is one of both, since its id is
+    /// remembered of its author.
+    pub(super) fn ensure_logged(&mut self, user: u32, id: &ConversationId) {
+        if self.directory.get(user).is_some_and(|u| u.mark.full_in == 0) {
+            self.log_user(user);
+        }
         if let Some(slot) = self.delivery.find(id)
             && self.delivery.get(slot).is_some_and(|c| c.mark.full_in == 0)
         {

@@ -14,7 +14,7 @@ use super::directory::UserState;
 use super::records::kind;
 use super::segments::Owner;
 use crate::delivery::conversation::{Conversation, Entry, NONE};
-use crate::log::{Appender, Record, Recovered};
+use crate::log::{Appender, FindingKind, Record, Recovered};
 use crate::sequencer::{Repeat, Writer};
 use crate::wire::message::{decode_stored, device_bodies};
 use crate::wire::types::{ConversationId, Message};
@@ -141,8 +141,7 @@ impl Engine {
             None => self.delivery.insert(&mut self.directory, state),
         };
         let conversation = self.delivery.get_mut(slot)?;
-        conversation.mark.full_in = record.at.segment;
-        self.segments.owned(record.at.segment, Owner::Conversation(slot));
+        self.segments.stated(&mut conversation.mark, record.at, Owner::Conversation(slot));
         for orphan in replay.orphans.remove(&id).unwrap_or_default() {
             self.place(slot, orphan.seq, &orphan.sender, orphan.entry, orphan.bodies);
         }
@@ -158,8 +157,7 @@ impl Engine {
         user.known = true;
         user.list_version = state.list_version;
         user.devices = state.devices;
-        user.mark.full_in = record.at.segment;
-        self.segments.owned(record.at.segment, Owner::User(slot));
+        self.segments.stated(&mut user.mark, record.at, Owner::User(slot));
         for device in &devices {
             self.sequencer.forget((slot, *device));
         }
@@ -195,6 +193,7 @@ impl Engine {
         for slot in slots {
             self.finish_conversation(slot, &replay);
         }
+        let damaged = recovered.findings.iter().any(|f| f.kind != FindingKind::TornEnd);
         let users: Vec<u32> = self.directory.slots().collect();
         let mono_ms = self.clock.mono_ms();
         for user in users {
@@ -202,6 +201,9 @@ impl Engine {
                 user.mark.touch(mono_ms);
             }
             if self.directory.get(user).is_some_and(|u| u.known) {
+                if damaged {
+                    self.adopt_devices(user);
+                }
                 self.fit_mailboxes(user);
             }
         }
@@ -219,7 +221,7 @@ impl Engine {
     }
 
     fn finish_conversation(&mut self, slot: u32, replay: &Replay) {
-        let mono_ms = self.clock.mono_ms();
+        let (mono_ms, now_s) = (self.clock.mono_ms(), (self.clock.time_ms() / 1000) as u32);
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
         let id = conversation.id;
         let head = conversation.head.max(replay.heads.get(&id).copied().unwrap_or(0));
@@ -243,12 +245,23 @@ impl Engine {
         for entry in conversation.entries.iter().filter(|e| !e.lost()) {
             self.segments.added(entry.segment, entry.len);
         }
+        let mut time_s = now_s;
+        for entry in conversation.entries.iter_mut().rev() {
+            // What was lost expires with what followed it.
+            if entry.time_s == 0 {
+                entry.time_s = time_s;
+            }
+            time_s = entry.time_s;
+        }
         let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
-        let oldest = conversation.entries.iter().find(|e| !e.lost()).map(|e| e.time_s);
-        conversation.timed = oldest.is_some();
+        let oldest = conversation.entries.front().map(|e| e.time_s);
+        let bodies: Vec<u64> = conversation.bodies.iter().flat_map(|b| b.keys().copied()).collect();
         self.sequencer.load(id, writers, head, first, bytes);
         self.delivery.reclaim(slot);
-        self.delivery.note_lost(slot);
+        for seq in bodies {
+            self.delivery.note_bodiless(&self.directory, slot, seq);
+        }
+        self.delivery.note_lost(&self.directory, slot);
         let lost = self.delivery.get(slot).map_or(0, |c| c.entries.iter().filter(|e| e.lost()).count());
         if let Some(time_s) = oldest {
             self.set_expiry(slot, u64::from(time_s) * 1000);

@@ -3,6 +3,9 @@
 //! The cold store holds what left. A conversation leaves when nothing waits in it and nobody touched it for a while; a
 //! user when none of its conversations and sessions is here.
 
+use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
@@ -60,7 +63,7 @@ impl Engine {
             match self.need_user(slot, &name) {
                 Ok(Some(_)) => {}
                 // Its row is gone, but a conversation knows it.
-                Ok(None) => self.create(user),
+                Ok(None) => self.revive(user),
                 Err(handled) => return handled,
             }
         }
@@ -70,11 +73,13 @@ impl Engine {
     /// Asks for a row, for a connection that waits for it.
     pub(super) fn load(&mut self, key: Key, slot: u32) {
         let conn = self.conns.id(slot);
-        let waiting = self.loading.entry(key.clone()).or_default();
-        if waiting.is_empty() {
-            self.requests.push_back(Request::Load(key));
+        match self.loading.entry(key.clone()) {
+            Entry::Occupied(mut waiting) => waiting.get_mut().push(conn),
+            Entry::Vacant(first) => {
+                first.insert(vec![conn]);
+                self.requests.push_back(Request::Load(key));
+            }
         }
-        waiting.push(conn);
     }
 
     /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
@@ -94,6 +99,12 @@ impl Engine {
         }
         if !found {
             self.absent.insert(key.clone());
+            if let Key::User(name) = key
+                && let Some(user) = self.directory.find(name)
+                && self.directory.get(user).is_some_and(|u| !u.known && !u.conversations.is_empty())
+            {
+                self.revive(user);
+            }
         }
         for conn in self.loading.remove(key).unwrap_or_default() {
             let Some(slot) = self.conns.slot(conn) else { continue };
@@ -134,13 +145,9 @@ impl Engine {
         self.fit_mailboxes(user);
     }
 
-    /// Every device of a user has a mailbox in each of its conversations that are in memory.
+    /// Every device of a user has a mailbox in each of its conversations that are in memory, and nobody else has.
     pub(super) fn fit_mailboxes(&mut self, user: u32) {
-        let devices: SmallVec<[u16; 4]> =
-            self.directory.get(user).map(|u| u.devices.iter().map(|d| d.id).collect()).unwrap_or_default();
-        for device in devices {
-            self.delivery.device_added(&self.directory, user, device);
-        }
+        self.delivery.fit_devices(&self.directory, user);
     }
 
     /// Reads remembered ids, as `log_user` wrote them after the devices.
@@ -162,6 +169,30 @@ impl Engine {
     pub(super) fn create(&mut self, user: u32) {
         self.know(user, 0, SmallVec::new());
         self.log_user(user);
+    }
+
+    /// A user of whom there is no row, but whom conversations know: it has the devices that they know, and its list
+    /// differs from all that were told before.
+    fn revive(&mut self, user: u32) {
+        self.adopt_devices(user);
+        let Some(known) = self.directory.get_mut(user) else { return };
+        let (version, devices) = (known.list_version, std::mem::take(&mut known.devices));
+        self.know(user, version, devices);
+        self.log_user(user);
+    }
+
+    /// A user's state may be older than its conversations: it gets the devices that they know.
+    pub(super) fn adopt_devices(&mut self, user: u32) {
+        let Some(known) = self.directory.get_mut(user) else { return };
+        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let ids: BTreeSet<u16> =
+            known.conversations.iter().flat_map(|&slot| self.delivery.devices(slot, user)).collect();
+        for id in ids {
+            if id != 0 && known.device(id).is_none() {
+                known.add_device(id, now_s);
+                known.list_version = known.list_version.max(u64::from(now_s));
+            }
+        }
     }
 
     /// A user begins to exist because the embedder says so.
@@ -203,7 +234,7 @@ impl Engine {
             // A user with two devices in a device conversation is two members, told apart by `only`.
             let mut member = Member::new(user, only, 1);
             for device in self.directory.get(user).map(|u| &*u.devices).unwrap_or_default() {
-                member.add_device(device.id, 0);
+                member.add_device(device.id, 0, 0);
             }
             if member.cursors.is_empty() {
                 member.cursors.push(Cursor::new(0, 0));
@@ -246,11 +277,19 @@ impl Engine {
         let Some(c) = self.delivery.get(slot) else { return false };
         let waits = !c.is_empty() || c.low.0 < c.head || c.dirty || c.reading || c.mark.storing;
         let owed = c.members.iter().flat_map(|m| &m.cursors).any(|cursor| cursor.owed);
-        !waits
-            && !owed
-            && self.rested(&c.mark)
-            && self.sequencer.head(&c.id) == Some(c.head)
-            && !c.owes_receipts(&self.directory)
+        !waits && !owed && self.rested(&c.mark) && self.sequencer.head(&c.id) == Some(c.head)
+    }
+
+    /// Nobody knows whether the devices of a stub are owed receipts: asks for it.
+    fn load_stubs(&mut self, slot: u32) {
+        let members = self.delivery.get(slot).map(|c| &*c.members).unwrap_or_default();
+        for user in members.iter().filter_map(|m| self.directory.get(m.user)).filter(|u| !u.known) {
+            let key = Key::User(user.name.clone());
+            if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
+                nobody.insert(Vec::new());
+                self.requests.push_back(Request::Load(key));
+            }
+        }
     }
 
     fn rested(&self, mark: &Mark) -> bool {
@@ -261,6 +300,10 @@ impl Engine {
     pub(super) fn consider_conversation(&mut self, slot: u32) {
         if !self.is_quiet(slot) {
             return;
+        }
+        let Some(conversation) = self.delivery.get(slot) else { return };
+        if conversation.owes_receipts(&self.directory) {
+            return self.load_stubs(slot);
         }
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
         conversation.mark.storing = true;
@@ -305,6 +348,9 @@ impl Engine {
                 let devices: SmallVec<[u16; 4]> = user.devices.iter().map(|d| d.id).collect();
                 if idle && u64::from(user.mark.changes) == version && self.rested_user(slot) {
                     devices.iter().for_each(|&device| self.sequencer.forget((slot, device)));
+                    if let Some(user) = self.directory.get(slot) {
+                        self.segments.unstated(&user.mark);
+                    }
                     self.directory.remove(slot);
                     self.left_memory += 1;
                 }
@@ -313,7 +359,13 @@ impl Engine {
                 let Some(slot) = self.delivery.find(id) else { return };
                 let Some(conversation) = self.delivery.get_mut(slot) else { return };
                 conversation.mark.storing = false;
-                if u64::from(conversation.mark.changes) == version && self.is_quiet(slot) {
+                if u64::from(conversation.mark.changes) == version
+                    && self.is_quiet(slot)
+                    && self.delivery.get(slot).is_some_and(|c| !c.owes_receipts(&self.directory))
+                {
+                    if let Some(conversation) = self.delivery.get(slot) {
+                        self.segments.unstated(&conversation.mark);
+                    }
                     self.delivery.remove(&mut self.directory, slot);
                     self.sequencer.unload(id);
                     self.left_memory += 1;
@@ -332,33 +384,44 @@ impl Engine {
         self.directory.get(slot).is_some_and(|u| self.rested(&u.mark))
     }
 
-    /// A device unseen for the hold time is dropped, so that it pins nothing.
+    /// How late the log may know that a device was seen, seconds.
+    pub(super) fn seen_lag_s(&self) -> u32 {
+        (self.config.hold_ms / 8000).min(86_400) as u32
+    }
+
+    /// A device unseen for the hold time is dropped, so that it pins nothing; and those that are connected are noted as
+    /// seen now and then, so that a crash makes nobody unseen.
     fn drop_unseen(&mut self, slot: u32) {
-        if !self.clock.trusted() {
+        let lag_s = self.seen_lag_s();
+        let hold_s = (self.config.hold_ms / 1000) as u32 + lag_s;
+        let now_s = (self.clock.time_ms() / 1000) as u32;
+        let Some(user) = self.directory.get_mut(slot) else { return };
+        let mut stale = false;
+        let mut gone: SmallVec<[u16; 4]> = SmallVec::new();
+        for device in &mut user.devices {
+            if user.receivers.iter().any(|&r| self.delivery.serves(r, device.id)) {
+                if now_s.saturating_sub(device.seen_s) > lag_s {
+                    device.seen_s = now_s;
+                    stale = true;
+                }
+            } else if self.clock.trusted() && now_s.saturating_sub(device.seen_s) > hold_s {
+                gone.push(device.id);
+            }
+        }
+        if gone.is_empty() {
+            if stale {
+                self.log_user(slot);
+            }
             return;
         }
-        let hold_s = (self.config.hold_ms / 1000) as u32;
-        let now_s = (self.clock.time_ms() / 1000) as u32;
-        let Some(user) = self.directory.get(slot) else { return };
-        let online = |id: u16| user.receivers.iter().any(|&r| self.delivery.serves(r, id));
-        let gone: SmallVec<[u16; 4]> = user
-            .devices
-            .iter()
-            .filter(|d| now_s.saturating_sub(d.seen_s) > hold_s && !online(d.id))
-            .map(|d| d.id)
-            .collect();
-        for device in gone {
-            if let Some(user) = self.directory.get_mut(slot) {
-                user.devices.retain(|d| d.id != device);
-                user.list_version += 1;
-                user.mark.change();
-            }
-            self.stats.devices_dropped_total += 1;
-            self.sequencer.forget((slot, device));
-            self.log_user(slot);
-            for conversation in self.delivery.device_removed(&self.directory, slot, device) {
-                self.log_conversation(conversation);
-            }
+        user.devices.retain(|d| !gone.contains(&d.id));
+        user.list_version += gone.len() as u64;
+        user.mark.change();
+        self.stats.devices_dropped_total += gone.len() as u64;
+        gone.iter().for_each(|&device| self.sequencer.forget((slot, device)));
+        self.log_user(slot);
+        for conversation in self.delivery.fit_devices(&self.directory, slot) {
+            self.log_conversation(conversation);
         }
     }
 }

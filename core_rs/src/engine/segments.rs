@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::records::kind;
 use super::{Engine, Timer};
 use crate::engine::api::Request;
+use crate::engine::directory::Mark;
 use crate::log::{Ref, Scanned};
 use crate::wire::message::decode_stored;
 use crate::wire::types::ConversationId;
@@ -31,9 +32,17 @@ pub enum Owner {
 
 #[derive(Debug, Default)]
 struct Segment {
+    /// Messages that are wanted, and their bytes.
     live: u64,
     live_bytes: u64,
+    /// Bytes of states whose latest full record is here.
+    state_bytes: u64,
+    /// Its size, once it is known; 0: a full one's.
     bytes: u64,
+    /// The last batch of this run that belongs to it.
+    last_batch: u64,
+    /// It cannot be read as a whole: nothing is carried from it.
+    unreadable: bool,
     owners: Vec<Owner>,
 }
 
@@ -65,6 +74,8 @@ pub struct Segments {
     step: Option<(u32, Step)>,
     carried: VecDeque<Carried>,
     scanned: bool,
+    /// The scan ended before the segment did.
+    abandoned: bool,
 }
 
 impl Segments {
@@ -83,9 +94,25 @@ impl Segments {
         }
     }
 
-    /// A full state was written.
-    pub fn owned(&mut self, segment: u32, owner: Owner) {
-        self.all.entry(segment).or_default().owners.push(owner);
+    /// A full state was written at `at`; the one before it is not needed any more.
+    pub fn stated(&mut self, mark: &mut Mark, at: Ref, owner: Owner) {
+        self.unstated(mark);
+        (mark.full_in, mark.full_len) = (at.segment, at.len);
+        let segment = self.all.entry(at.segment).or_default();
+        segment.state_bytes += u64::from(at.len);
+        segment.owners.push(owner);
+    }
+
+    /// A state left memory: its record is not needed any more.
+    pub fn unstated(&mut self, mark: &Mark) {
+        if let Some(segment) = self.all.get_mut(&mark.full_in) {
+            segment.state_bytes = segment.state_bytes.saturating_sub(u64::from(mark.full_len));
+        }
+    }
+
+    /// A record of this batch was appended to a segment.
+    pub fn wrote(&mut self, segment: u32, batch: u64) {
+        self.all.entry(segment).or_default().last_batch = batch;
     }
 
     /// A segment exists with so many bytes.
@@ -113,7 +140,9 @@ impl Engine {
         match step {
             Step::Carrying => {
                 self.settle_carried();
-                if self.segments.scanned && self.segments.carried.is_empty() {
+                if self.segments.carried.is_empty() && self.segments.abandoned {
+                    self.segments.step = None;
+                } else if self.segments.scanned && self.segments.carried.is_empty() {
                     self.lose_rest(segment);
                     self.segments.step = Some((segment, Step::Restating));
                     self.timers.set(self.clock.mono_ms(), Timer::Tend);
@@ -136,22 +165,36 @@ impl Engine {
 
     fn choose_step(&mut self, current: u32) {
         let Some((&oldest, first)) = self.segments.all.first_key_value() else { return };
-        if oldest >= current || self.failed.is_some() {
+        if oldest >= current || first.last_batch > self.durable || self.failed.is_some() {
             return;
         }
-        if first.live == 0 {
-            self.segments.step = Some((oldest, Step::Restating));
-            return self.restate(oldest);
+        let (dead, unreadable) = (first.live == 0, first.unreadable);
+        if !self.worthwhile(oldest, current) {
+            return;
         }
-        let size = u64::from(self.config.segment_bytes);
-        let (_, live_bytes, count) = self.segments.totals();
-        let sealed: u64 =
-            self.segments.all.range(..current).map(|(_, s)| if s.bytes > 0 { s.bytes } else { size }).sum();
-        if count > 2 && live_bytes < sealed / 2 {
+        if dead {
+            self.segments.step = Some((oldest, Step::Restating));
+            self.restate(oldest);
+        } else if !unreadable {
             self.segments.step = Some((oldest, Step::Carrying));
-            self.segments.scanned = false;
+            (self.segments.scanned, self.segments.abandoned) = (false, false);
             self.requests.push_back(Request::Scan(oldest));
         }
+    }
+
+    /// Whether it pays to write anew what is wanted of the oldest segment: that is little, or little is wanted of all. So
+    /// what is written anew is bounded by what was written, and an idle log comes to rest.
+    fn worthwhile(&self, oldest: u32, current: u32) -> bool {
+        let full = u64::from(self.config.segment_bytes);
+        let size = |s: &Segment| if s.bytes > 0 { s.bytes } else { full };
+        let wanted = |s: &Segment| s.live_bytes + s.state_bytes;
+        let Some(first) = self.segments.all.get(&oldest) else { return false };
+        let several = self.segments.all.len() > 2;
+        if wanted(first) <= full / 8 {
+            return first.live == 0 || several;
+        }
+        let sealed: u64 = self.segments.all.range(..current).map(|(_, s)| size(s)).sum();
+        several && self.segments.all.values().map(wanted).sum::<u64>() < sealed / 2
     }
 
     /// Writes anew what has its latest full state in a segment.
@@ -187,7 +230,7 @@ impl Engine {
             return;
         }
         let slots: Vec<u32> = self.delivery.slots().collect();
-        let lost: usize = slots.into_iter().map(|slot| self.delivery.lose(slot, segment)).sum();
+        let lost: usize = slots.into_iter().map(|slot| self.delivery.lose(&self.directory, slot, segment)).sum();
         self.stats.lost_total += lost as u64;
         self.alarm("log_findings", format!("{lost} messages of log segment {segment} cannot be read any more."));
     }
@@ -213,6 +256,20 @@ impl Engine {
             self.segments.carried.push_back(Carried { batch, conversation, seq, from: at, to });
         }
         self.segments.scanned |= done;
+        self.tend_log();
+        self.settle();
+    }
+
+    /// A segment that is to go cannot be read to its end: it stays until nothing in it is wanted.
+    pub fn scan_failed(&mut self, part_of: u32) {
+        let Some((segment, Step::Carrying)) = self.segments.step else { return };
+        if segment != part_of {
+            return;
+        }
+        if let Some(segment) = self.segments.all.get_mut(&segment) {
+            segment.unreadable = true;
+        }
+        self.segments.abandoned = true;
         self.tend_log();
         self.settle();
     }

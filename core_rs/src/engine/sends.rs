@@ -196,9 +196,11 @@ impl Engine {
             let who = send.bodies.iter().filter_map(|b| Some((self.directory.find(&b.user)?, b.device as u16)));
             Some(who.collect())
         };
-        self.ensure_logged(&conversation);
+        self.ensure_logged(from.0, &conversation);
         let (at, batch) = self.append(kind::MESSAGE, &[&stored], true);
         self.segments.added(at.segment, at.len);
+        // Delivery counts what is stored, which is more than the body.
+        self.sequencer.grew(&conversation, u64::from(at.len).saturating_sub(bytes as u64));
         let mut repeat = Repeat { conversation, seq, time_ms, batch, number: 0 };
         repeat.number = self.sequencer.remember(from, &send.id, repeat, self.config.repeats);
         if let Some(user) = self.directory.get_mut(from.0) {

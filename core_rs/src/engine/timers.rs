@@ -13,6 +13,8 @@ pub const GRAIN_MS: u64 = 50;
 pub enum Timer {
     /// A connection's hello, keep-alive and token, looked at together: its slot, and the low part of its generation.
     Conn(u32, [u8; 3]),
+    /// Frames of a connection that wait for their turn; its slot.
+    Resume(u32),
     /// The oldest message of a conversation; its slot.
     Expiry(u32),
     /// Cursors that are not logged yet.

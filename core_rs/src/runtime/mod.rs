@@ -153,6 +153,7 @@ impl Runtime {
                 Completion::ScanFailed { segment, error } => {
                     let kept = format!("Log segment {segment} cannot be read on and is kept: {error}.");
                     self.alarm("log_findings", kept);
+                    self.engine.scan_failed(segment);
                 }
                 Completion::Space(ok) => self.engine.space(ok),
                 Completion::Unlinked(segment) => self.engine.unlinked(segment),

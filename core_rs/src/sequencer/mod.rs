@@ -110,6 +110,8 @@ struct Conversation {
 pub struct Sequencer {
     conversations: HashMap<ConversationId, Conversation>,
     senders: HashMap<(u32, u16), Sender>,
+    /// Remembered ids so far: a number is never given twice, so that an old confirmation confirms nothing new.
+    remembered: u64,
 }
 
 impl Sequencer {
@@ -168,7 +170,17 @@ impl Sequencer {
 
     /// Remembers a numbered message by its id; gives the number under which [`Sequencer::confirm`] forgets it.
     pub fn remember(&mut self, from: (u32, u16), id: &[u8], repeat: Repeat, most: u32) -> u64 {
-        self.senders.entry(from).or_default().remember(id, repeat, most as usize)
+        self.remembered += 1;
+        let repeat = Repeat { number: self.remembered, ..repeat };
+        self.senders.entry(from).or_default().remember(id, repeat, most as usize);
+        self.remembered
+    }
+
+    /// A numbered message takes so many bytes more than it was numbered with.
+    pub fn grew(&mut self, id: &ConversationId, bytes: u64) {
+        if let Some(conversation) = self.conversations.get_mut(id) {
+            conversation.bytes_in += bytes;
+        }
     }
 
     /// The device saw the `accepted` of the message remembered under `number`.

@@ -30,7 +30,6 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Sender {
     entries: VecDeque<Entry>,
-    next: u64,
 }
 
 impl Sender {
@@ -40,19 +39,16 @@ impl Sender {
         self.entries.iter().rev().find(same).map(|e| e.repeat)
     }
 
-    /// Adds one; the oldest goes when there are more than `most`.
-    pub fn remember(&mut self, id: &[u8], repeat: Repeat, most: usize) -> u64 {
+    /// Adds one with a higher number than all; the oldest goes when there are more than `most`.
+    pub fn remember(&mut self, id: &[u8], repeat: Repeat, most: usize) {
         let mut entry = Entry { id: [0; MAX_ID], len: id.len().min(MAX_ID) as u8, repeat };
         for (to, from) in entry.id.iter_mut().zip(id) {
             *to = *from;
         }
-        self.next += 1;
-        entry.repeat.number = self.next;
         while self.entries.len() >= most.max(1) {
             self.entries.pop_front();
         }
         self.entries.push_back(entry);
-        self.next
     }
 
     /// Forgets the one with this number.

@@ -49,7 +49,7 @@ fn a_repeat_is_the_same_message_and_an_id_is_bound_to_its_conversation_i4() {
 fn the_oldest_id_goes_when_too_many_are_unconfirmed() {
     let mut sender = Sender::default();
     for seq in 1..=5u64 {
-        sender.remember(&[seq as u8], repeat(seq), 3);
+        sender.remember(&[seq as u8], Repeat { number: seq, ..repeat(seq) }, 3);
     }
     assert_eq!(sender.find(&[2]), None);
     assert_eq!(sender.find(&[3]).map(|r| r.seq), Some(3));

@@ -166,16 +166,22 @@ fn too_many_devices_are_refused_at_the_limit() {
 fn a_full_disk_refuses_sends_while_acks_and_reading_go_on() {
     let mut rig = rig();
     let (ann, bob) = pair(&mut rig);
-    rig.send(ann, "bob", b"1", b"x");
-    let at = conversation(&rig.got(ann));
     rig.engine.space(false);
-    rig.send(ann, "bob", b"2", b"x");
-    assert_eq!(codes(&rig.got(ann)), ["storage_full"]);
-    rig.ack(bob, at, 1);
-    assert_eq!(receipts(&rig.got(ann)), [("bob", 1, 0)]);
+    let mut seq = 0;
+    loop {
+        rig.send(ann, "bob", &[seq as u8], &[0; 1000]);
+        match &rig.got(ann)[..] {
+            [Got::Accepted { .. }] => seq += 1,
+            refused => break assert_eq!(codes(refused), ["storage_full"]),
+        }
+    }
+    assert_eq!(rig.engine.log().segment(), 1, "nothing is begun for which there is no room");
+    let at = conversation(&rig.got(bob));
+    rig.ack(bob, at, seq);
+    assert_eq!(receipts(&rig.got(ann)), [("bob", seq, 0)]);
     rig.engine.space(true);
-    rig.send(ann, "bob", b"2", b"x");
-    assert_eq!(seqs(&rig.got(bob)), [1, 2]);
+    rig.send(ann, "bob", b"again", b"x");
+    assert_eq!(seqs(&rig.got(bob)), [seq + 1]);
 }
 
 #[test]

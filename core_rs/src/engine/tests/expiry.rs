@@ -36,13 +36,6 @@ fn an_uncollected_message_expires_and_both_sides_are_told_before_the_cursor_pass
     rig.ack(bob, at, 3);
 }
 
-/// Lets days pass, an hour at a time.
-fn days(rig: &mut Rig<SimDisk>, days: u64) {
-    for _ in 0..days * 24 + 1 {
-        rig.pass(DAY / 24);
-    }
-}
-
 #[test]
 fn a_clock_that_jumps_expires_nothing_and_raises_an_alarm() {
     let mut rig = rig();

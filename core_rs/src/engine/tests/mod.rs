@@ -5,9 +5,11 @@ pub mod frames;
 pub mod rig;
 
 mod bad_input;
+mod claims;
 mod conversations;
 mod expiry;
 mod log;
+mod recovery;
 mod residency;
 
 use frames::Got;
@@ -17,7 +19,7 @@ use crate::engine::Config;
 use crate::log::LogOptions;
 use crate::log::sim::SimDisk;
 use crate::time::Now;
-use crate::wire::types::ConversationId;
+use crate::wire::types::{Ack, ClientFrame, ConversationId};
 
 /// A fresh router.
 fn rig() -> Rig<SimDisk> {
@@ -66,6 +68,32 @@ fn conversation(got: &[Got]) -> ConversationId {
             _ => None,
         })
         .expect("a conversation")
+}
+
+/// Lets everybody who is not there be forgotten.
+fn quiet(rig: &mut Rig<SimDisk>) {
+    for _ in 0..700 {
+        rig.pass(2_000);
+    }
+}
+
+/// Lets days pass, an hour at a time.
+fn days(rig: &mut Rig<SimDisk>, days: u64) {
+    for _ in 0..days * 24 + 1 {
+        rig.pass(3_600_000);
+    }
+}
+
+/// A client acknowledges the latest receipt that it got, and every `accepted`.
+fn confirm(rig: &mut Rig<SimDisk>, client: Client, got: &[Got]) {
+    let version = |g: &Got| match g {
+        Got::Receipt { version, .. } | Got::Skip { version, .. } => *version,
+        _ => 0,
+    };
+    let receipts = got.iter().map(version).max().unwrap_or(0);
+    let accepted = got.iter().filter(|g| matches!(g, Got::Accepted { .. })).count() as u32;
+    rig.feed(client, &ClientFrame::Ack(Ack { receipts, accepted, ..Ack::default() }));
+    rig.turn();
 }
 
 /// Both ends of a conversation, welcomed.

@@ -2,14 +2,6 @@
 
 use super::*;
 use crate::engine::Key;
-use crate::wire::types::Ack;
-use crate::wire::types::ClientFrame;
-
-fn quiet(rig: &mut Rig<SimDisk>) {
-    for _ in 0..700 {
-        rig.pass(2_000);
-    }
-}
 
 #[test]
 fn a_quiet_conversation_and_its_users_leave_memory_and_numbers_go_on_i2() {

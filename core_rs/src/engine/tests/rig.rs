@@ -46,7 +46,8 @@ pub const START: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
 impl<D: Disk + Clone> Rig<D> {
     /// Opens (or opens again) the log on a disk.
-    pub fn open(disk: D, config: Config, options: LogOptions, now: Now, cold: HashMap<Key, Vec<u8>>) -> Self {
+    pub fn open(disk: D, mut config: Config, options: LogOptions, now: Now, cold: HashMap<Key, Vec<u8>>) -> Self {
+        config.segment_bytes = options.segment_bytes;
         let mut engine = Engine::new(config.clone(), now);
         let recovered = recover(&disk, &mut |record| engine.replay(&record)).expect("recovers");
         engine.start(&recovered, Appender::new(&recovered, &options));

@@ -1,0 +1,187 @@
+//! What a user is known to have, and what it will never have: the two that a sender is told (I7).
+//!
+//! `delivered` is cumulative, so it passes a message only when some device of the user acknowledged it, or when a skip says
+//! that it never will. Three things make that less than the highest acknowledgement: a device that got no body of its own,
+//! a device that came when others still lacked something, and a device that went before it collected what was its.
+
+use super::Delivery;
+use super::conversation::{Conversation, Cursor, SkipRange};
+use crate::engine::directory::Directory;
+use crate::wire::types::SkipReason;
+
+impl Delivery {
+    /// Raises what a member's user is known to have, and tells the others; before messages are let go.
+    pub(super) fn raise(&mut self, dir: &Directory, slot: u32, index: usize) {
+        let Self { conversations, version, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        let claim = conversation.claim(index);
+        let heard = conversation.spoken(index, claim);
+        if let Some(member) = conversation.members.get_mut(index)
+            && claim > member.delivered
+        {
+            member.delivered = claim;
+            if heard {
+                *version += 1;
+                member.version = *version;
+                self.notify(dir, slot, index, None);
+            }
+        }
+    }
+
+    /// Raises all members' claims.
+    pub(super) fn raise_all(&mut self, dir: &Directory, slot: u32) {
+        for index in 0..self.members(slot) {
+            self.raise(dir, slot, index);
+        }
+    }
+
+    /// Notes for a member that messages of the others will never reach it, where no device of it had them, and tells the
+    /// others.
+    pub(super) fn skip(&mut self, dir: &Directory, slot: u32, index: usize, seqs: &[u64], reason: SkipReason) {
+        let Self { conversations, version, effects, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        let ranges = conversation.ranges(index, seqs);
+        let Some(member) = conversation.members.get_mut(index) else { return };
+        if ranges.is_empty() {
+            return;
+        }
+        *version += 1;
+        for (from, to) in ranges {
+            member.skip(SkipRange { from, to, reason, version: *version });
+        }
+        conversation.mark.change();
+        effects.floors.push(slot);
+        self.notify(dir, slot, index, None);
+    }
+
+    /// After messages were found to be lost: who lacks them, and their authors, will be told.
+    pub fn note_lost(&mut self, dir: &Directory, slot: u32) {
+        let Some(conversation) = self.get(slot) else { return };
+        let lost: Vec<u64> =
+            (conversation.first..).zip(&conversation.entries).filter(|e| e.1.lost()).map(|e| e.0).collect();
+        if lost.is_empty() {
+            return;
+        }
+        for index in 0..self.members(slot) {
+            let Some(conversation) = self.get(slot) else { return };
+            let lacked = |&seq: &u64| conversation.lacks(index, seq);
+            let seqs: Vec<u64> = lost.iter().copied().filter(lacked).collect();
+            self.skip(dir, slot, index, &seqs, SkipReason::Lost);
+        }
+    }
+
+    /// After a message with a body per device: members who have none on any device will never have it.
+    pub fn note_bodiless(&mut self, dir: &Directory, slot: u32, seq: u64) {
+        for index in 0..self.members(slot) {
+            let Some(conversation) = self.get(slot) else { return };
+            let Some(member) = conversation.members.get(index) else { continue };
+            let served = member.cursors.iter().any(|c| conversation.has_body(seq, member.user, c.device));
+            if !served && conversation.lacks(index, seq) {
+                self.skip(dir, slot, index, &[seq], SkipReason::NoBody);
+            }
+        }
+    }
+
+    /// After a device of a member went: what only it would have had will never reach the user.
+    pub(super) fn note_orphaned(&mut self, dir: &Directory, slot: u32, index: usize, gone: Cursor) {
+        let Some(conversation) = self.get(slot) else { return };
+        let Some(member) = conversation.members.get(index) else { return };
+        if member.cursors.iter().any(|c| c.device == 0) {
+            return;
+        }
+        let user = member.user;
+        let coming = |seq| member.cursors.iter().any(|c| c.base < seq && conversation.has_body(seq, user, c.device));
+        let had = |seq| gone.base < seq && seq <= gone.acked && conversation.has_body(seq, user, gone.device);
+        let range = conversation.first.max(member.delivered + 1)..=conversation.head;
+        let orphaned = |&seq: &u64| conversation.lacks(index, seq) && !coming(seq) && !had(seq);
+        let seqs: Vec<u64> = range.filter(orphaned).collect();
+        let resolved = member.cursors.iter().map(|c| c.base).min().unwrap_or(0);
+        self.skip(dir, slot, index, &seqs, SkipReason::Expired);
+        if let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index))
+            && resolved > member.delivered
+        {
+            member.delivered = resolved;
+            self.version += 1;
+            let version = self.version;
+            if let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index)) {
+                member.version = version;
+            }
+            self.notify(dir, slot, index, None);
+        }
+        self.raise(dir, slot, index);
+    }
+
+    fn members(&self, slot: u32) -> usize {
+        self.get(slot).map_or(0, |c| c.members.len())
+    }
+}
+
+impl Conversation {
+    /// Whether the message is somebody else's and no device of the member has acknowledged it.
+    pub(super) fn lacks(&self, index: usize, seq: u64) -> bool {
+        let Some(member) = self.members.get(index) else { return false };
+        let theirs = self.entry(seq).is_some_and(|e| usize::from(e.author) != index);
+        let has =
+            |c: &Cursor| c.device != 0 && c.base < seq && seq <= c.acked && self.has_body(seq, member.user, c.device);
+        theirs && seq > member.delivered && !member.cursors.iter().any(has)
+    }
+
+    /// Messages as ranges; the member's own that stand between two of them make no gap. Those that it was noted to lack
+    /// before are left out, and those outside its interval.
+    fn ranges(&self, index: usize, seqs: &[u64]) -> Vec<(u64, u64)> {
+        let Some(member) = self.members.get(index) else { return Vec::new() };
+        let own = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) == index);
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for &seq in seqs.iter().filter(|&&seq| (member.from..=member.to).contains(&seq) && !member.skips(seq)) {
+            match ranges.last_mut() {
+                Some(last) if (last.1 + 1..seq).all(own) => last.1 = seq,
+                _ => ranges.push((seq, seq)),
+            }
+        }
+        ranges
+    }
+
+    /// The last message of the others that no device of the member vouches for yet; 0: there is none.
+    pub(super) fn unvouched(&self, index: usize) -> u64 {
+        let delivered = self.members.get(index).map_or(0, |m| m.delivered);
+        let theirs = |seq: &u64| self.entry(*seq).is_some_and(|e| usize::from(e.author) != index);
+        (self.first.max(delivered + 1)..=self.head).rev().find(theirs).unwrap_or(0)
+    }
+
+    /// How far a user's devices have everything, truthfully: a device vouches for nothing that was said before it came,
+    /// until the others have that, and a device without a body of its own for nothing from there on, while another device
+    /// of the user waits for its body.
+    fn claim(&self, index: usize) -> u64 {
+        let Some(member) = self.members.get(index) else { return 0 };
+        let vouched = |cursor: &Cursor, known: u64| {
+            let mut upto = cursor.acked;
+            for (&seq, who) in self.bodies.iter().flat_map(|b| b.iter()) {
+                let waits = |c: &Cursor| who.contains(&(member.user, c.device));
+                let other = member.cursors.iter().any(waits) && !waits(cursor);
+                if other && seq > known && seq <= upto {
+                    upto = seq - 1;
+                }
+            }
+            upto
+        };
+        let mut claim = member.delivered;
+        loop {
+            // What is gone was acknowledged by all, or its loss was told.
+            let known = claim.max(self.first - 1);
+            let devices = member.cursors.iter().filter(|c| c.device != 0 && c.base <= known);
+            let next = devices.map(|c| vouched(c, claim)).max().unwrap_or(0);
+            if next <= claim {
+                return claim;
+            }
+            claim = next;
+        }
+    }
+
+    /// Whether somebody else's message is among those newly covered by `claim`.
+    fn spoken(&self, member: usize, claim: u64) -> bool {
+        let Some(delivered) = self.members.get(member).map(|m| m.delivered) else { return false };
+        let from = self.first.max(delivered + 1);
+        let others = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) != member);
+        claim > delivered && (from..=claim).any(others)
+    }
+}
