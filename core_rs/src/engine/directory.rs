@@ -6,6 +6,7 @@
 
 use std::hash::BuildHasher;
 
+use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
@@ -64,12 +65,12 @@ impl Mark {
 /// See the module.
 #[derive(Debug)]
 pub struct User {
-    /// Its name, at most `MAX_USER` bytes.
-    pub name: Box<str>,
+    /// Its name, at most `MAX_USER` bytes; up to 24 of them stand here.
+    pub name: CompactString,
     /// False: a stub.
     pub known: bool,
     /// Grows with every change of `devices`.
-    pub list_version: u64,
+    pub list_version: u32,
     /// Sorted by id.
     pub devices: SmallVec<[Device; 1]>,
     /// Conversations in memory (slots of `Delivery`) of which it is a member.
@@ -103,7 +104,7 @@ impl User {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(1);
         put_bytes(out, self.name.as_bytes());
-        put_u64(out, self.list_version);
+        put_u64(out, u64::from(self.list_version));
         put_u64(out, self.devices.len() as u64);
         for device in &self.devices {
             put_u64(out, u64::from(device.id));
@@ -119,7 +120,7 @@ pub struct UserState<'a> {
     /// Whose.
     pub name: &'a str,
     /// Of `devices`.
-    pub list_version: u64,
+    pub list_version: u32,
     /// Sorted by id.
     pub devices: SmallVec<[Device; 1]>,
 }
@@ -131,7 +132,7 @@ impl<'a> UserState<'a> {
             return None;
         }
         let name = reader.str()?;
-        let list_version = reader.u64()?;
+        let list_version = reader.u32()?;
         let mut devices = SmallVec::new();
         for _ in 0..reader.count()? {
             let id = reader.u64()?.try_into().ok()?;

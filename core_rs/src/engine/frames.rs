@@ -205,7 +205,7 @@ impl Engine {
             Ok(Some(user)) => {
                 let Some(user) = self.directory.get(user) else { return Handled::Done };
                 let devices = user.devices.iter().map(|d| u32::from(d.id)).collect();
-                let list = DeviceList { user: (&*user.name).into(), version: user.list_version, devices };
+                let list = DeviceList { user: (&*user.name).into(), version: user.list_version.into(), devices };
                 self.conns.frame(slot, &ServerFrame::Devices(list));
                 Handled::Done
             }

@@ -68,7 +68,7 @@ impl Engine {
         let Some((user, device)) = self.conns.session(slot).map(Session::mailbox) else { return };
         let Some(known) = self.directory.get(user) else { return };
         if !known.known {
-            let key = Key::User(known.name.clone());
+            let key = Key::User(known.name.as_str().into());
             if !self.absent.contains(&key) {
                 return self.load(key, slot);
             }

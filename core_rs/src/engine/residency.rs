@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// A user's devices are known now: a stub's conversations get their mailboxes.
-    pub(super) fn know(&mut self, user: u32, list_version: u64, devices: SmallVec<[super::directory::Device; 1]>) {
+    pub(super) fn know(&mut self, user: u32, list_version: u32, devices: SmallVec<[super::directory::Device; 1]>) {
         let mono_ms = self.clock.mono_ms();
         let Some(known) = self.directory.get_mut(user) else { return };
         if known.known {
@@ -325,7 +325,7 @@ impl Engine {
             return;
         }
         if !user.known {
-            if !self.loading.contains_key(&Key::User(user.name.clone())) {
+            if !self.loading.contains_key(&Key::User(user.name.as_str().into())) {
                 self.directory.remove(slot);
             }
             return;
@@ -333,7 +333,7 @@ impl Engine {
         let blob = self.user_blob(slot);
         let Some(user) = self.directory.get_mut(slot) else { return };
         user.mark.storing = true;
-        let (name, version) = (user.name.clone(), u64::from(user.mark.changes));
+        let (name, version) = (user.name.as_str().into(), u64::from(user.mark.changes));
         self.requests.push_back(Request::Store { key: Key::User(name), version, blob });
     }
 

@@ -134,7 +134,7 @@ impl Engine {
     fn lists_match(&mut self, slot: u32, id: &ConversationId, send: &Send<'_>) -> bool {
         let users: SmallVec<[u32; 2]> = self.sequencer.writers(id).unwrap_or_default().iter().map(|w| w.user).collect();
         let named = |user: &super::directory::User| {
-            send.lists.iter().any(|list| list.user == *user.name && list.version == user.list_version)
+            send.lists.iter().any(|list| list.user == *user.name && list.version == u64::from(user.list_version))
         };
         let known = |slot: u32| self.directory.get(slot);
         let mut strangers = send.bodies.iter().map(|b| self.directory.find(&b.user));
@@ -148,7 +148,7 @@ impl Engine {
             .filter_map(|&u| known(u))
             .map(|user| DeviceList {
                 user: (&*user.name).into(),
-                version: user.list_version,
+                version: user.list_version.into(),
                 devices: user.devices.iter().map(|d| u32::from(d.id)).collect(),
             })
             .collect();
