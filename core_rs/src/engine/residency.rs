@@ -190,7 +190,7 @@ impl Engine {
         for id in ids {
             if id != 0 && known.device(id).is_none() {
                 known.add_device(id, now_s);
-                known.list_version = known.list_version.max(u64::from(now_s));
+                known.list_version = known.list_version.max(now_s);
             }
         }
     }
@@ -284,7 +284,7 @@ impl Engine {
     fn load_stubs(&mut self, slot: u32) {
         let members = self.delivery.get(slot).map(|c| &*c.members).unwrap_or_default();
         for user in members.iter().filter_map(|m| self.directory.get(m.user)).filter(|u| !u.known) {
-            let key = Key::User(user.name.clone());
+            let key = Key::User(user.name.as_str().into());
             if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
                 nobody.insert(Vec::new());
                 self.requests.push_back(Request::Load(key));
@@ -415,7 +415,7 @@ impl Engine {
             return;
         }
         user.devices.retain(|d| !gone.contains(&d.id));
-        user.list_version += gone.len() as u64;
+        user.list_version += gone.len() as u32;
         user.mark.change();
         self.stats.devices_dropped_total += gone.len() as u64;
         gone.iter().for_each(|&device| self.sequencer.forget((slot, device)));
