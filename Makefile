@@ -45,7 +45,7 @@ format: build ## Format the Python and the Rust
 	$(BIN)/ruff format
 	cargo fmt --all
 
-bench: build ## Measure against the yardsticks and rewrite the tables of docs/performance.md (about half an hour)
+bench: build ## Measure against the yardsticks and rewrite the tables of docs/performance.md (about 25 minutes)
 	$(BIN)/python -m benches.run
 	$(BIN)/pytest benches
 
