@@ -43,6 +43,19 @@ impl Engine {
         Ok(Some(user))
     }
 
+    /// Asks for a user and the direct conversation with it at once: whether the other user is in memory, because it is
+    /// online, say, must not show in how long a send takes (I13).
+    pub(super) fn need_peer(&mut self, slot: u32, me: u32, name: &str) -> Result<Option<u32>, Handled> {
+        let peer = self.need_user(slot, name);
+        if peer.is_err() {
+            let id = Self::id_of(Kind::Direct, [(self.directory.name(me), 0), (name, 0)]);
+            if !self.sequencer.has(&id) {
+                self.load(Key::Conversation(id), slot);
+            }
+        }
+        peer
+    }
+
     /// A conversation by id is in memory with its users, if there is such a one.
     pub(super) fn need_conversation(&mut self, slot: u32, id: &ConversationId) -> Handled {
         if !self.sequencer.has(id) {
@@ -204,7 +217,11 @@ impl Engine {
     }
 
     pub(super) fn conversation_id(&self, kind: Kind, members: [(u32, u16); 2]) -> ConversationId {
-        let mut sides = members.map(|(user, device)| (self.directory.name(user), device));
+        Self::id_of(kind, members.map(|(user, device)| (self.directory.name(user), device)))
+    }
+
+    /// The id of a conversation, from its members' names and (in a device conversation) devices: docs/wire.md.
+    fn id_of(kind: Kind, mut sides: [(&str, u16); 2]) -> ConversationId {
         sides.sort_unstable();
         let mut hash = Sha256::new();
         match kind {

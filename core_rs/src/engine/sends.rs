@@ -98,7 +98,11 @@ impl Engine {
             Target::User(name) => (name, None),
             Target::Device(name, other) => (name, Some(*other)),
         };
-        let Some(peer) = self.need_user(slot, name)? else {
+        let peer = match other {
+            None => self.need_peer(slot, user, name)?,
+            Some(_) => self.need_user(slot, name)?,
+        };
+        let Some(peer) = peer else {
             self.refuse_send(slot, send, codes::UNKNOWN_USER, &format!("There is no user {name:?}."));
             return Ok(None);
         };

@@ -94,3 +94,16 @@ fn a_hundred_quiet_conversations_of_one_user_all_leave() {
     rig.send(ann, "user42", b"again", b"x");
     assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 2, .. }]));
 }
+
+#[test]
+fn a_peer_and_the_conversation_with_it_are_asked_for_at_once_i13() {
+    let mut rig = rig();
+    let ann = rig.join("ann", 1, true);
+    rig.cold.insert(Key::User("bob".into()), Vec::new());
+    rig.hold_cold = true;
+    rig.send(ann, "bob", b"1", b"x");
+    assert_eq!(rig.held.len(), 2, "one journey to the cold store, whoever is in memory");
+    rig.release();
+    rig.got(ann);
+    assert_eq!(rig.engine.stats().accepted_total, 1);
+}
