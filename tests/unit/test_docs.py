@@ -33,3 +33,11 @@ async def test_the_page_explains_every_metric_and_no_other(tmp_path: Path) -> No
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     async with Router.open(tmp_path) as router:
         assert set(router.stats()) == explained
+
+
+def test_the_page_explains_every_alarm() -> None:
+    sources = "".join(file.read_text() for file in (DOCS.parent / "core_rs" / "src").rglob("*.rs"))
+    codes = set(re.findall(r'\.alarm\("(\w+)"', sources))
+    explained = set(re.findall(r"`(\w+)`", (DOCS / "operations.md").read_text().partition("## Logs")[2]))
+    assert codes
+    assert codes <= explained
