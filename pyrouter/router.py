@@ -30,10 +30,10 @@ from pyrouter.cold import ColdStore
 from pyrouter.config import Limits, Log, core_options
 from pyrouter.errors import DataDirError, RouterClosed, RouterFailed
 from pyrouter.listener import Gate, Listener
-from pyrouter.local import local_connector
 from pyrouter.log import get_logger
 from pyrouter.mailbox import Mailbox
 from pyrouter.pump import Pump
+from pyrouter.sessions import Sessions
 
 if TYPE_CHECKING:
     import socket
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from pyrouter.http import HttpHandoff
 
 __all__ = ["Router"]
-
-SENDERS = 1024  # sessions kept open for senders of this process; the longest unused goes first
 
 log = get_logger("pyrouter.router")
 
@@ -79,8 +77,7 @@ class Router:
         self._pumping: asyncio.Task[None] | None = None
         self._http: HttpHandoff | None = None
         self._listeners: list[Listener] = []
-        self._senders: dict[tuple[str, int], Client] = {}
-        self._sessions: set[Client] = set()
+        self._sessions = Sessions(self._opened)
         self._local_tokens: LocalTokens | None = None
         self._failure: str | None = None
         self._closing = False
@@ -154,14 +151,14 @@ class Router:
             pyrouter.client.Refused: with the code of docs/wire.md (`unknown_user`, `body_too_large`, `forbidden`, …).
             RouterClosed, RouterFailed: it may or may not have been accepted; repeat it with the same id.
         """
-        client = await self._sender(check_user(sender), check_device(device))
-        try:
-            sent = await client.send(to, body, id=id)
-            await sent.accepted()
-        except ClientClosed as error:
-            self._opened()  # raises what is the matter with the router
-            raise RouterClosed(str(error)) from error
-        return sent
+        async with self._sessions.sender(check_user(sender), check_device(device)) as client:
+            try:
+                sent = await client.send(to, body, id=id)
+                await sent.accepted()
+            except ClientClosed as error:
+                self._opened()  # raises what is the matter with the router
+                raise RouterClosed(str(error)) from error
+            return sent
 
     def mailbox(self, user: str, device: int = 1, *, on_skip: Callable[[Skipped], None] | None = None) -> Mailbox:
         """The messages for one device of `user`, which is made if there is none. See `Mailbox`.
@@ -175,9 +172,9 @@ class Router:
         check_device(device)
 
         def open_session() -> Awaitable[Client]:
-            return self._session(user, device, receive=True)
+            return self._sessions.open(user, device, receive=True)
 
-        return Mailbox(open_session, self._end_session, on_skip or _log_skip, lambda: self._failure)
+        return Mailbox(open_session, self._sessions.end, on_skip or _log_skip, lambda: self._failure)
 
     async def create_user(self, name: str) -> bool:
         """Makes a user with an empty mailbox, unless there is one. Whether it was made."""
@@ -325,8 +322,7 @@ class Router:
             return
         for listener in self._listeners:
             listener.close()
-        for client in list(self._sessions):
-            await client.close()
+        await self._sessions.close()
         if self._failure is None:
             await self._drain(core, driver)
         if self._http is not None:
@@ -379,32 +375,6 @@ class Router:
         if self._core is None or self._driver is None or self._closing:
             raise RouterClosed("the router is not open")
         return self._core, self._driver
-
-    async def _session(self, user: str, device: int, *, receive: bool) -> Client:
-        self._opened()
-        connect = local_connector(self._opened, user, device)
-        client = Client("", "", receive=receive, name=f"pyrouter {__version__} in-process", connect=connect)
-        await client.__aenter__()
-        self._sessions.add(client)
-        return client
-
-    async def _end_session(self, client: Client) -> None:
-        self._sessions.discard(client)
-        await client.close()
-
-    async def _sender(self, user: str, device: int) -> Client:
-        client = self._senders.pop((user, device), None) or await self._session(user, device, receive=False)
-        self._senders[user, device] = client  # the last is the latest used
-        if len(self._senders) > SENDERS:
-            await self._end_longest_unused()
-        return client
-
-    async def _end_longest_unused(self) -> None:
-        for key, client in list(self._senders.items())[:-1]:
-            if client.idle:
-                del self._senders[key]
-                await self._end_session(client)
-                return
 
     async def _tokens(self) -> LocalTokens:
         if self._local_tokens is None:

@@ -11,8 +11,18 @@ import httpx
 import pytest
 
 import pyrouter
-from pyrouter import AuthError, DataDirError, Identity, Limits, ListenError, Log, Router, RouterClosed, RouterFailed
-from pyrouter import router as module
+from pyrouter import (
+    AuthError,
+    DataDirError,
+    Identity,
+    Limits,
+    ListenError,
+    Log,
+    Router,
+    RouterClosed,
+    RouterFailed,
+    sessions,
+)
 from pyrouter.client import Client, Message, Refused, Replaced, SessionRefused, direct_conversation
 from pyrouter.units import Size
 
@@ -134,13 +144,16 @@ class TestMessages:
     async def test_sessions_of_idle_senders_are_ended_beyond_a_bound_and_made_again(
         self, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "SENDERS", 3)
+        monkeypatch.setattr(sessions, "SENDERS", 3)
         async with Router.open(data) as router:
             await router.create_user("bob")
             for number in range(20):
                 await router.send(f"user{number % 10}", "bob", b"x")
                 assert router.stats()["connections"] <= 4
-            assert len(await take(router, "bob", 20)) == 20
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(20):
+                    tasks.create_task(router.send(f"user{number}", "bob", b"x"))
+            assert len(await take(router, "bob", 40)) == 40
 
 
 class TestMailbox:
