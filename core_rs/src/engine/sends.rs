@@ -16,6 +16,9 @@ use crate::wire::codes;
 use crate::wire::message::{encode_stored, encode_stored_bodies};
 use crate::wire::types::{ConversationId, DeviceList, ErrorFrame, MAX_ID, Message, Retry, Send, ServerFrame, Target};
 
+/// Answers of the embedder kept for one session; at more it is asked anew.
+const PERMITS: usize = 4096;
+
 /// An `accepted` that waits for its batch.
 pub(super) struct Pending {
     batch: u64,
@@ -339,6 +342,9 @@ impl Engine {
         let Some(permits) = self.conns.session_mut(slot).and_then(|s| s.permits.as_mut()) else { return };
         match permits.asked {
             Some(asked) if u64::from(asked.1) == ticket => {
+                if permits.known.len() >= PERMITS {
+                    permits.known.clear();
+                }
                 permits.known.insert(asked, allowed);
                 permits.asked = None;
             }

@@ -1,6 +1,7 @@
 //! A message's way, seen by its sender and its recipients.
 
 use super::*;
+use crate::engine::Request;
 use crate::wire::types::{Ack, ClientFrame, DeviceBody, DeviceList, Hello, Send, Target};
 
 #[test]
@@ -233,4 +234,26 @@ fn two_devices_of_one_user_talk_in_their_device_conversation() {
     rig.ack(phone, at, 2);
     rig.ack(tablet, at, 1);
     assert_eq!(rig.engine.stats().messages_pending, 0);
+}
+
+#[test]
+fn the_embedder_is_asked_once_for_each_conversation_and_its_no_is_kept() {
+    let mut rig = rig_with(Config { authorize: true, ..Config::default() });
+    let (ann, bob) = pair(&mut rig);
+    rig.asked.clear();
+    rig.send(ann, "bob", b"1", b"x");
+    rig.send(ann, "bob", b"2", b"x");
+    assert!(rig.got(ann).is_empty(), "both wait for the answer");
+    assert!(matches!(&rig.asked[..], [Request::Authorize { user, peer: Some(peer), action: "send", .. }]
+        if user == "ann" && peer == "bob"));
+    rig.engine.permit(ann.conn, 0, true);
+    rig.turn();
+    assert_eq!(seqs(&rig.got(bob)), [1, 2]);
+    rig.asked.clear();
+    rig.send(bob, "ann", b"1", b"x");
+    rig.engine.permit(bob.conn, 0, false);
+    rig.turn();
+    rig.send(bob, "ann", b"2", b"x");
+    assert_eq!(codes(&rig.got(bob)), ["forbidden", "forbidden"]);
+    assert_eq!(rig.asked.len(), 1);
 }
