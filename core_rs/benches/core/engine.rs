@@ -1,4 +1,5 @@
-//! A direct message through the whole state machine: send, durable, accepted, delivered, acked, receipted. No disk.
+//! A direct message through the state machine, whole and in its three steps: from a send to its record, from durable to
+//! the frames for both, from the ack to the receipt. The disk is instant.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -7,18 +8,23 @@ use std::hint::black_box;
 use _core::engine::{Config, ConnId, Engine, Identity, Request, Verdict};
 use _core::log::{Appender, LogOptions, Recovered};
 use _core::time::Now;
+use _core::wire::decode_client;
 use _core::wire::types::{Ack, ClientFrame, ConversationId, Hello, Send, Target};
 use sha2::{Digest, Sha256};
 
-use crate::measure::Bench;
+use crate::measure::{Bench, ROUNDS, cpu_ns, report, sample};
 
 const BODY: [u8; 160] = [0x5a; 160];
 /// Pairs with a message in flight in every turn.
 const PAIRS: usize = 200;
+const TURNS: usize = 100;
 /// Members of `ServerFrame.frame`.
-const ACCEPTED: u8 = 2;
-const MESSAGE: u8 = 3;
-const RECEIPT: u8 = 4;
+const ACCEPTED: usize = 2;
+const MESSAGE: usize = 3;
+const RECEIPT: usize = 4;
+
+/// What a message goes through.
+const STEPS: [&str; 3] = ["sequence: send to record", "deliver: durable to frames", "ack: ack to receipt"];
 
 pub fn cases(bench: &mut Bench) {
     for window in [1, 16] {
@@ -26,40 +32,104 @@ pub fn cases(bench: &mut Bench) {
     }
 }
 
-/// What a yardstick keeps of a conversation.
-#[derive(Default)]
-struct Plain {
-    head: u64,
-    queue: VecDeque<[u8; 220]>,
-}
-
-fn direct(bench: &mut Bench, window: usize) {
-    let name = format!("a direct message, send to receipt, {window} in flight");
-    if !bench.wants(&name) {
+fn direct(bench: &Bench, window: usize) {
+    let whole = format!("a direct message, {window} in flight");
+    if !bench.wants(&whole) {
         return;
     }
-    let mut world = World::new(PAIRS);
-    let mut plain: HashMap<u64, Plain> = (0..PAIRS as u64).map(|key| (key, Plain::default())).collect();
-    let mut out = Vec::new();
-    let queueing = || {
-        for key in 0..PAIRS as u64 {
-            for _ in 0..window {
-                let conversation = plain.get_mut(&key).unwrap();
-                conversation.head += 1;
-                conversation.queue.push_back([0x77; 220]);
-            }
+    let (mut world, mut plain) = (World::new(PAIRS), Plain::new(PAIRS));
+    let mut yardsticks = Yardsticks::new();
+    let (mut ours, mut theirs) = (vec![Vec::new(); 4], vec![Vec::new(); 4]);
+    for _ in 0..ROUNDS {
+        let mut steps = [0; 3];
+        for _ in 0..TURNS {
+            let turn = world.turn(window);
+            steps.iter_mut().zip(turn).for_each(|(sum, ns)| *sum += ns);
         }
-        for key in 0..PAIRS as u64 {
-            for _ in 0..window {
-                out.clear();
-                out.extend_from_slice(&plain.get_mut(&key).unwrap().queue.pop_front().unwrap());
-                black_box(&out);
-            }
+        let each = |ns: i64| ns as f64 / (TURNS * PAIRS * window) as f64;
+        ours[3].push(each(steps.iter().sum()));
+        (0..3).for_each(|step| ours[step].push(each(steps[step])));
+        theirs[0].push(sample(&mut || yardsticks.decode_and_append()));
+        theirs[1].push(sample(&mut || yardsticks.copy_twice()));
+        theirs[2].push(sample(&mut || yardsticks.decode_ack()));
+        theirs[3].push(sample(&mut || plain.turn(window)) / (PAIRS * window) as f64);
+    }
+    report(&whole, "two look-ups, a queue, two copies", &ours[3], &theirs[3]);
+    let names = ["decode and append", "two copies", "decode"];
+    for step in 0..3 {
+        report(&format!("{whole}: {}", STEPS[step]), names[step], &ours[step], &theirs[step]);
+    }
+}
+
+/// The least that a conversation needs.
+struct Plain(HashMap<u64, (u64, VecDeque<[u8; 220]>)>, Vec<u8>);
+
+impl Plain {
+    fn new(pairs: usize) -> Self {
+        Plain((0..pairs as u64).map(|key| (key, Default::default())).collect(), Vec::new())
+    }
+
+    fn turn(&mut self, window: usize) {
+        for key in (0..self.0.len() as u64).flat_map(|key| std::iter::repeat_n(key, window)) {
+            let (head, queue) = self.0.get_mut(&key).unwrap();
+            *head += 1;
+            queue.push_back(black_box([0x77; 220]));
         }
-    };
-    let operations = (PAIRS * window) as u32;
-    let yardstick = ("two look-ups, a queue and two copies", queueing);
-    bench.compare(&name, operations, yardstick, || world.turn(window));
+        for key in (0..self.0.len() as u64).flat_map(|key| std::iter::repeat_n(key, window)) {
+            self.1.clear();
+            self.1.extend_from_slice(&self.0.get_mut(&key).unwrap().1.pop_front().unwrap());
+            black_box(&self.1);
+        }
+    }
+}
+
+/// What each step cannot do without.
+struct Yardsticks {
+    send: Vec<u8>,
+    ack: Vec<u8>,
+    appender: Appender,
+    out: Vec<u8>,
+}
+
+impl Yardsticks {
+    fn new() -> Self {
+        let (mut send, mut ack) = (Vec::new(), Vec::new());
+        message(&7u64.to_le_bytes(), "b7").encode(&mut send);
+        ClientFrame::Ack(Ack { conversation: Some([7; 16]), seq: 1000, ..Ack::default() }).encode(&mut ack);
+        let appender = Appender::new(&Recovered::default(), &LogOptions::default());
+        Yardsticks { send, ack, appender, out: Vec::new() }
+    }
+
+    fn decode_and_append(&mut self) {
+        assert!(decode_client(black_box(&self.send)).is_ok());
+        self.appender.append(1, &[black_box(&[0x77; 220])], true).unwrap();
+        if self.appender.pending_bytes() > 1 << 20 {
+            self.appender.take(0).into_iter().for_each(|batch| self.appender.recycle(batch.bytes));
+        }
+    }
+
+    fn copy_twice(&mut self) {
+        for _ in 0..2 {
+            self.out.clear();
+            self.out.extend_from_slice(black_box(&[0x77; 220]));
+            black_box(&self.out);
+        }
+    }
+
+    fn decode_ack(&mut self) {
+        assert!(decode_client(black_box(&self.ack)).is_ok());
+    }
+}
+
+fn message<'a>(id: &'a [u8], to: &'a str) -> ClientFrame<'a> {
+    ClientFrame::Send(Send {
+        id: Cow::Borrowed(id),
+        target: Target::User(Cow::Borrowed(to)),
+        body: Cow::Borrowed(&BODY),
+        bodies: Vec::new(),
+        lists: Vec::new(),
+        media: Vec::new(),
+    })
 }
 
 struct Pair {
@@ -67,6 +137,13 @@ struct Pair {
     recipient: ConnId,
     conversation: ConversationId,
     sent: u64,
+}
+
+impl Pair {
+    fn ack(&self) -> (ConnId, Vec<u8>) {
+        let ack = Ack { conversation: Some(self.conversation), seq: self.sent, ..Ack::default() };
+        (self.recipient, framed(&[ClientFrame::Ack(ack)]))
+    }
 }
 
 /// An engine with connected pairs, driven as the runtime drives it.
@@ -98,63 +175,45 @@ impl World {
         let conn = self.engine.open(0, true);
         self.engine.admit(conn, Identity { user: user.into(), device: 1, expires_ms: 0 });
         let hello = Hello { protocol: 1, receive: true, ..Hello::default() };
-        self.feed(conn, &[ClientFrame::Hello(hello)]);
+        self.feed(conn, &mut framed(&[ClientFrame::Hello(hello)]));
         self.pump();
         conn
     }
 
-    /// `window` messages in every pair, all the way.
-    fn turn(&mut self, window: usize) {
+    /// `window` messages in every pair, all the way. Nanoseconds that each step took.
+    fn turn(&mut self, window: usize) -> [i64; 3] {
         self.mono_ms += 1;
         self.engine.set_now(Now { mono_ms: self.mono_ms, wall_ms: 1_750_000_000_000 + self.mono_ms });
-        (0..self.pairs.len()).for_each(|number| self.send(number, window));
+        let mut sends: Vec<_> = (0..self.pairs.len()).map(|number| self.sends(number, window)).collect();
+        let mut acks: Vec<_> = self.pairs.iter().map(Pair::ack).collect();
+        let start = cpu_ns();
+        sends.iter_mut().for_each(|(conn, bytes)| self.feed(*conn, bytes));
+        let sequenced = cpu_ns();
         self.pump();
-        (0..self.pairs.len()).for_each(|number| self.ack(number));
+        let delivered = cpu_ns();
+        acks.iter_mut().for_each(|(conn, bytes)| self.feed(*conn, bytes));
         self.pump();
+        let acked = cpu_ns();
         let all = self.pairs.len() * window;
         let seen = std::mem::take(&mut self.seen);
-        assert_eq!((seen[ACCEPTED as usize], seen[MESSAGE as usize]), (all, all));
-        assert_eq!(seen[RECEIPT as usize], self.pairs.len(), "one receipt covers a window");
+        assert_eq!((seen[ACCEPTED], seen[MESSAGE]), (all, all));
+        assert_eq!(seen[RECEIPT], self.pairs.len(), "one receipt covers a window");
+        [sequenced - start, delivered - sequenced, acked - delivered]
     }
 
-    fn send(&mut self, number: usize, count: usize) {
-        let (conn, to) = (self.pairs[number].sender, format!("b{number}"));
-        let ids: Vec<[u8; 8]> = (0..count as u64).map(|i| (self.pairs[number].sent + i).to_le_bytes()).collect();
-        let mut frames: Vec<ClientFrame<'_>> = ids
-            .iter()
-            .map(|id| {
-                ClientFrame::Send(Send {
-                    id: Cow::Borrowed(id),
-                    target: Target::User(Cow::Borrowed(&to)),
-                    body: Cow::Borrowed(&BODY),
-                    bodies: Vec::new(),
-                    lists: Vec::new(),
-                    media: Vec::new(),
-                })
-            })
-            .collect();
-        // As clients do: what was accepted is confirmed beside the next sends.
-        let accepted = self.pairs[number].sent as u32;
-        frames.push(ClientFrame::Ack(Ack { accepted, ..Ack::default() }));
-        self.pairs[number].sent += count as u64;
-        self.feed(conn, &frames);
+    /// What a sender writes: `count` messages, and beside them, as clients do, what it saw accepted.
+    fn sends(&mut self, number: usize, count: usize) -> (ConnId, Vec<u8>) {
+        let pair = &mut self.pairs[number];
+        let (before, to) = (pair.sent, format!("b{number}"));
+        pair.sent += count as u64;
+        let ids: Vec<[u8; 8]> = (before..pair.sent).map(u64::to_le_bytes).collect();
+        let mut frames: Vec<_> = ids.iter().map(|id| message(id, &to)).collect();
+        frames.push(ClientFrame::Ack(Ack { accepted: before as u32, ..Ack::default() }));
+        (pair.sender, framed(&frames))
     }
 
-    fn ack(&mut self, number: usize) {
-        let Pair { recipient, conversation, sent, .. } = self.pairs[number];
-        let ack = Ack { conversation: Some(conversation), seq: sent, ..Ack::default() };
-        self.feed(recipient, &[ClientFrame::Ack(ack)]);
-    }
-
-    fn feed(&mut self, conn: ConnId, frames: &[ClientFrame<'_>]) {
-        let (mut bytes, mut payload) = (Vec::new(), Vec::new());
-        for frame in frames {
-            payload.clear();
-            frame.encode(&mut payload);
-            put_varint(&mut bytes, payload.len());
-            bytes.extend_from_slice(&payload);
-        }
-        assert_eq!(self.engine.data(conn, &mut bytes), Verdict::Open);
+    fn feed(&mut self, conn: ConnId, bytes: &mut [u8]) {
+        assert_eq!(self.engine.data(conn, bytes), Verdict::Open);
     }
 
     /// Turns until nothing is left to do; the disk is instant.
@@ -207,6 +266,18 @@ fn count(mut data: &[u8], seen: &mut [usize; 16]) {
         seen[usize::from(data[0] >> 3)] += 1;
         data = &data[len..];
     }
+}
+
+/// Frames as they stand in a raw connection.
+fn framed(frames: &[ClientFrame<'_>]) -> Vec<u8> {
+    let (mut bytes, mut payload) = (Vec::new(), Vec::new());
+    for frame in frames {
+        payload.clear();
+        frame.encode(&mut payload);
+        put_varint(&mut bytes, payload.len());
+        bytes.extend_from_slice(&payload);
+    }
+    bytes
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: usize) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-const ROUNDS: usize = 7;
+/// Of each side.
+pub const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(60);
 
 /// Runs the cases that were asked for.
@@ -41,10 +42,20 @@ impl Bench {
             a.push(time(calls_a, &mut yardstick) / f64::from(operations));
             b.push(time(calls_b, &mut ours) / f64::from(operations));
         }
-        println!(
-            r#"{{"name": "{name}", "yardstick_name": "{yardstick_name}", "ours": {b:.2?}, "yardstick": {a:.2?}}}"#
-        );
+        report(name, yardstick_name, &b, &a);
     }
+}
+
+/// Prints a case's line: nanoseconds for one operation, run by run.
+pub fn report(name: &str, yardstick_name: &str, ours: &[f64], yardstick: &[f64]) {
+    println!(
+        r#"{{"name": "{name}", "yardstick_name": "{yardstick_name}", "ours": {ours:.2?}, "yardstick": {yardstick:.2?}}}"#
+    );
+}
+
+/// Nanoseconds of CPU that a call takes, over enough calls to tell.
+pub fn sample(run: &mut impl FnMut()) -> f64 {
+    time(calibrate(run), run)
 }
 
 /// How many calls fill a round.
@@ -68,7 +79,8 @@ fn time(calls: u32, run: &mut impl FnMut()) -> f64 {
     (cpu_ns() - begin) as f64 / f64::from(calls)
 }
 
-fn cpu_ns() -> i64 {
+/// CPU that this thread has used, nanoseconds.
+pub fn cpu_ns() -> i64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
