@@ -34,6 +34,7 @@ class ServerProcess:
         self._config = directory / "pyrouter.toml"
         self._config.write_text(settings)
         self._stderr = directory / "server.log"
+        self._ready = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,6 +45,7 @@ class ServerProcess:
     def spawn(self) -> None:
         """Starts it; does not wait."""
         assert self._process is None
+        self._ready = False
         listen = f"127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "pyrouter", "serve", "--data", str(self.data), "--listen", listen]
         with self._stderr.open("ab") as stderr:
@@ -52,11 +54,14 @@ class ServerProcess:
             )
 
     def wait_ready(self) -> None:
-        """Waits for the ready line, and learns the port from it."""
+        """Waits for the ready line, if it has not come, and learns the port from it."""
+        if self._ready:
+            return
         line = self._line()
         found = re.search(r"127\.0\.0\.1:(\d+)", line)
         assert found, f"no address in {line!r}; see {self._stderr}"
         self.port = int(found[1])
+        self._ready = True
 
     def start(self) -> None:
         self.spawn()
@@ -71,9 +76,6 @@ class ServerProcess:
         """SIGTERM; the exit status."""
         return self._end(signal.SIGTERM)
 
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def close(self) -> None:
         """Whatever its state, it ends."""
         if self._process is not None:
@@ -84,6 +86,11 @@ class ServerProcess:
         with ColdDatabase(self.data / "cold.db") as database:
             database.create_user(user)
         return LocalTokens.open(self.data).issue(user, device, TOKEN_MS)
+
+    def fsck(self) -> subprocess.CompletedProcess[str]:
+        """`pyrouter fsck` on the directory; no server may run."""
+        command = [sys.executable, "-m", "pyrouter", "fsck", str(self.data)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def rss_bytes(self) -> int:
         """Resident memory of the process."""

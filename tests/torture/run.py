@@ -28,6 +28,7 @@ WORKERS = 2
 CARRIERS = ("ws", "tcp", "json")
 SETTINGS = '[log]\nsegment = "1MiB"\n[logging]\nlevel = "warning"\n'
 FLOOR_LOG_BYTES = 6 << 20  # a few segments: the open one, those made ahead, one that is being given back
+FLOOR_RSS_BYTES = 24 << 20  # above an empty server: users, their conversations, and what the allocator keeps
 ANSWER_WITHIN_S = PATIENCE_S + 30
 
 
@@ -131,20 +132,18 @@ def _jobs(seed: int, server: ServerProcess, directory: Path) -> list[Job]:
 
 def _torment(server: ServerProcess, rng: random.Random) -> None:
     """One life of the server, ended at a random instant: mostly at work, sometimes while it recovers."""
-    if rng.random() < 0.15:
-        time.sleep(rng.uniform(0, 0.6))  # not yet waited for: it may still be starting
+    if rng.random() < 0.85:
+        server.wait_ready()
+        time.sleep(rng.uniform(0, 1.5))
     else:
-        time.sleep(rng.uniform(0.0, 1.5))
+        time.sleep(rng.uniform(0, 0.6))
     server.kill()
     server.spawn()
-    if rng.random() < 0.85 or not server.port:
-        server.wait_ready()
 
 
 def _settle(server: ServerProcess, workers: list[Worker], directory: Path) -> list[str]:
     """Peace: everything that was made is answered, comes, and is read."""
-    if not server.alive():
-        return ["the server exited by itself"]
+    server.wait_ready()
     for worker in workers:
         worker.order("drain")
     vain = [text for worker in workers for text in worker.answer("drain")]
@@ -159,8 +158,32 @@ def _settle(server: ServerProcess, workers: list[Worker], directory: Path) -> li
 
 
 def _at_the_floor(server: ServerProcess, base_rss: int) -> list[str]:
-    """I5: nothing is left on disk or in memory of what everybody has."""
-    return []
+    """I5: nothing is left on disk or in memory of what everybody has; and the directory is whole."""
+    violations: list[str] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while above := _above(server, base_rss):  # acks are synced within a second, and segments go after a checkpoint
+        if time.monotonic() > deadline:
+            violations += above
+            break
+        time.sleep(0.2)
+    if status := server.stop():
+        violations.append(f"the server stopped with status {status}")
+    checked = server.fsck()
+    if checked.returncode:
+        violations.append(f"fsck: {checked.stdout}{checked.stderr}")
+    return violations
+
+
+def _above(server: ServerProcess, base_rss: int) -> list[str]:
+    """What is not at its floor."""
+    stats = server.metrics()
+    found = {
+        "pending messages": (stats["messages_pending"], 0),
+        "bytes of pending messages": (stats["bytes_pending"], 0),
+        "bytes of log": (server.log_bytes(), FLOOR_LOG_BYTES),
+        "bytes of memory": (server.rss_bytes(), base_rss + FLOOR_RSS_BYTES),
+    }
+    return [f"{what}: {value:.0f}, the floor is {floor}" for what, (value, floor) in found.items() if value > floor]
 
 
 def main() -> None:
