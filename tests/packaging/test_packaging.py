@@ -46,7 +46,8 @@ def run(*command: str | Path, cwd: Path = CHECKOUT, check: bool = True) -> subpr
     # One target directory for all: the crates that the core needs are compiled once, and without optimisation.
     target = os.environ.get("CARGO_TARGET_DIR", str(CHECKOUT / "target"))
     environment = os.environ | {"CARGO_TARGET_DIR": target, "PYROUTER_DEV": "1"}
-    environment.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "FORCE_COLOR", "GITHUB_ACTIONS"):  # the last two put colours between the words of a help
+        environment.pop(name, None)
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -107,8 +108,8 @@ def environment(tmp_path: Path) -> Path:
 def assert_works(programs: Path, home: Path, elsewhere: Path) -> None:
     """Everything in the package imports from `home`, and the command runs."""
     version = run(programs / "python", "-c", IMPORT_EVERYTHING, home, cwd=elsewhere).stdout.strip()
-    shown = run(programs / "pyrouter", "--help", cwd=elsewhere).stdout
-    assert "pyrouter [OPTIONS] COMMAND" in shown
+    assert "pyrouter [OPTIONS] COMMAND" in run(programs / "pyrouter", "--help", cwd=elsewhere).stdout
+    assert "--listen" in run(programs / "pyrouter", "serve", "--help", cwd=elsewhere).stdout
     assert version in run(programs / "pip", "show", "pyrouter-server", cwd=elsewhere).stdout
 
 
