@@ -6,7 +6,7 @@ It lives as long as the client does, across many connections. Whoever drives it
 - after any call writes what `take_output()` gives, and looks at `events()`;
 - drops the connection when `broken` says why.
 
-Rules: `outbox.py` (sending), `inbox.py` (receiving), `reach.py` (receipts), and here
+Rules: `outbox.py` (sending), `inbox.py` (receiving), `reach.py` (receipts), `reads.py`, `liveness.py`, and here
 - hello first, nothing else before welcome;
 - acknowledgements leave after `ACK_EVERY` messages or `ACK_DELAY_S`, at once when no other message is waiting to be
   acknowledged; how many answers and which receipts we saw rides along, or leaves by itself after `CONFIRM_EVERY` or
@@ -27,6 +27,7 @@ from pyrouter.client import frames
 from pyrouter.client.errors import DevicesChanged, OutboxFull, Refused, Replaced, SessionEnded, SessionRefused
 from pyrouter.client.ids import IdSource, direct_conversation
 from pyrouter.client.inbox import Inbox
+from pyrouter.client.liveness import Liveness
 from pyrouter.client.model import (
     Accepted,
     Connected,
@@ -48,6 +49,7 @@ from pyrouter.client.model import (
 )
 from pyrouter.client.outbox import DEFAULT_BYTES, DEFAULT_MESSAGES, Outbox
 from pyrouter.client.reach import Reach
+from pyrouter.client.reads import Reads
 from pyrouter.wire import wire_pb2 as wire
 
 __all__ = ["PROTOCOL_VERSION", "Protocol"]
@@ -57,11 +59,6 @@ ACK_EVERY = 16  # messages
 ACK_DELAY_S = 0.1
 CONFIRM_EVERY = 64  # answers to sends, or receipts
 CONFIRM_DELAY_S = 1.0
-WELCOME_WITHIN_S = 15.0  # longer than the server waits for hello, so that its reason is heard
-PING_AFTER_S = 45.0  # of silence
-PONG_WITHIN_S = 15.0
-READ_REPEAT_S = 5.0  # reads this young are sent again on the next connection: the server may not have kept them
-READS_KEPT = 1024  # conversations for which that holds
 HOLD_AT_LEAST_S = 0.1  # before a send is repeated that the server could not take
 OUTBOX_MESSAGES = 10_000
 OUTBOX_BYTES = 64 << 20
@@ -119,15 +116,14 @@ class Protocol:
         self._output: list[bytes] = []
         self._events: list[Event] = []
         self._connected = False
-        self._heard = 0.0  # when the last frame came
-        self._pinged: float | None = None  # an unanswered ping of ours
+        self._liveness = Liveness()
         self._accepted = 0  # answers on this connection
         self._confirm_due: float | None = None
         self._told_receipts = receipts  # what the server knows of self.receipts
         self._new_receipts = 0
         self._acks = 0  # messages acknowledged since the server was told
         self._ack_due: float | None = None
-        self._reads: dict[bytes, tuple[float, int, bytes]] = {}  # when, seq, frame: the latest of each conversation
+        self._reads = Reads()
         self._asked: dict[str, None] = {}  # users whose devices we wait to be told, in order
         self._reaches: dict[bytes, Reach] = {}
         self._ours: set[bytes] = set()  # conversations with oneself, in which our own cursors are the other side's
@@ -149,8 +145,7 @@ class Protocol:
         self.reconnect_s = None
         self._final = None
         self._last_word = None
-        self._heard = self._clock()
-        self._pinged = None
+        self._liveness.connected(self._clock())
         self._accepted = 0
         self._hello.token = token
         self._hello.receipts = self.receipts
@@ -164,8 +159,7 @@ class Protocol:
         self._confirm_due = self._ack_due = None
         self.inbox.connection_lost()
         self.outbox.connection_lost()
-        young = self._clock() - READ_REPEAT_S
-        self._reads = {conversation: read for conversation, read in self._reads.items() if read[0] >= young}
+        self._reads.connection_lost(self._clock())
         if self._final is None and (word := self._last_word) is not None:
             if word.retry == wire.RETRY_NEVER:
                 self._final = SessionRefused(word.code, word.message)
@@ -180,8 +174,7 @@ class Protocol:
         except DecodeError:
             self.broken = "the server sent a frame that cannot be read"
             return
-        self._heard = self._clock()
-        self._pinged = None
+        self._liveness.heard(self._clock())
         kind = frame.WhichOneof("frame")
         if kind is None:
             return  # of a later version
@@ -211,13 +204,8 @@ class Protocol:
         if not self._connected:
             return None
         if not self.ready:
-            return self._heard + WELCOME_WITHIN_S
-        times = (
-            self._ack_due,
-            self._confirm_due,
-            self._heard + PING_AFTER_S if self._pinged is None else self._pinged + PONG_WITHIN_S,
-            self.outbox.held_until(),
-        )
+            return self._liveness.deadline()
+        times = (self._liveness.deadline(), self._ack_due, self._confirm_due, self.outbox.held_until())
         return min(at for at in times if at is not None)
 
     def poll(self) -> None:
@@ -225,20 +213,15 @@ class Protocol:
         if not self._connected:
             return
         now = self._clock()
+        self.broken = self.broken or self._liveness.overdue(now)
         if not self.ready:
-            if now >= self._heard + WELCOME_WITHIN_S:
-                self.broken = f"the server did not answer hello within {WELCOME_WITHIN_S:g} s"
             return
         if (until := self.outbox.held_until()) is not None and until <= now:
             self.outbox.release(now)
             self._depart()
         if any(due is not None and due <= now for due in (self._ack_due, self._confirm_due)):
             self.flush()
-        if self._pinged is not None:
-            if now >= self._pinged + PONG_WITHIN_S:
-                self.broken = f"the server has been silent for {now - self._heard:.0f} s"
-        elif now >= self._heard + PING_AFTER_S:
-            self._pinged = now
+        if self._liveness.wants_ping(now):
             self._output.append(frames.ping(1))
 
     # Requests.
@@ -303,10 +286,7 @@ class Protocol:
         if self.inbox.must_know(conversation):
             self.flush()
         frame = frames.read(conversation, seq, authors)
-        last = self._reads.pop(conversation, None)
-        self._reads[conversation] = (self._clock(), seq, frame) if last is None or seq >= last[1] else last
-        if len(self._reads) > READS_KEPT:
-            del self._reads[next(iter(self._reads))]
+        self._reads.add(conversation, seq, frame, self._clock())
         if self.ready:
             self._output.append(frame)
 
@@ -353,24 +333,16 @@ class Protocol:
         self.outbox.max_messages = min(windows, default=DEFAULT_MESSAGES)
         self.outbox.max_bytes = limits.unaccepted_bytes or DEFAULT_BYTES
         self.ready = True
-        self._events.append(
-            Connected(
-                user=self.user,
-                device=self.device,
-                server=welcome.server,
-                time=welcome.time,
-                limits=limits,
-                pending_messages=welcome.pending.messages,
-                pending_conversations=welcome.pending.conversations,
-            )
-        )
+        self._liveness.welcomed()
+        pending = (welcome.pending.messages, welcome.pending.conversations)
+        self._events.append(Connected(self.user, self.device, welcome.server, welcome.time, limits, *pending))
         # A higher one of ours is from before the server lost data. Cursors merge by maximum: telling twice is safe.
         self.receipts = min(self.receipts, welcome.receipts)
         self._told_receipts = 0  # said in hello, but not acknowledged by it
-        for conversation in self._reads:
+        for conversation, _ in self._reads:
             self.inbox.must_know(conversation)
         self.flush()
-        self._output.extend(read[2] for read in self._reads.values())
+        self._output.extend(read for _, read in self._reads)
         for user in self._asked:
             self.ask_devices(user)
         self.outbox.release(self._clock())

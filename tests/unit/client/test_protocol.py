@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyrouter.client import liveness, reads
 from pyrouter.client import protocol as module
 from pyrouter.client.errors import DevicesChanged, OutboxFull, Refused, Replaced, SessionRefused
 from pyrouter.client.ids import direct_conversation
@@ -89,6 +90,18 @@ def test_while_others_wait_acks_leave_every_16_messages_or_100_ms() -> None:
     session.now += 0.1
     session.protocol.poll()
     assert [frame.ack.seq for frame in session.said()] == [17]
+
+
+def test_between_connections_and_before_welcome_nothing_is_due_but_the_welcome() -> None:
+    session = Session()
+    session.connect()
+    session.message(1)
+    session.message(2)
+    session.protocol.connection_lost()
+    session.protocol.ack(BOB, 1)
+    assert session.protocol.deadline() is None
+    session.protocol.connect("secret")
+    assert session.protocol.deadline() == session.now + liveness.WELCOME_WITHIN_S
 
 
 def test_an_ack_of_what_never_came_is_refused() -> None:
@@ -257,13 +270,13 @@ def test_an_overloaded_server_is_left_alone_as_long_as_it_asks() -> None:
 def test_a_silent_server_is_pinged_and_then_left() -> None:
     session = Session()
     session.connect()
-    session.now += module.PING_AFTER_S
+    session.now += liveness.PING_AFTER_S
     session.protocol.poll()
     assert [frame.WhichOneof("frame") for frame in session.said()] == ["ping"]
     session.hear(pong=wire.Pong(nonce=1))
-    session.now += module.PING_AFTER_S
+    session.now += liveness.PING_AFTER_S
     session.protocol.poll()
-    session.now += module.PONG_WITHIN_S
+    session.now += liveness.PONG_WITHIN_S
     session.protocol.poll()
     assert session.protocol.broken is not None
 
@@ -271,7 +284,7 @@ def test_a_silent_server_is_pinged_and_then_left() -> None:
 def test_a_server_that_does_not_welcome_is_left() -> None:
     session = Session()
     session.protocol.connect("secret")
-    session.now += module.WELCOME_WITHIN_S
+    session.now += liveness.WELCOME_WITHIN_S
     session.protocol.poll()
     assert session.protocol.broken is not None
 
@@ -302,7 +315,7 @@ def test_recent_reads_are_repeated_after_a_reconnect_old_ones_are_not() -> None:
     session = Session()
     session.connect()
     session.protocol.read(BOB, 1)
-    session.now += module.READ_REPEAT_S + 1
+    session.now += reads.READ_REPEAT_S + 1
     other = direct_conversation("alice", "carol")
     session.protocol.read(other, 4)
     session.said()
