@@ -113,6 +113,8 @@ class Protocol:
         self._clock = clock
         self._ids = ids or IdSource()
         self._count = 0  # sends ever made
+        # The program chose an id, and so may choose it again: the server is to remember as many ids as it does.
+        self._named = False
         self._output: list[bytes] = []
         self._events: list[Event] = []
         self._connected = False
@@ -241,7 +243,8 @@ class Protocol:
         Args:
             to: user, conversation, or device.
             body: one body for all …
-            id: 1 to 32 bytes, to repeat a message of an earlier run; None: a fresh one.
+            id: 1 to 32 bytes, to repeat a message of an earlier run; None: a fresh one. Once a program has chosen an
+                id, nothing is confirmed any more: the server then remembers its last `limits.repeats` ids.
             media: ids of media that the body refers to.
             bodies: … or one per device, with
             lists: the device lists that they were made for: user → (version, devices).
@@ -254,6 +257,8 @@ class Protocol:
             id = self._ids.next()
         elif id in self.outbox:
             raise ValueError(f"a message with the id {id.hex()} is already on its way")
+        else:
+            self._named = True
         frame = frames.send(id, to, body, media, bodies, lists)
         if not self.has_room(len(frame)):
             raise OutboxFull(f"{len(self.outbox)} messages are unanswered; wait for some of them before sending more")
@@ -305,7 +310,7 @@ class Protocol:
         first = acks[0]
         if self._receive and self.receipts > self._told_receipts:
             first.receipts = self._told_receipts = self.receipts
-        if self.outbox.unconfirmed:
+        if self.outbox.unconfirmed and not self._named:
             first.accepted = self._accepted
         if first.ByteSize():
             self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in acks)

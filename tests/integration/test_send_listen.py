@@ -209,3 +209,21 @@ async def test_clients_come_back_after_a_graceful_stop(server: ServerProcess, ur
         status, _, err = await ended(listener)
         assert status == 130
         assert "Traceback" not in err
+
+
+async def test_the_same_id_again_in_a_later_run_and_after_a_kill_is_the_same_message_i4(
+    server: ServerProcess, url: str
+) -> None:
+    ann, bob = server.token("ann"), server.token("bob")
+    again = ("send", "--server", url, "--token", ann, "--to", "bob", "--id", "order-17", "hello")
+    for _ in range(2):
+        status, out, _ = await done(*again)
+        assert (status, out) == (0, f"accepted {AB} 1\n")
+    server.kill()
+    server.start()
+    status, out, _ = await done(*again)
+    assert (status, out) == (0, f"accepted {AB} 1\n")
+    status, out, _ = await done("send", "--server", url, "--token", ann, "--to", "bob", "another")
+    assert (status, out) == (0, f"accepted {AB} 2\n")
+    status, out, _ = await done("listen", "--server", url, "--token", bob, "--count", "2", "--json")
+    assert [json.loads(text)["text"] for text in out.splitlines()] == ["hello", "another"]
