@@ -87,6 +87,9 @@ impl Engine {
     pub(super) fn load(&mut self, key: Key, slot: u32) {
         let conn = self.conns.id(slot);
         match self.loading.entry(key.clone()) {
+            // One that waits for two rows is tried again at each; it must not wait twice for what comes next, or its tries
+            // double with every row.
+            Entry::Occupied(waiting) if waiting.get().last() == Some(&conn) => {}
             Entry::Occupied(mut waiting) => waiting.get_mut().push(conn),
             Entry::Vacant(first) => {
                 first.insert(vec![conn]);

@@ -76,6 +76,26 @@ fn frames_wait_in_order_for_what_is_being_loaded() {
 }
 
 #[test]
+fn a_sender_to_many_strangers_waits_once_for_each_row() {
+    let mut rig = rig();
+    let senders: Vec<_> = ["ann", "bob"].map(|name| rig.join(name, 1, true)).into();
+    senders.iter().for_each(|s| drop(rig.got(*s)));
+    rig.hold_cold = true;
+    let strangers: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
+    for name in &strangers {
+        rig.cold.insert(Key::User(name.as_str().into()), Vec::new());
+        senders.iter().for_each(|s| rig.send(*s, name, name.as_bytes(), b"x"));
+    }
+    while !rig.held.is_empty() {
+        rig.release();
+        assert!(rig.engine.loading.values().all(|waiting| waiting.len() <= 2 * senders.len()));
+    }
+    for sender in senders {
+        assert_eq!(rig.got(sender).len(), strangers.len());
+    }
+}
+
+#[test]
 fn a_hundred_quiet_conversations_of_one_user_all_leave() {
     let mut rig = rig_with(Config { idle_ms: u64::MAX >> 1, ..Config::default() });
     let ann = rig.join("ann", 1, false);
