@@ -283,3 +283,28 @@ fn a_number_that_a_crash_took_back_is_given_again_i2() {
     assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 1, .. }]));
     assert_eq!(seqs(&rig.got(bob)), [1]);
 }
+
+#[test]
+fn a_device_that_takes_over_a_waiting_mailbox_lacks_nothing_of_its_own_i5() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    let _ = bob;
+    rig.hold_disk = true;
+    rig.send(ann, "bob", b"1", b"x");
+    rig.hold_disk = false;
+    rig.engine.hold_between = true;
+    rig.turn();
+    // Ann's device goes before its message is delivered, and is back after a restart.
+    let user = rig.engine.directory.find("ann").unwrap();
+    let devices = std::mem::take(&mut rig.engine.directory.get_mut(user).unwrap().devices);
+    for slot in rig.engine.delivery.fit_devices(&rig.engine.directory, user) {
+        rig.engine.log_conversation(slot);
+    }
+    rig.engine.directory.get_mut(user).unwrap().devices = devices;
+    rig.turn();
+    let mut rig = restart(rig);
+    let at = rig.engine.delivery.get(0).unwrap().id;
+    let bob = rig.join("bob", 1, true);
+    rig.ack(bob, at, 1);
+    assert_eq!(rig.engine.stats().messages_pending, 0);
+}

@@ -148,7 +148,8 @@ impl Sim {
     /// I5: nothing is left on the disk or in memory.
     fn check_floor(&mut self) {
         let stats = self.world.engine.stats();
-        assert_eq!((stats.messages_pending, stats.bytes_pending), (0, 0), "I5: bodies are left");
+        let left = self.world.pending();
+        assert_eq!((stats.messages_pending, stats.bytes_pending), (0, 0), "I5: bodies are left: {left:?}");
         for place in 0..self.programs.len() {
             if let Some(connection) = &self.programs[place].connection {
                 self.world.cut(connection.wire);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::OnceLock;
 
+use crate::delivery::conversation::Conversation;
 use crate::engine::conns::Stage;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
@@ -200,6 +201,12 @@ impl World {
         let user = self.engine.directory.find(user)?;
         let members = conversation.members.iter().filter(|m| m.user == user);
         members.flat_map(|m| &m.cursors).find(|c| u32::from(c.device) == device).map(|c| c.acked)
+    }
+
+    /// Conversations in which something waits, for the one who looks into a failure.
+    pub fn pending(&self) -> Vec<&Conversation> {
+        let all = self.engine.delivery.slots().filter_map(|slot| self.engine.delivery.get(slot));
+        all.filter(|c| !c.is_empty()).collect()
     }
 
     /// The last batch that holds a record, and the last durable one.
