@@ -103,6 +103,34 @@ fn a_few_old_messages_are_carried_and_keep_their_time_and_place() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_scanned_stays_until_its_messages_are_collected_i5_i12() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.engine.create_user("cal");
+    rig.send(ann, "cal", b"old", b"old body");
+    rig.got(ann);
+    rig.refuse_scans = true;
+    for n in 0..600u32 {
+        rig.send(ann, "bob", &n.to_be_bytes(), &[0; 200]);
+        let at = conversation(&rig.got(ann));
+        rig.ack(bob, at, u64::from(n) + 1);
+    }
+    for _ in 0..5 {
+        rig.pass(1_100);
+    }
+    assert!(rig.unlinked.is_empty(), "what may hold a wanted message goes nowhere: {:?}", rig.unlinked);
+    assert_eq!(rig.engine.stats().lost_total, 0);
+    let cal = rig.join("cal", 1, true);
+    let got = rig.got(cal);
+    assert!(matches!(&got[1], Got::Message { seq: 1, body, .. } if body == b"old body"), "{got:?}");
+    rig.ack(cal, conversation(&got), 1);
+    for _ in 0..5 {
+        rig.pass(1_100);
+    }
+    assert!(rig.unlinked.contains(&1), "{:?}", rig.unlinked);
+}
+
+#[test]
 fn bodies_that_left_memory_are_read_back_in_order_i6() {
     let mut rig = rig_with(Config { hot_bytes: 1_000, ..Config::default() });
     let (ann, bob) = pair(&mut rig);

@@ -11,7 +11,6 @@ mod expiry;
 mod log;
 mod recovery;
 mod residency;
-mod sim;
 
 use frames::Got;
 use rig::{Client, Rig, START};

@@ -34,6 +34,8 @@ pub struct Rig<D: Disk + Clone> {
     pub asked: Vec<Request>,
     /// Batches stay with the writer until this is lifted.
     pub hold_disk: bool,
+    /// No segment can be read as a whole.
+    pub refuse_scans: bool,
     pub disk: D,
     writer: Writer<D>,
     reader: Reader<D>,
@@ -64,6 +66,7 @@ impl<D: Disk + Clone> Rig<D> {
             held: Vec::new(),
             asked: Vec::new(),
             hold_disk: false,
+            refuse_scans: false,
             disk,
             writer,
             reader,
@@ -180,11 +183,6 @@ impl<D: Disk + Clone> Rig<D> {
         true
     }
 
-    /// Writes some batches by hand.
-    pub fn write(&mut self, batches: &mut [crate::log::Batch]) {
-        self.writer.write(batches).expect("writes");
-    }
-
     fn drain(&mut self) -> bool {
         let mut busy = false;
         while let Some(write) = self.engine.next_write() {
@@ -233,6 +231,7 @@ impl<D: Disk + Clone> Rig<D> {
                 let bodies = self.reader.read(&refs);
                 self.engine.read_done(token, bodies);
             }
+            Request::Scan(segment) if self.refuse_scans => self.engine.scan_failed(segment),
             Request::Scan(segment) => {
                 let mut from = Some(0);
                 while let Some(place) = from {
