@@ -4,7 +4,9 @@
 
 In: every transport reads into the one buffer of its driver, and the core takes the bytes from there at once. Out: nothing
 is called back. Once per loop turn the driver gives the core a turn and then drains it: what a connection is owed leaves in
-one `transport.write`, and connections that are owed the same bytes share one bytes object.
+one `send`, straight from the core's memory; what the socket does not take then goes to the transport, which waits for it.
+Where there is TLS, or a transport of an unknown kind, everything goes through the transport, and connections that are owed
+the same bytes share one bytes object.
 
 Here: the table's check, and the driver. connection.pxi: a socket's connection; local.pxi: one inside this process. They
 are parts of this one module, for two could not share their types without a package of their own.
@@ -12,6 +14,7 @@ are parts of this one module, for two could not share their types without a pack
 Rules
 - A connection keeps its place here small (64 bytes): no dict, no weak references, no part in garbage collection. The
   cycle transport <-> protocol is cut in `connection_lost`, which both loops always call.
+- A descriptor is written to only while it is certainly this connection's: see `put` in connection.pxi.
 - The core holds a connection by its bare address: from `open` until `lost`, or until `http_prefix` hands it over.
 - The transport may hold one write that the socket did not take; then `pause_writing` comes, and the core keeps the rest.
 - A socket that fills the whole read buffer is read again only in the next turn, so that a flood is its own affair (I6).
@@ -20,6 +23,8 @@ Rules
 This module must never know what the bytes mean.
 """
 
+import asyncio
+import sys
 from asyncio import BufferedProtocol
 
 cimport cython
@@ -61,6 +66,13 @@ cdef extern from *:
     const char *PYROUTER_STAMP
 
 
+cdef extern from "sys/socket.h":
+    enum:
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
+    ssize_t send(int fd, const void *data, size_t size, int flags)
+
+
 API_VERSION = PR_API_VERSION
 
 # One read takes at most this much; one connection is given at most this much of a turn.
@@ -76,6 +88,7 @@ cdef enum:
     CORE_PAUSED = 1  # the core wants to read no more for now
     TURN_PAUSED = 2  # had its share of this turn
     CLOSING = 4      # what still comes from the peer is of no interest
+    HELD = 8         # the transport was given bytes to wait for, and may still have them
 
 
 def build_stamp() -> str:
@@ -100,6 +113,20 @@ cdef pr_api *table_of(object capsule) except NULL:
 table_of(_core.api)
 
 
+def plain_transports(loop) -> tuple[type, ...]:
+    """The types of the loop's transports that write to a stream socket what they are given, and nothing else.
+
+    Compared with a transport's own type: one that wraps another (TLS) may answer to everything that the inner one does.
+    """
+    uvloop = sys.modules.get("uvloop.loop")
+    if uvloop is not None and isinstance(loop, uvloop.Loop):
+        return (uvloop.TCPTransport, uvloop.UnixTransport)
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        plain = getattr(asyncio.selector_events, "_SelectorSocketTransport", None)  # private: without it, only slower
+        return () if plain is None else (plain,)
+    return ()
+
+
 @cython.final
 cdef class Driver:
     cdef pr_api *api
@@ -107,7 +134,9 @@ cdef class Driver:
     cdef uint8_t *read
     cdef object core, capsule, loop, on_requests, on_http
     cdef object buffer, view      # the read buffer and what transports see of it
-    cdef object turn_now          # the bound method, once
+    cdef object lend_buffer, turn_now  # bound methods, once
+    cdef tuple plain              # types of transport whose sockets may be written to directly
+    cdef object is_closing        # the method of all of these
     cdef object timer             # the TimerHandle of the earliest deadline, if any
     cdef uint64_t timer_at        # that deadline on the core's clock; 0: none
     cdef object emptied_future
@@ -135,7 +164,9 @@ cdef class Driver:
         self.read = <uint8_t *>PyByteArray_AS_STRING(self.buffer)
         self.full = []
         self.locals = set()
-        self.turn_now = self.turn
+        self.lend_buffer, self.turn_now = self._lend_buffer, self._turn_due
+        self.plain = plain_transports(loop)
+        self.is_closing = self.plain[0].is_closing if self.plain else None
         self.wake_fd = core.wake_fd
         try:
             loop.add_reader(self.wake_fd, self._readable)
@@ -166,18 +197,29 @@ cdef class Driver:
         posix_read(self.wake_fd, &times, sizeof(times))  # an eventfd: reading makes it quiet again
         self.schedule()
 
+    def _lend_buffer(self, sizehint):
+        return self.view
+
     def _timer_due(self):
         self.timer, self.timer_at = None, 0
-        self.turn()
+        self.take_turn()
+
+    def _turn_due(self):
+        self.take_turn()
 
     def turn(self):
+        # A loop that was closed with connections open has closed their descriptors, and told nobody.
+        if self.alive and not self.loop.is_closed():
+            self.take_turn()
+
+    cdef int take_turn(self) except -1:
         cdef int state
         self.scheduled = False
         if not self.alive:
-            return
+            return 0
         if self.draining:
             self.schedule()
-            return
+            return 0
         self.draining = True
         try:
             state = self.api.turn(self.ctx)
@@ -191,7 +233,7 @@ cdef class Driver:
             self.forget_shared()
         if state < 0:
             self.fail()
-            return
+            return 0
         if self.full:
             self.read_again()
         if state & PR_MORE:
@@ -199,6 +241,7 @@ cdef class Driver:
         self.arm()
         if state & PR_REQUESTS:
             self.on_requests()
+        return 0
 
     cdef int drain(self) except? -2:
         cdef pr_write write
@@ -283,7 +326,7 @@ cdef class Driver:
         self.loop.remove_reader(self.wake_fd)
         if self.timer is not None:
             self.timer.cancel()
-        self.timer, self.turn_now = None, None
+        self.timer, self.turn_now, self.lend_buffer = None, None, None
         while at is not NULL:
             conn = <Connection>at
             at = conn.next

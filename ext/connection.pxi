@@ -1,6 +1,6 @@
 # A socket's connection: a protocol for asyncio's and uvloop's transports, and what the core's flags do to its transport.
 #
-# Rules: five words and some flags; whatever becomes of its loop, the core hears `lost` once. See _conn.pyx.
+# Rules: five words, flags and a descriptor; whatever becomes of its loop, the core hears `lost` once. See _conn.pyx.
 
 
 @cython.final
@@ -13,9 +13,11 @@ cdef class Connection:
     cdef PyObject *prev       # its neighbours in the driver's list, borrowed
     cdef PyObject *next
     cdef int flags
+    cdef int fd               # of a socket that may be written to directly; else -1
 
     def __cinit__(self, Driver driver not None):
         self.driver = driver
+        self.fd = -1
 
     def __dealloc__(self):
         # Only if a loop was thrown away with its transports: the core must not keep the address.
@@ -37,6 +39,8 @@ cdef class Connection:
         cdef Driver driver = self.driver
         self.transport = transport
         driver.enter(self)
+        if type(transport) in driver.plain:
+            self.fd = transport.get_extra_info("socket").fileno()
         if driver.alive:
             self.conn = driver.api.open(driver.ctx, <void *>self, 0)
         if self.conn == 0:
@@ -45,10 +49,17 @@ cdef class Connection:
         transport.set_write_buffer_limits(1, 0)
         driver.schedule()
 
-    def get_buffer(self, sizehint):
-        return self.driver.view
+    # uvloop keeps both of these with the connection, and a bound method takes 64 bytes: so the one is the same for all
+    # connections, and the other is the connection itself.
+    @property
+    def get_buffer(self):
+        return self.driver.lend_buffer
 
-    def buffer_updated(self, Py_ssize_t nbytes):
+    @property
+    def buffer_updated(self):
+        return self
+
+    def __call__(self, Py_ssize_t nbytes):
         cdef Driver driver = self.driver
         cdef int verdict
         if self.conn == 0 or self.flags & CLOSING:
@@ -71,7 +82,7 @@ cdef class Connection:
     def eof_received(self):
         # What is owed leaves now: after this the transport takes nothing more.
         if self.conn != 0:
-            self.driver.turn()
+            self.driver.take_turn()
         return False
 
     def pause_writing(self):
@@ -89,8 +100,32 @@ cdef class Connection:
             driver.api.lost(driver.ctx, self.conn)
             self.conn = 0
             driver.schedule()
-        self.transport = None
+        self.transport, self.fd = None, -1
         driver.exit(self)
+
+
+cdef int put(Driver driver, Connection conn, pr_write *write) except -1:
+    """Send it from where it lies; what the socket does not take, and every error, is the transport's affair.
+
+    A transport that closes gives its descriptor back, and the next socket that is accepted gets the number: both loops
+    do so after `connection_lost`, and say before that they are closing. Bytes that the transport holds go first.
+    """
+    cdef ssize_t sent
+    transport = conn.transport
+    if conn.flags & HELD and not transport.get_write_buffer_size():
+        conn.flags &= ~HELD
+    if conn.fd < 0 or conn.flags & HELD or driver.is_closing(transport):
+        transport.write(driver.bytes_of(write))
+        return 0
+    sent = send(conn.fd, write.data, write.len, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if sent == <ssize_t>write.len:
+        return 0
+    conn.flags |= HELD
+    if sent <= 0:  # nothing now, or never again: the transport tries again, and hears which
+        transport.write(driver.bytes_of(write))
+    else:
+        transport.write(PyBytes_FromStringAndSize(<const char *>write.data + sent, write.len - sent))
+    return 0
 
 
 cdef int deliver(Driver driver, Connection conn, pr_write *write) except -1:
@@ -101,7 +136,7 @@ cdef int deliver(Driver driver, Connection conn, pr_write *write) except -1:
         transport.abort()
         return 0
     if write.len != 0:
-        transport.write(driver.bytes_of(write))
+        put(driver, conn, write)
     if write.flags & PR_CLOSE:
         say_last(driver, conn)
     elif write.flags & PR_PAUSE:
@@ -116,7 +151,7 @@ cdef int deliver(Driver driver, Connection conn, pr_write *write) except -1:
 
 cdef say_last(Driver driver, Connection conn):
     """Close, so that the peer can read why: closing at once with bytes unread would reset the connection under them."""
-    transport = conn.transport
+    transport, conn.fd = conn.transport, -1
     conn.flags = (conn.flags & ~(CORE_PAUSED | TURN_PAUSED)) | CLOSING
     driver.loop.call_later(driver.linger_s, transport.abort)
     if transport.can_write_eof():
@@ -138,7 +173,7 @@ cdef hand_over(Driver driver, Connection conn):
     if driver.on_http is None:
         transport.close()
         return
-    conn.transport = None
+    conn.transport, conn.fd = None, -1
     driver.exit(conn)
     transport.set_write_buffer_limits()
     driver.on_http(transport, prefix)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
 
 from typing_extensions import Buffer
 
@@ -11,12 +11,18 @@ from pyrouter._core import Core
 API_VERSION: int
 """Version of the core's table of C functions that this module was built for."""
 
+def plain_transports(loop: asyncio.AbstractEventLoop) -> tuple[type[asyncio.Transport], ...]:
+    """The types of the loop's transports that write to a stream socket what they are given, and nothing else.
+
+    To their sockets a driver sends by itself. Other transports, TLS among them, are given all that is to be written.
+    """
+
 def build_stamp() -> str:
     """The stamp of the sources that this extension was built from; empty if built without the build backend."""
 
 @final
 class Driver:
-    """Gives one core its turns on one event loop, and its bytes to the transports.
+    """Gives one core its turns on one event loop, and its bytes to the sockets.
 
     All use is from the loop's thread. One drain a turn takes what every connection is owed: at most one write each.
     """
@@ -72,8 +78,16 @@ class Driver:
 class Connection(asyncio.BufferedProtocol):
     """The protocol of one socket; made by `Driver.accept`."""
 
-    def get_buffer(self, sizehint: int) -> Buffer:
-        """The one read buffer that all connections of a driver share. DANGER: valid until the next read."""
+    @property
+    def get_buffer(self) -> Callable[[int], Buffer]:  # one method of the driver's for all
+        """Gives the one read buffer that all connections of a driver share. DANGER: valid until the next read."""
+
+    @property
+    def buffer_updated(self) -> Self:  # no object beside the connection
+        """The connection, which is called with the number of bytes."""
+
+    def __call__(self, nbytes: int) -> None:
+        """Give the core what was read into the buffer."""
 
     @property
     def id(self) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,10 @@ class Transport(asyncio.Transport):
         self.limits: tuple[int | None, int | None] = (-1, -1)
         self.error: BaseException | None = None
         self.half_close = True
+        self.socket: socket.socket | None = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket if name == "socket" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.limits = (high, low)
@@ -71,8 +76,8 @@ class Bench:
     def _on_requests(self) -> None:
         self.requests += 1
 
-    def connect(self) -> tuple[Connection, Transport, Conn]:
-        connection, transport = self.driver.accept(), Transport()
+    def connect(self, transport: Transport | None = None) -> tuple[Connection, Transport, Conn]:
+        connection, transport = self.driver.accept(), transport or Transport()
         connection.connection_made(transport)
         self.open.append(connection)
         return connection, transport, self.table.conns[connection.id or len(self.table.conns)]
@@ -149,6 +154,20 @@ async def test_the_transport_may_hold_one_write_and_the_core_is_told_when_it_doe
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert bench.table.turns > turns, "what the core held back leaves without another event"
+
+
+async def test_a_transport_of_an_unknown_kind_writes_all_itself_though_it_shows_a_socket(bench: Bench) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.setblocking(False)
+        wrapping = Transport()
+        wrapping.socket = near
+        _, _, conn = bench.connect(wrapping)
+        bench.table.owe(conn.id, b"to be encrypted")
+        await bench.turn()
+        assert wrapping.written == [b"to be encrypted"]
+        with pytest.raises(BlockingIOError):
+            far.recv(1)
 
 
 async def test_pause_and_resume_reach_the_socket(bench: Bench) -> None:
@@ -408,6 +427,9 @@ async def test_a_connection_is_small_and_unknown_to_garbage_collection(bench: Be
     assert not gc.is_tracked(connection)
     assert not hasattr(connection, "__dict__")
     assert isinstance(connection, asyncio.BufferedProtocol)
+    other = bench.connect()[0]
+    assert connection.get_buffer is other.get_buffer, "what a loop keeps of it is no object of its own"
+    assert connection.buffer_updated is connection
 
 
 @contextlib.contextmanager

@@ -87,8 +87,7 @@ impl Delivery {
         if seq > conversation.head {
             return Err(Refusal::BeyondHead);
         }
-        let acked = member.cursors.iter().filter(|c| c.device != 0).map(|c| c.acked).max();
-        if seq > member.delivered.max(acked.unwrap_or(0)) {
+        if seq > member.delivered {
             return Err(Refusal::BeyondDelivered);
         }
         if seq <= member.read {
