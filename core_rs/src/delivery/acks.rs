@@ -87,7 +87,8 @@ impl Delivery {
         if seq > conversation.head {
             return Err(Refusal::BeyondHead);
         }
-        if seq > member.delivered {
+        let acked = member.cursors.iter().filter(|c| c.device != 0).map(|c| c.acked).max();
+        if seq > member.delivered.max(acked.unwrap_or(0)) {
             return Err(Refusal::BeyondDelivered);
         }
         if seq <= member.read {

@@ -298,6 +298,18 @@ impl Conversation {
         upto
     }
 
+    /// A device's mailbox has what directly follows and is its own: it may have taken over one that waited.
+    pub fn pass_own(&mut self, member: usize, device: u16) {
+        let Some(acked) = self.members.get_mut(member).and_then(|m| m.cursor_mut(device)).map(|c| c.acked) else {
+            return;
+        };
+        let upto = self.pass(acked, member, device);
+        if let Some(cursor) = self.members.get_mut(member).and_then(|m| m.cursor_mut(device)) {
+            (cursor.acked, cursor.dirty) = (upto, true);
+            cursor.sent = cursor.sent.max(upto);
+        }
+    }
+
     /// The author's own mailbox has its message when it directly follows what it has.
     pub fn pass_author(&mut self, author: u16, device: u16, seq: u64) {
         let cursor = self.members.get_mut(usize::from(author)).and_then(|m| m.cursor_mut(device));

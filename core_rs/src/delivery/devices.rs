@@ -43,11 +43,10 @@ impl Delivery {
                 member.drop_device(stray.device);
                 gone.push((index, stray));
             }
-            for &device in devices {
-                if member.add_device(device, head, base) {
-                    member.cursors.iter_mut().filter(|c| c.device == device).for_each(|c| c.dirty = true);
-                    came = true;
-                }
+            let new: Vec<u16> = devices.iter().copied().filter(|&d| member.add_device(d, head, base)).collect();
+            for device in new {
+                came = true;
+                conversation.pass_own(index, device);
             }
         }
         if gone.is_empty() && !came {

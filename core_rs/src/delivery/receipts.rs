@@ -128,10 +128,12 @@ fn tell_one(
     let id = conversation.id;
     let Some(member) = conversation.members.get(index) else { return };
     let user = dir.name(member.user);
-    let (delivered, read) = (member.delivered, member.read);
     if member.user == me {
+        let read = member.read;
         return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version });
     }
+    // What is read on one device says nothing of what only another one is to get.
+    let (delivered, read) = (member.delivered, member.read.min(member.delivered));
     let mut latest = 0;
     for range in member.skipped.iter().flat_map(|s| s.iter()).filter(|range| range.version > told) {
         let (from, to, reason) = (range.from, range.to, range.reason);

@@ -1,7 +1,9 @@
 //! The server's time: follows the machine's clock, never runs backwards, and does not follow a jump blindly.
 //!
 //! A step of the machine's clock by more than [`JUMP_MS`] either way raises an alarm and pauses expiry. After a step
-//! forwards, time goes on by the monotonic clock until the new time has stood for [`JUMP_MS`]; then it is believed.
+//! forwards, time goes on by the monotonic clock until the new time has stood for [`JUMP_MS`]; then it is believed. After
+//! a start that comes more than [`JUMP_MS`] after the log's last word, expiry waits as long: nobody could collect anything
+//! meanwhile, or the clock was set.
 
 use crate::time::Now;
 
@@ -13,24 +15,28 @@ pub const JUMP_MS: u64 = 3_600_000;
 pub struct Clock {
     now: Now,
     time_ms: u64,
-    /// Monotonic time at which a jump was first seen.
-    jumped_at: Option<u64>,
+    /// Monotonic time at which a jump was first seen, and the distance of both clocks then.
+    jumped_at: Option<(u64, i64)>,
+    /// Monotonic time until which expiry waits after a start.
+    patient_until: u64,
 }
 
 impl Clock {
     /// Starts at `now`.
     pub fn new(now: Now) -> Self {
-        Self { now, time_ms: now.wall_ms, jumped_at: None }
+        Self { now, time_ms: now.wall_ms, jumped_at: None, patient_until: 0 }
     }
 
     /// The latest time that the log knows: time goes on from there. True: the machine's clock is more than [`JUMP_MS`]
     /// behind it, which is a jump.
     pub fn resume(&mut self, last_ms: u64) -> bool {
         let behind = last_ms > self.now.wall_ms + JUMP_MS;
-        self.time_ms = self.time_ms.max(last_ms);
         if behind {
-            self.jumped_at = Some(self.now.mono_ms);
+            self.jumped_at = Some((self.now.mono_ms, distance(self.now)));
+        } else if last_ms > 0 && self.now.wall_ms > last_ms + JUMP_MS {
+            self.patient_until = self.now.mono_ms + JUMP_MS;
         }
+        self.time_ms = self.time_ms.max(last_ms);
         behind
     }
 
@@ -46,15 +52,16 @@ impl Clock {
                 self.time_ms = self.time_ms.max(now.wall_ms);
                 false
             }
-            (true, None) => {
-                self.jumped_at = Some(now.mono_ms);
-                self.time_ms = steady;
-                true
-            }
-            (true, Some(since)) => {
+            (true, Some((since, before))) if distance(now).abs_diff(before) <= JUMP_MS => {
                 let stood = now.mono_ms.saturating_sub(since) > JUMP_MS;
                 self.time_ms = if stood { steady.max(now.wall_ms) } else { steady };
                 false
+            }
+            // The first one, or yet another.
+            (true, _) => {
+                self.jumped_at = Some((now.mono_ms, distance(now)));
+                self.time_ms = steady;
+                true
             }
         }
     }
@@ -71,8 +78,13 @@ impl Clock {
 
     /// Expiry waits while the clock is not believed.
     pub fn trusted(&self) -> bool {
-        self.jumped_at.is_none()
+        self.jumped_at.is_none() && self.now.mono_ms >= self.patient_until
     }
+}
+
+/// How far the machine's clock is from the monotonic one, ms: it changes only when the former is set.
+fn distance(now: Now) -> i64 {
+    now.wall_ms.wrapping_sub(now.mono_ms) as i64
 }
 
 #[cfg(test)]
@@ -124,5 +136,27 @@ mod tests {
         assert_eq!(clock.time_ms(), HOUR + 5);
         assert!(clock.resume(5 * HOUR));
         assert!(!clock.trusted());
+    }
+
+    #[test]
+    fn each_jump_must_stand_for_itself() {
+        let mut clock = Clock::new(at(0, 10 * HOUR));
+        assert!(clock.set(at(1, 2 * HOUR)));
+        assert!(!clock.set(at(2 * HOUR, 4 * HOUR)));
+        assert!(clock.set(at(2 * HOUR + 1, 40 * HOUR)), "told again");
+        assert!(clock.time_ms() < 13 * HOUR);
+        assert!(!clock.set(at(3 * HOUR + 2, 41 * HOUR)));
+        assert_eq!(clock.time_ms(), 41 * HOUR);
+    }
+
+    #[test]
+    fn after_a_long_stop_expiry_waits_an_hour() {
+        let mut clock = Clock::new(at(5, 40 * HOUR));
+        assert!(!clock.resume(10 * HOUR));
+        assert!(!clock.set(at(6, 40 * HOUR + 1)));
+        assert_eq!(clock.time_ms(), 40 * HOUR + 1);
+        assert!(!clock.trusted());
+        clock.set(at(HOUR + 5, 41 * HOUR));
+        assert!(clock.trusted());
     }
 }

@@ -83,6 +83,8 @@ pub struct Engine {
     segments: Segments,
     replay: Option<replay::Replay>,
     cursors_timer: bool,
+    /// When something was appended last, the server's time.
+    appended_ms: u64,
     sweep: (u32, u32),
     left_memory: usize,
     storage_ok: bool,
@@ -119,6 +121,7 @@ impl Engine {
             segments: Segments::default(),
             replay: Some(replay::Replay::default()),
             cursors_timer: false,
+            appended_ms: now.wall_ms,
             sweep: (0, 0),
             left_memory: 0,
             storage_ok: true,

@@ -25,6 +25,8 @@ pub mod kind {
 
 /// Conversations whose cursors are logged in one turn.
 const CURSORS_PER_TURN: usize = 4096;
+/// How far the log's time may lag behind, ms.
+const TIME_MS: u64 = 600_000;
 /// Bytes of cursors in one record.
 const CURSORS_RECORD: usize = 4096;
 
@@ -34,6 +36,7 @@ impl Engine {
         match self.log.append(kind, parts, sync) {
             Ok((at, batch)) => {
                 self.segments.wrote(at.segment, batch);
+                self.appended_ms = self.clock.time_ms();
                 (at, batch)
             }
             Err(error) => {
@@ -41,6 +44,13 @@ impl Engine {
                 self.fail(&error.to_string());
                 (Ref::default(), u64::MAX)
             }
+        }
+    }
+
+    /// The log knows how late it is, also when nothing happens: after a start, time and receipt versions go on from there.
+    pub(super) fn keep_time(&mut self) {
+        if self.clock.time_ms().saturating_sub(self.appended_ms) >= TIME_MS && self.failed.is_none() {
+            self.append(kind::CURSORS, &[], true);
         }
     }
 
@@ -75,6 +85,13 @@ impl Engine {
     pub(super) fn log_conversation(&mut self, slot: u32) {
         let Some(conversation) = self.delivery.get(slot) else { return };
         let head = self.sequencer.head(&conversation.id).unwrap_or(conversation.head);
+        self.log_conversation_at(slot, head);
+    }
+
+    /// The same, with the number of the last message that stands before it in the log: one that is numbered and does not
+    /// would be taken for lost.
+    fn log_conversation_at(&mut self, slot: u32, head: u64) {
+        let Some(conversation) = self.delivery.get(slot) else { return };
         let mut blob = Vec::new();
         conversation.encode(head, &self.directory, &mut blob);
         let (at, _) = self.append(kind::CONVERSATION, &[&blob], true);
@@ -84,15 +101,15 @@ impl Engine {
     }
 
     /// Before the first delta of a conversation, or of a user: its full state. A message is one of both, since its id is
-    /// remembered of its author.
-    pub(super) fn ensure_logged(&mut self, user: u32, id: &ConversationId) {
+    /// remembered of its author. `head` is the number of the last message before it.
+    pub(super) fn ensure_logged(&mut self, user: u32, id: &ConversationId, head: u64) {
         if self.directory.get(user).is_some_and(|u| u.mark.full_in == 0) {
             self.log_user(user);
         }
         if let Some(slot) = self.delivery.find(id)
             && self.delivery.get(slot).is_some_and(|c| c.mark.full_in == 0)
         {
-            self.log_conversation(slot);
+            self.log_conversation_at(slot, head);
         }
     }
 

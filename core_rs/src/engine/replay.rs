@@ -186,6 +186,12 @@ impl Engine {
             let message = "The machine's clock is more than an hour behind the log's: expiry is paused.";
             self.alarm("clock_jumped", message.into());
         }
+        // What is found to be skipped below is news, above all that was ever told: also above what a crash made the log
+        // forget, though the clock be set back since.
+        let ahead = self.clock.time_ms() + super::clock::JUMP_MS;
+        let told = self.delivery.slots().filter_map(|slot| self.delivery.get(slot)).flat_map(|c| &c.members);
+        let told = told.map(|m| m.version.max(m.read_version)).max().unwrap_or(0);
+        self.delivery.resume_versions(told.max(super::receipt_version(ahead)));
         for segment in &recovered.segments {
             self.segments.sized(segment.id, segment.bytes);
         }
@@ -207,7 +213,9 @@ impl Engine {
                 self.fit_mailboxes(user);
             }
         }
-        self.delivery.resume_versions(super::receipt_version(self.clock.time_ms()));
+        // Messages of devices that were dropped since bring their ids back.
+        let here = |(user, device): (u32, u16)| self.directory.get(user).is_some_and(|u| u.device(device).is_some());
+        self.sequencer.keep_senders(here);
         let orphans: usize = replay.orphans.values().map(Vec::len).sum();
         if !recovered.findings.is_empty() {
             let found: Vec<String> = recovered.findings.iter().map(ToString::to_string).collect();

@@ -48,7 +48,7 @@ impl Engine {
     pub(super) fn need_peer(&mut self, slot: u32, me: u32, name: &str) -> Result<Option<u32>, Handled> {
         let peer = self.need_user(slot, name);
         if peer.is_err() {
-            let id = Self::id_of(Kind::Direct, [(self.directory.name(me), 0), (name, 0)]);
+            let id = conversation_id(Kind::Direct, [(self.directory.name(me), 0), (name, 0)]);
             if !self.sequencer.has(&id) {
                 self.load(Key::Conversation(id), slot);
             }
@@ -217,32 +217,6 @@ impl Engine {
         if !self.directory.get(user).is_some_and(|u| u.known) {
             self.create(user);
         }
-    }
-
-    pub(super) fn conversation_id(&self, kind: Kind, members: [(u32, u16); 2]) -> ConversationId {
-        Self::id_of(kind, members.map(|(user, device)| (self.directory.name(user), device)))
-    }
-
-    /// The id of a conversation, from its members' names and (in a device conversation) devices: docs/wire.md.
-    fn id_of(kind: Kind, mut sides: [(&str, u16); 2]) -> ConversationId {
-        sides.sort_unstable();
-        let mut hash = Sha256::new();
-        match kind {
-            Kind::Direct => hash.update(b"direct\0"),
-            Kind::Device => hash.update(b"device\0"),
-        }
-        for (place, (name, device)) in sides.into_iter().enumerate() {
-            if place == 1 {
-                hash.update([0]);
-            }
-            hash.update(name);
-            if kind == Kind::Device {
-                hash.update([0]);
-                hash.update(u32::from(device).to_be_bytes());
-            }
-        }
-        let digest: [u8; 32] = hash.finalize().into();
-        digest.first_chunk::<16>().copied().unwrap_or_default()
     }
 
     pub(super) fn create_conversation(&mut self, id: ConversationId, kind: Kind, members: [(u32, u16); 2]) {
@@ -444,4 +418,26 @@ impl Engine {
             self.log_conversation(conversation);
         }
     }
+}
+
+/// The id of a conversation between two users, or two devices of them: docs/wire.md.
+pub(super) fn conversation_id(kind: Kind, mut sides: [(&str, u32); 2]) -> ConversationId {
+    sides.sort_unstable();
+    let mut hash = Sha256::new();
+    match kind {
+        Kind::Direct => hash.update(b"direct\0"),
+        Kind::Device => hash.update(b"device\0"),
+    }
+    for (place, (name, device)) in sides.into_iter().enumerate() {
+        if place == 1 {
+            hash.update([0]);
+        }
+        hash.update(name);
+        if kind == Kind::Device {
+            hash.update([0]);
+            hash.update(device.to_be_bytes());
+        }
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk::<16>().copied().unwrap_or_default()
 }

@@ -202,6 +202,7 @@ impl Engine {
         for _ in 0..RESTATED_PER_TURN {
             let Some(owner) = self.segments.all.get_mut(&segment).and_then(|s| s.owners.pop()) else {
                 self.log_all_cursors();
+                self.outlive();
                 self.segments.step = Some((segment, Step::Syncing(self.log.last_batch())));
                 return self.tend_if_durable();
             };
@@ -216,6 +217,14 @@ impl Engine {
             }
         }
         self.timers.set(self.clock.mono_ms(), Timer::Tend);
+    }
+
+    /// Something stands behind a segment that goes: the log's numbers and its time are never forgotten.
+    fn outlive(&mut self) {
+        let current = self.log.segment();
+        if self.segments.all.get(&current).is_none_or(|s| s.last_batch == 0) {
+            self.append(kind::CURSORS, &[], true);
+        }
     }
 
     fn tend_if_durable(&mut self) {
@@ -300,6 +309,7 @@ impl Engine {
 
     /// Looks over the log and a part of memory.
     pub(super) fn sweep(&mut self) {
+        self.keep_time();
         self.tend_log();
         let (conversations, users) = (self.delivery.capacity(), self.directory.capacity());
         // All of memory in about half the time after which it is quiet.

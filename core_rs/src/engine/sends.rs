@@ -9,6 +9,7 @@ use super::conns::pause;
 use super::directory::MAX_DEVICE;
 use super::frames::Handled;
 use super::records::kind;
+use super::residency::conversation_id;
 use super::{Engine, session::Session};
 use crate::delivery::Outlet;
 use crate::sequencer::{Kind, Outcome, Refusal, Repeat, Sequenced};
@@ -35,6 +36,10 @@ pub(super) struct Pending {
 impl Engine {
     pub(super) fn send(&mut self, slot: u32, send: Send<'_>) -> Handled {
         let Some((user, device)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
+        if let Some(repeat) = self.sequencer.sender((user, device)).and_then(|s| s.find(&send.id)) {
+            self.send_again(slot, (user, device), &send, repeat);
+            return Handled::Done;
+        }
         if !self.storage_ok && self.log.room() < self.config.segment_bytes / 8 {
             self.refuse_send(slot, &send, codes::STORAGE_FULL, "The server's disk is full.");
             return Handled::Done;
@@ -83,6 +88,21 @@ impl Engine {
         self.tell_error(slot, code, message, &send.id, None);
     }
 
+    /// A repeat is the same message, whatever has changed since: who is there, which devices, the room on the disk.
+    fn send_again(&mut self, slot: u32, from: (u32, u16), send: &Send<'_>, repeat: Repeat) {
+        let me = self.directory.name(from.0);
+        let target = match &send.target {
+            Target::Conversation(id) => *id,
+            Target::User(name) => conversation_id(Kind::Direct, [(me, 0), (name, 0)]),
+            Target::Device(name, other) => conversation_id(Kind::Device, [(me, from.1.into()), (name, *other)]),
+        };
+        if target == repeat.conversation {
+            self.accept_again(slot, send, repeat);
+        } else {
+            self.refuse_send(slot, send, codes::ID_REUSED, "This id was used in another conversation.");
+        }
+    }
+
     /// The conversation that a send goes to, in memory; `None`: refused.
     fn target(
         &mut self,
@@ -124,7 +144,7 @@ impl Engine {
                 }
             },
         };
-        let id = self.conversation_id(kind, members);
+        let id = conversation_id(kind, members.map(|(user, device)| (self.directory.name(user), device.into())));
         let key = Key::Conversation(id);
         if self.sequencer.has(&id) {
             return Ok(Some(id));
@@ -203,7 +223,7 @@ impl Engine {
             let who = send.bodies.iter().filter_map(|b| Some((self.directory.find(&b.user)?, b.device as u16)));
             Some(who.collect())
         };
-        self.ensure_logged(from.0, &conversation);
+        self.ensure_logged(from.0, &conversation, seq - 1);
         let (at, batch) = self.append(kind::MESSAGE, &[&stored], true);
         self.segments.added(at.segment, at.len);
         // Delivery counts what is stored, which is more than the body.

@@ -203,6 +203,11 @@ impl Sequencer {
         self.senders.remove(&from);
     }
 
+    /// Forgets all devices but those.
+    pub fn keep_senders(&mut self, which: impl Fn((u32, u16)) -> bool) {
+        self.senders.retain(|from, _| which(*from));
+    }
+
     /// Gives memory back after many conversations left.
     pub fn shrink(&mut self) {
         self.conversations.shrink_to_fit();

@@ -26,17 +26,27 @@ struct Entry {
     repeat: Repeat,
 }
 
+impl Entry {
+    fn id(&self) -> &[u8] {
+        self.id.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
 /// See the module. Entries stand in the order of their numbers.
 #[derive(Debug, Default)]
 pub struct Sender {
     entries: VecDeque<Entry>,
+    /// A few bits of each entry's id, in the same order: what is looked through for each send, and fits in a few lines of
+    /// cache.
+    tags: VecDeque<u32>,
 }
 
 impl Sender {
     /// The message that has this id.
     pub fn find(&self, id: &[u8]) -> Option<Repeat> {
-        let same = |e: &&Entry| usize::from(e.len) == id.len() && e.id.get(..id.len()) == Some(id);
-        self.entries.iter().rev().find(same).map(|e| e.repeat)
+        let wanted = tag(id);
+        let candidates = self.tags.iter().enumerate().rev().filter(|(_, tag)| **tag == wanted);
+        candidates.filter_map(|(place, _)| self.entries.get(place)).find(|e| e.id() == id).map(|e| e.repeat)
     }
 
     /// Adds one with a higher number than all; the oldest goes when there are more than `most`.
@@ -46,22 +56,26 @@ impl Sender {
             *to = *from;
         }
         while self.entries.len() >= most.max(1) {
-            self.entries.pop_front();
+            self.take(0);
         }
+        self.tags.push_back(tag(entry.id()));
         self.entries.push_back(entry);
     }
 
     /// Forgets the one with this number.
     pub fn confirm(&mut self, number: u64) {
-        match self.entries.front() {
-            Some(front) if front.repeat.number == number => drop(self.entries.pop_front()),
-            _ => {
-                let place = self.entries.partition_point(|e| e.repeat.number < number);
-                if self.entries.get(place).is_some_and(|e| e.repeat.number == number) {
-                    self.entries.remove(place);
-                }
-            }
+        let place = match self.entries.front() {
+            Some(front) if front.repeat.number == number => 0,
+            _ => self.entries.partition_point(|e| e.repeat.number < number),
+        };
+        if self.entries.get(place).is_some_and(|e| e.repeat.number == number) {
+            self.take(place);
         }
+    }
+
+    fn take(&mut self, place: usize) {
+        self.entries.remove(place);
+        self.tags.remove(place);
     }
 
     /// Whether nothing is remembered.
@@ -71,6 +85,17 @@ impl Sender {
 
     /// All, oldest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &Repeat)> {
-        self.entries.iter().map(|e| (e.id.get(..usize::from(e.len)).unwrap_or_default(), &e.repeat))
+        self.entries.iter().map(|e| (e.id(), &e.repeat))
     }
+}
+
+/// Ids that differ mostly have tags that differ; who chooses ids so that they do not makes only its own sends slower.
+fn tag(id: &[u8]) -> u32 {
+    let mix = |hash: u64, chunk: &[u8]| {
+        let mut word = [0; 8];
+        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        let hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        hash ^ hash >> 32
+    };
+    id.chunks(8).fold(id.len() as u64, mix) as u32
 }

@@ -1,4 +1,8 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
+use crate::wire::types::MAX_ID;
 
 const ID: ConversationId = [7; 16];
 const CAPS: (u32, u64) = (3, 1000);
@@ -55,6 +59,26 @@ fn the_oldest_id_goes_when_too_many_are_unconfirmed() {
     assert_eq!(sender.find(&[3]).map(|r| r.seq), Some(3));
     sender.confirm(4);
     assert_eq!(sender.iter().map(|(_, r)| r.seq).collect::<Vec<_>>(), [3, 5]);
+}
+
+proptest! {
+    /// Few bytes, so that ids are often the same, or the beginning of another.
+    #[test]
+    fn ids_are_found_as_in_a_plain_list_i4(steps in vec((vec(0u8..3, 1..=MAX_ID), 0usize..4), 1..200)) {
+        let (mut sender, mut plain) = (Sender::default(), Vec::<(Vec<u8>, u64)>::new());
+        for (number, (id, confirmed)) in (1u64..).zip(steps) {
+            let known = plain.iter().rev().find(|(other, _)| *other == id).map(|(_, number)| *number);
+            prop_assert_eq!(sender.find(&id).map(|r| r.number), known);
+            sender.remember(&id, Repeat { number, ..repeat(number) }, 8);
+            plain.push((id, number));
+            plain.drain(..plain.len().saturating_sub(8));
+            if let Some((_, number)) = plain.get(confirmed * 2).cloned() {
+                sender.confirm(number);
+                plain.remove(confirmed * 2);
+            }
+        }
+        prop_assert!(sender.iter().map(|(id, r)| (id.to_vec(), r.number)).eq(plain));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod expiry;
 mod log;
 mod recovery;
 mod residency;
+mod sim;
 
 use frames::Got;
 use rig::{Client, Rig, START};

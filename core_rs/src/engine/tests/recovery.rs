@@ -196,3 +196,115 @@ fn a_user_whom_only_a_conversation_knows_has_the_devices_that_it_knows_i12() {
     let bob = rig.join("bob", 1, true);
     assert_eq!(seqs(&rig.got(bob)), [1]);
 }
+
+#[test]
+fn a_repeat_is_accepted_whatever_changed_since_i4() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    let tablet = rig.join("bob", 2, true);
+    rig.cut(tablet);
+    let key = |id| rig::message(crate::wire::types::Target::Device("bob".into(), 2), id, b"key");
+    rig.feed(ann, &key(b"1"));
+    rig.turn();
+    let first = rig.got(ann);
+    for _ in 0..36 {
+        days(&mut rig, 1);
+        for user in ["ann", "bob"] {
+            let client = rig.join(user, 1, true);
+            rig.cut(client);
+        }
+    }
+    assert_eq!(rig.engine.stats().devices_dropped_total, 1);
+    let _ = bob;
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    rig.engine.space(false);
+    rig.feed(ann, &key(b"1"));
+    rig.turn();
+    assert_eq!(rig.got(ann)[..1], first[..1]);
+    rig.feed(ann, &key(b"2"));
+    rig.turn();
+    assert_eq!(codes(&rig.got(ann)), ["unknown_user"]);
+}
+
+#[test]
+fn an_empty_router_still_knows_how_late_it_is() {
+    let mut rig = rig();
+    let ann = rig.join("ann", 1, true);
+    rig.cut(ann);
+    quiet(&mut rig);
+    let mut rig = restart(rig);
+    quiet(&mut rig);
+    assert_eq!((rig.engine.stats().users_in_memory, rig.engine.stats().log_segments), (0, 1));
+    let before = rig.engine.time_ms();
+    rig.now.wall_ms -= 1_800_000;
+    let rig = restart(restart(rig));
+    assert!(rig.engine.time_ms() + 1_500_000 > before, "time does not run backwards");
+}
+
+#[test]
+fn the_ids_of_a_device_that_was_dropped_do_not_come_back_for_somebody_else_i4() {
+    let mut rig = rig();
+    let (ann, _) = pair(&mut rig);
+    let tablet = rig.join("bob", 2, true);
+    rig.got(tablet);
+    rig.send(tablet, "bob", b"1", b"x");
+    rig.cut(tablet);
+    for _ in 0..36 {
+        days(&mut rig, 1);
+        for user in ["ann", "bob"] {
+            let client = rig.join(user, 1, true);
+            rig.cut(client);
+        }
+    }
+    assert_eq!(rig.engine.stats().devices_dropped_total, 1);
+    let _ = ann;
+    let rig = restart(rig);
+    let user = rig.engine.directory.find("bob").unwrap();
+    assert!(rig.engine.sequencer.sender((user, 2)).is_none());
+}
+
+#[test]
+fn a_number_that_a_crash_took_back_is_given_again_i2() {
+    let options = LogOptions { batch_bytes: 150, ..small_log() };
+    let mut rig = Rig::open(SimDisk::new(1), Config::default(), options.clone(), START, Default::default());
+    let (ann, _) = pair(&mut rig);
+    rig.hold_disk = true;
+    rig.send(ann, "bob", b"1", &[0; 100]);
+    let time_ms = rig.engine.time_ms();
+    // The state of the conversation is written, the message is not.
+    let mut batches = rig.engine.log().take(time_ms);
+    assert!(batches.len() > 1, "{batches:?}");
+    batches.truncate(batches.len() - 1);
+    rig.write(&mut batches);
+    let mut rig = restart(rig);
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 1, .. }]));
+    assert_eq!(seqs(&rig.got(bob)), [1]);
+}
+
+#[test]
+fn a_device_that_takes_over_a_waiting_mailbox_lacks_nothing_of_its_own_i5() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    let _ = bob;
+    rig.hold_disk = true;
+    rig.send(ann, "bob", b"1", b"x");
+    rig.hold_disk = false;
+    rig.engine.hold_between = true;
+    rig.turn();
+    // Ann's device goes before its message is delivered, and is back after a restart.
+    let user = rig.engine.directory.find("ann").unwrap();
+    let devices = std::mem::take(&mut rig.engine.directory.get_mut(user).unwrap().devices);
+    for slot in rig.engine.delivery.fit_devices(&rig.engine.directory, user) {
+        rig.engine.log_conversation(slot);
+    }
+    rig.engine.directory.get_mut(user).unwrap().devices = devices;
+    rig.turn();
+    let mut rig = restart(rig);
+    let at = rig.engine.delivery.get(0).unwrap().id;
+    let bob = rig.join("bob", 1, true);
+    rig.ack(bob, at, 1);
+    assert_eq!(rig.engine.stats().messages_pending, 0);
+}

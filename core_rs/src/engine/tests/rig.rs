@@ -183,6 +183,11 @@ impl<D: Disk + Clone> Rig<D> {
         true
     }
 
+    /// Writes some batches by hand.
+    pub fn write(&mut self, batches: &mut [crate::log::Batch]) {
+        self.writer.write(batches).expect("writes");
+    }
+
     fn drain(&mut self) -> bool {
         let mut busy = false;
         while let Some(write) = self.engine.next_write() {

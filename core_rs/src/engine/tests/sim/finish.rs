@@ -1,0 +1,167 @@
+//! The end of a run: the disk heals, everybody comes back and takes what is theirs; then nothing may be left, and nothing
+//! may be missing.
+
+use super::Sim;
+use std::collections::HashMap;
+
+use super::model::{Aim, Who};
+use crate::wire::types::{Ack, ConversationId};
+
+/// How far users read at the end.
+type Reads = HashMap<(ConversationId, Who), u64>;
+
+/// Rounds in which everybody takes and acknowledges, at most.
+const ROUNDS: usize = 3_000;
+
+impl Sim {
+    pub(super) fn finish(&mut self) {
+        self.world.disk.set_capacity(u64::MAX);
+        self.restart_well();
+        self.world.prompt = true;
+        for (wire, _) in std::mem::take(&mut self.abandoned) {
+            self.world.cut(wire);
+        }
+        self.drain();
+        self.check_mailboxes();
+        let mut finally: Reads = HashMap::new();
+        for place in 0..self.programs.len() {
+            let inbox = &self.programs[place].inbox;
+            let mut reads: Vec<_> = inbox.iter().filter(|(_, i)| i.acked > 0).map(|(at, i)| (*at, i.acked)).collect();
+            reads.sort_unstable();
+            for (at, seq) in reads {
+                let read = finally.entry((at, self.programs[place].device.0)).or_default();
+                *read = seq.max(*read);
+                self.feed_read(place, at, seq);
+            }
+        }
+        self.drain();
+        self.check_receipts(&finally);
+        self.check_floor();
+    }
+
+    /// Nothing that was planned to fail does any more.
+    fn restart_well(&mut self) {
+        self.ended(true);
+        self.world.disk.crash();
+        self.world.disk.restart();
+        assert!(self.world.start(), "a sound disk");
+        self.recovered();
+    }
+
+    /// Everybody takes and acknowledges until nothing comes.
+    fn drain(&mut self) {
+        let mut still = 0;
+        for round in 0..ROUNDS {
+            let before = (self.model.counts.clone(), self.unresolved());
+            for place in 0..self.programs.len() {
+                self.listen_at(place);
+                if self.programs[place].connection.is_none() {
+                    self.join_well(place);
+                    continue;
+                }
+                self.settle_program(place);
+            }
+            self.advance(300);
+            let after = (self.model.counts.clone(), self.unresolved());
+            still = if before == after { still + 1 } else { 0 };
+            if still > 12 {
+                assert_eq!(self.unresolved(), 0, "sends are never answered");
+                return;
+            }
+            assert!(round + 1 < ROUNDS, "it never ends: {:?}", self.model.counts);
+        }
+    }
+
+    fn unresolved(&self) -> usize {
+        self.programs.iter().map(|p| p.unresolved.len()).sum()
+    }
+
+    fn join_well(&mut self, place: usize) {
+        let programs = self.programs[place].connection.is_none();
+        assert!(programs);
+        self.join(place);
+    }
+
+    fn settle_program(&mut self, place: usize) {
+        let Some(connection) = &mut self.programs[place].connection else { return };
+        if std::mem::take(&mut connection.stalled) {
+            let wire = connection.wire;
+            self.world.set_writable(wire, true);
+        }
+        let connection = self.programs[place].connection.as_ref().expect("connected");
+        let (accepted, receipts) = (connection.accepted, connection.version);
+        self.feed_ack(place, Ack { accepted, receipts, ..Ack::default() });
+        let mut ats: Vec<_> = self.programs[place].inbox.iter().map(|(at, inbox)| (*at, inbox.position)).collect();
+        ats.sort_unstable();
+        for (at, seq) in ats.into_iter().filter(|(_, seq)| *seq > 0) {
+            self.feed_ack(place, Ack { conversation: Some(at), seq, ..Ack::default() });
+        }
+        self.resend(place);
+    }
+
+    fn advance(&mut self, ms: u64) {
+        self.world.now.mono_ms += ms;
+        self.world.now.wall_ms += ms;
+        self.turn();
+    }
+
+    /// I1: everybody got, or was told to miss, what was theirs. I2: numbers have no gaps.
+    fn check_mailboxes(&self) {
+        for (at, conversation) in &self.model.conversations {
+            // One whose id was forgotten may be there more often than anybody saw.
+            let forgotten = self.model.sendings.iter().any(|s| s.at == *at && s.forgotten);
+            for (place, (seq, _)) in conversation.messages.iter().enumerate() {
+                assert!(*seq == place as u64 + 1 || forgotten, "I2: a gap before {seq} of {at:?}");
+            }
+            for program in self.programs.iter().filter(|p| p.receive) {
+                for (seq, &index) in &conversation.messages {
+                    let got = program.inbox.get(at).is_some_and(|inbox| inbox.got.contains_key(seq));
+                    let must = self.model.must(at, &self.model.sendings[index], program.device);
+                    assert!(got || !must, "I1: {:?} never got {seq}: {:?}", program.device, self.model.sendings[index]);
+                }
+            }
+        }
+    }
+
+    /// I7: whoever wrote knows what became of it.
+    fn check_receipts(&self, finally: &Reads) {
+        for program in self.programs.iter().filter(|p| p.receive) {
+            let since = self.model.users[program.device.0].devices[&program.device.1].since;
+            for sending in self.model.sendings.iter().filter(|s| s.from == program.device && s.fed.0 >= since) {
+                let peer = match sending.aim {
+                    Aim::User(peer) | Aim::Device((peer, _)) if peer != program.device.0 => peer,
+                    _ => continue,
+                };
+                let Some(seq) = sending.seq else { continue };
+                let told = program.told.get(&(sending.at, peer)).copied().unwrap_or_default();
+                let skipped = self.model.skipped(program.device, sending.at, peer, seq);
+                assert!(told.0 >= seq || skipped, "I7: {:?} never learns of {sending:?}", program.device);
+            }
+            for ((at, who), told) in program.told.iter().filter(|_| !program.reborn) {
+                let read = finally.get(&(*at, *who)).copied().unwrap_or(0);
+                let read = read.min(if *who == program.device.0 { read } else { told.0 });
+                assert!(told.1 >= read, "I7: {:?} never learns that {who} read {read}", program.device);
+            }
+        }
+    }
+
+    /// I5: nothing is left on the disk or in memory.
+    fn check_floor(&mut self) {
+        let stats = self.world.engine.stats();
+        let left = self.world.pending();
+        assert_eq!((stats.messages_pending, stats.bytes_pending), (0, 0), "I5: bodies are left: {left:?}");
+        for place in 0..self.programs.len() {
+            if let Some(connection) = &self.programs[place].connection {
+                self.world.cut(connection.wire);
+                self.programs[place].disconnected();
+            }
+        }
+        for _ in 0..60 {
+            self.advance(self.world.config.quiet_ms / 10);
+        }
+        let stats = self.world.engine.stats();
+        assert_eq!((stats.users_in_memory, stats.conversations_in_memory), (0, 0), "memory is not at its floor");
+        assert_eq!((stats.hot_bytes, stats.unaccepted_bytes, stats.connections), (0, 0, 0));
+        assert!(stats.log_segments <= 2, "I5: {} segments are left", stats.log_segments);
+    }
+}
