@@ -141,10 +141,10 @@ struct Walker<'a, 'v, D: Disk> {
     disk: &'a D,
     visit: &'v mut dyn FnMut(Record<'_>),
     out: Walked,
-    /// The number that the next batch should have; in a new segment after a gap in the ids, it may be higher.
+    /// The number that the next batch should have.
     next: Option<u64>,
     previous: Option<u32>,
-    /// Whether the next batch must be the next one: false at the start of a segment whose predecessor is gone.
+    /// Whether the next batch must be the next one: false at the start of the first segment, whose predecessors are gone.
     follows: bool,
     /// Whether a damaged range came last, which held nobody knows how many batches.
     uncounted: bool,
@@ -169,8 +169,8 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
 
     fn segment(&mut self, id: u32, buffer: Vec<u8>) -> Result<Vec<u8>, LogError> {
         let mut window = open(self.disk, id, buffer)?;
-        // Segments between may have been unlinked, and with them batches.
-        self.follows = self.previous.is_some_and(|previous| previous.checked_add(1) == Some(id));
+        // Segments go from the oldest on, and with them batches: there are none missing but before the first.
+        self.follows = self.previous.is_some();
         let mut info = SegmentInfo { id, bytes: 0, records: 0 };
         while let Some(at) = self.advance(&mut window, &mut info)? {
             info.bytes = at;

@@ -200,6 +200,28 @@ fn nothing_follows_a_missing_batch_that_was_never_confirmed() {
 }
 
 #[test]
+fn i12_a_segment_that_is_missing_between_others_is_reported_and_the_oldest_may_go() {
+    for gone in [1, 2, 3] {
+        let disk = SimDisk::new(1);
+        let (recovered, _) = recover_all(&disk);
+        let mut appender = Appender::new(&recovered, &small());
+        let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+        while appender.segment() < 4 {
+            appender.append(1, &[&[1; 900]], true).unwrap();
+            writer.write(&mut appender.take(1)).unwrap();
+        }
+        writer.close(1).unwrap();
+        unlink(&disk, gone).unwrap();
+        let (recovered, back) = recover_all(&disk);
+        let read = |segment: u32| back.iter().any(|record| record.at.segment == segment);
+        assert!((1..=4).all(|segment| read(segment) != (segment == gone)));
+        let found: Vec<_> = recovered.findings.iter().map(|f| (f.kind, f.segment, f.offset)).collect();
+        let expected = if gone == 1 { vec![] } else { vec![(FindingKind::Missing, gone + 1, 0)] };
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
 fn i12_a_record_that_ends_in_zeros_is_kept_whole_behind_a_damaged_header() {
     let disk = SimDisk::new(1);
     let (recovered, _) = recover_all(&disk);
