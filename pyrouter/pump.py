@@ -2,8 +2,11 @@
 
 - Hooks run as tasks, a bounded number at once and a bounded number of starts a turn; one that is slow, hangs or raises
   holds up its own connection and nothing else (I6, I11).
-- Everything that one loop turn asks of the cold store goes to its thread in one job. A full or busy disk is tried again
-  until it works; a damaged database is fatal to the router (I10), for no state may vanish silently (I12).
+- What one loop turn wants loaded goes to the cold store's thread in one job, what it wants stored in another. A full or
+  busy disk is tried again until it works; a damaged database is fatal to the router (I10), for no state may vanish
+  silently (I12).
+- Loads do not wait for stores: on a full disk who is quiet can still come back and read. The order of the two does not
+  matter, since the core loads only what it has not, and stores only what it has until that is stored.
 
 This module must never log what a hook raised in words: an embedder's message may well contain the token.
 """
@@ -13,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, ParamSpec, Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeVar
 
 from pyrouter._core import CoreError
 from pyrouter.auth import Authenticate, Authorize, check_device, check_user
@@ -33,6 +36,7 @@ JOB_REQUESTS = 512  # so that one transaction stays short
 RETRY_S = (0.1, 0.5, 1.0, 5.0)  # then 5 s for ever
 
 P = ParamSpec("P")
+R = TypeVar("R", Load, Store)
 
 log = get_logger("pyrouter.pump")
 
@@ -72,15 +76,15 @@ class Pump:
             hook_timeout_s: after which a hook has refused.
             on_failed: told once why the core refuses everything from now on.
         """
-        self.trouble: str | None = None  # why the cold store does not answer at the moment
+        self.trouble: str | None = None  # why the cold store does not answer loads at the moment
         self._core = core
         self._cold = cold
         self._authenticate = authenticate
         self._authorize = authorize
         self._hook_timeout_s = hook_timeout_s
         self._on_failed = on_failed
-        self._jobs: deque[Load | Store] = deque()
-        self._wake = asyncio.Event()
+        self._loads: _Lane[Load] = _Lane()
+        self._stores: _Lane[Store] = _Lane()
         self._waiting: deque[Coroutine[None, None, None]] = deque()
         self._hooks = 0  # running
         self._start_scheduled = False
@@ -92,9 +96,9 @@ class Pump:
         for request in self._core.take_requests():
             match request:
                 case ("load", kind, key):
-                    self._jobs.append(Load(kind, key))
+                    self._loads.put(Load(kind, key))
                 case ("store", kind, key, version, blob):
-                    self._jobs.append(Store(kind, key, version, blob))
+                    self._stores.put(Store(kind, key, version, blob))
                 case ("authenticate", conn, token):
                     self._waiting.append(self._ask_authenticate(conn, token))
                 case ("authorize", conn, ticket, user, _device, conversation, _peer, action):
@@ -104,8 +108,6 @@ class Pump:
                 case ("failed", reason):
                     log.error("router failed", reason=reason)
                     self._on_failed(reason)
-        if self._jobs:
-            self._wake.set()
         if self._waiting:
             self._start_hooks()
 
@@ -114,7 +116,8 @@ class Pump:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._start_hooks()
-                await self._serve_cold_store()
+                self._tasks.create_task(self._serve_loads())
+                await self._serve_stores()
         finally:
             self._tasks = None
             while self._waiting:
@@ -182,22 +185,22 @@ class Pump:
 
     # The cold store.
 
-    async def _serve_cold_store(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._jobs:
-                job = [self._jobs.popleft() for _ in range(min(JOB_REQUESTS, len(self._jobs)))]
-                answers = await self._run_until_done(job)
-                if answers is None:
-                    return
-                for request, answer in zip(job, answers, strict=True):
-                    if isinstance(request, Load):
-                        self._answer(self._core.loaded, request.kind, request.key, answer)
-                    else:
-                        self._answer(self._core.stored, request.kind, request.key, request.version)
+    async def _serve_loads(self) -> None:
+        async for job in self._loads.jobs():
+            answers = await self._run_until_done(job, loading=True)
+            if answers is None:
+                return
+            for request, answer in zip(job, answers, strict=True):
+                self._answer(self._core.loaded, request.kind, request.key, answer)
 
-    async def _run_until_done(self, job: list[Load | Store]) -> list[bytes | None] | None:
+    async def _serve_stores(self) -> None:
+        async for job in self._stores.jobs():
+            if await self._run_until_done(job, loading=False) is None:
+                return
+            for request in job:
+                self._answer(self._core.stored, request.kind, request.key, request.version)
+
+    async def _run_until_done(self, job: Sequence[Load | Store], *, loading: bool) -> list[bytes | None] | None:
         attempt = 0
         while True:
             try:
@@ -205,15 +208,37 @@ class Pump:
             except sqlite3.OperationalError as error:  # full, busy, unreadable at the moment
                 pause_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
                 attempt += 1
-                self.trouble = f"the cold store does not work: {error}"
+                if loading:
+                    self.trouble = f"the cold store does not work: {error}"
                 log.warning("cold store failed", error=str(error), retry_s=pause_s, requests=len(job))
                 await asyncio.sleep(pause_s)
             except sqlite3.Error as error:
                 self._answer(self._core.fail, f"the cold store is damaged: {error}; restore it from a copy")
                 return None
             else:
-                self.trouble = None
+                if loading:
+                    self.trouble = None
                 return answers
+
+
+class _Lane(Generic[R]):
+    """Requests on their way to the cold store, taken in their order, as many at once as have come."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[R] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, request: R) -> None:
+        self._waiting.append(request)
+        self._wake.set()
+
+    async def jobs(self) -> AsyncIterator[list[R]]:
+        """Without end."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                yield [self._waiting.popleft() for _ in range(min(JOB_REQUESTS, len(self._waiting)))]
 
 
 def _where(error: BaseException) -> dict[str, str]:

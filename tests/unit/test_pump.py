@@ -57,6 +57,7 @@ class FakeCold:
         self.rows: dict[tuple[str, bytes], bytes] = {}
         self.jobs: list[int] = []
         self.errors: list[sqlite3.Error] = []
+        self.full = False
         self.failed = asyncio.Event()
 
     async def run(self, requests: Sequence[Load | Store]) -> list[bytes | None]:
@@ -64,6 +65,9 @@ class FakeCold:
         if self.errors:
             self.failed.set()
             raise self.errors.pop(0)
+        if self.full and any(isinstance(request, Store) for request in requests):
+            self.failed.set()
+            raise sqlite3.OperationalError("database or disk is full")
         self.jobs.append(len(requests))
         answers: list[bytes | None] = []
         for request in requests:
@@ -219,21 +223,25 @@ class TestAuthorize:
 
 
 class TestColdStore:
-    async def test_what_one_turn_asks_is_one_job_in_order(self) -> None:
+    async def test_what_one_turn_asks_is_one_job_of_loads_and_one_of_stores_each_in_order(self) -> None:
         async with running() as bench:
+            bench.cold.rows["user", b"eve"] = b"e"
             bench.ask(
-                ("load", "user", b"bob"),
+                ("load", "user", b"eve"),
                 ("store", "user", b"bob", 1, b"s"),
-                ("load", "user", b"bob"),
                 ("load", "conversation", C),
+                ("store", "conversation", b"d" * 16, 2, b"d"),
             )
-            assert await bench.core.answered(4) == [
-                ("loaded", "user", b"bob", None),
-                ("stored", "user", b"bob", 1),
-                ("loaded", "user", b"bob", b"s"),
+            answers = await bench.core.answered(4)
+            assert [answer for answer in answers if answer[0] == "loaded"] == [
+                ("loaded", "user", b"eve", b"e"),
                 ("loaded", "conversation", C, None),
             ]
-            assert bench.cold.jobs == [4]
+            assert [answer for answer in answers if answer[0] == "stored"] == [
+                ("stored", "user", b"bob", 1),
+                ("stored", "conversation", b"d" * 16, 2),
+            ]
+            assert bench.cold.jobs == [2, 2]
 
     async def test_a_flood_is_cut_into_short_jobs(self) -> None:
         async with running() as bench:
@@ -241,17 +249,29 @@ class TestColdStore:
             await bench.core.answered(1300)
             assert bench.cold.jobs == [512, 512, 276]
 
-    async def test_a_full_disk_is_tried_again_until_it_works_and_readiness_tells(
+    async def test_loads_that_fail_are_tried_again_until_they_work_and_readiness_tells(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "RETRY_S", (0.0,))
         async with running() as bench:
-            bench.cold.errors = [sqlite3.OperationalError("database or disk is full")] * 3
+            bench.cold.errors = [sqlite3.OperationalError("disk I/O error")] * 3
+            bench.ask(("load", "user", b"bob"))
+            await bench.cold.failed.wait()
+            assert bench.pump.trouble == "the cold store does not work: disk I/O error"
+            assert await bench.core.answered(1) == [("loaded", "user", b"bob", None)]
+            assert bench.pump.trouble is None
+
+    async def test_a_full_disk_holds_up_stores_and_no_loads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "RETRY_S", (0.0,))
+        async with running() as bench:
+            bench.cold.full = True
             bench.ask(("store", "user", b"bob", 1, b"s"))
             await bench.cold.failed.wait()
-            assert bench.pump.trouble == "the cold store does not work: database or disk is full"
-            assert await bench.core.answered(1) == [("stored", "user", b"bob", 1)]
-            assert bench.pump.trouble is None
+            bench.ask(("load", "user", b"eve"))
+            assert await bench.core.answered(1) == [("loaded", "user", b"eve", None)]
+            assert bench.pump.trouble is None, "who comes is welcome"
+            bench.cold.full = False
+            assert (await bench.core.answered(2))[1] == ("stored", "user", b"bob", 1)
 
     async def test_a_damaged_database_fails_the_router_and_nothing_is_answered_wrongly(self) -> None:
         async with running() as bench:
