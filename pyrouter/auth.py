@@ -31,7 +31,7 @@ from pyrouter.secret import read_secret
 __all__ = ["Authenticate", "Authorize", "Identity", "IssuerTokens", "LocalTokens", "check_device", "check_user"]
 
 MAX_USER_BYTES = 64
-MAX_DEVICE = 2**32 - 1
+MAX_DEVICE = 2**16 - 1
 MAX_TOKEN_BYTES = 8192
 LOCAL_ALGORITHMS = ["HS256"]
 # No HMAC among them: a public key must never pass for a shared secret.
@@ -46,7 +46,7 @@ class Identity(NamedTuple):
     user: str
     """1 to 64 bytes of UTF-8 without control characters."""
     device: int = 1
-    """From 1 to 2**32 - 1; each device of a user has its own mailbox."""
+    """From 1 to 65535; each device of a user has its own mailbox."""
     expires_ms: int = 0
     """When the connection must end, ms since 1970; 0 for never."""
 
@@ -99,7 +99,7 @@ def check_device(device: int) -> int:
     """Returns `device` if it can be a device's number.
 
     Raises:
-        ValueError: it is not from 1 to 2**32 - 1.
+        ValueError: it is not from 1 to 65535.
     """
     if not 1 <= device <= MAX_DEVICE:
         raise ValueError(f"a device is a number from 1 to {MAX_DEVICE}")

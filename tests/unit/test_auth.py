@@ -91,7 +91,7 @@ class TestLocal:
             {"sub": "bob", "exp": float("nan")},
             {"sub": "bob", "exp": None},
             {"sub": "bob", "exp": 2**40, "dev": 0},
-            {"sub": "bob", "exp": 2**40, "dev": 2**32},
+            {"sub": "bob", "exp": 2**40, "dev": 65_536},
             {"sub": "bob", "exp": 2**40, "dev": True},
             {"sub": "bob", "exp": 2**40, "dev": "1"},
             {"sub": "bob", "exp": 2**40, "nbf": 2**39},
@@ -120,7 +120,7 @@ class TestLocal:
         with pytest.raises(ValueError, match="user's name"):
             LocalTokens(SECRET).issue(user, 1, HOUR_MS)
 
-    @pytest.mark.parametrize("device", [0, -1, 2**32])
+    @pytest.mark.parametrize("device", [0, -1, 65_536])
     def test_no_token_is_issued_for_a_device_that_cannot_be(self, device: int) -> None:
         with pytest.raises(ValueError, match="device"):
             LocalTokens(SECRET).issue("bob", device, HOUR_MS)

@@ -89,7 +89,7 @@ class TestToken:
             (["x" * 65], "1 to 64 bytes"),
             (["bob", "--ttl", "30"], "such as 30d, 12h, 15m, 90s"),
             (["bob", "--ttl", "10ms"], "at least 1s"),
-            (["bob", "--device", "0"], "from 1 to 4294967295"),
+            (["bob", "--device", "0"], "from 1 to 65535"),
             (["bob", "--device", "x"], "valid integer"),
             ([], "Missing argument"),
         ],
