@@ -66,6 +66,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     """Devices a user may have."""
     hold: Duration = Duration.parse("30d")
     """What is not collected by then is discarded, and the recipient told so."""
+    hello: Duration = Duration.parse("10s")
+    """A connection whose first frame has not come by then is closed."""
     idle: Duration = Duration.parse("60s")
     """A connection silent for this long is pinged, then closed."""
     window_messages: int = 256
@@ -189,6 +191,7 @@ def core_options(log: Log, limits: Limits, *, authorize: bool, create_unknown: b
         "frame_bytes": int(limits.frame),
         "devices": limits.devices,
         "hold_ms": int(limits.hold),
+        "hello_ms": int(limits.hello),
         "idle_ms": int(limits.idle),
         "window_messages": limits.window_messages,
         "window_bytes": int(limits.window),

@@ -17,7 +17,8 @@ pub struct Config {
     pub unaccepted_messages: u32,
     /// The same in bytes.
     pub unaccepted_bytes: u32,
-    /// The same over all sessions, bytes.
+    /// The same over all sessions, bytes, with what a message costs beside its body; never more than a segment, so that no
+    /// more waits for the disk than room is reserved for.
     pub unaccepted_total: u64,
     /// Devices of one user.
     pub devices: u32,

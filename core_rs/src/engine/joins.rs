@@ -59,7 +59,7 @@ impl Engine {
     /// A connection's token is refused: an error frame, then the end.
     pub fn refuse(&mut self, id: ConnId, code: &str, message: &str) {
         let Some(slot) = self.conns.slot(id) else { return };
-        let code = codes::find(code).map_or(codes::BAD_TOKEN, |c| c.name);
+        let code = codes::find(code).filter(|c| c.close.is_some()).map_or(codes::BAD_TOKEN, |c| c.name);
         self.close_with(slot, code, message);
     }
 

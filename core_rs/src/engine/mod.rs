@@ -87,7 +87,9 @@ pub struct Engine {
     appended_ms: u64,
     sweep: (u32, u32),
     left_memory: usize,
-    storage_ok: bool,
+    gave_back: bool,
+    /// The disk has no room for another segment: what sends may still fill, a segment that was begun before.
+    full: Option<u32>,
     failed: Option<String>,
     stopping: bool,
     stats: Stats,
@@ -98,7 +100,8 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has replayed nothing yet.
-    pub fn new(config: Config, now: Now) -> Self {
+    pub fn new(mut config: Config, now: Now) -> Self {
+        config.unaccepted_total = config.unaccepted_total.min(config.segment_bytes.into());
         let log = Appender::new(&Recovered::default(), &LogOptions::default());
         let delivery = Delivery::new(config.hot_bytes);
         Self {
@@ -124,7 +127,8 @@ impl Engine {
             appended_ms: now.wall_ms,
             sweep: (0, 0),
             left_memory: 0,
-            storage_ok: true,
+            gave_back: false,
+            full: None,
             failed: None,
             stopping: false,
             stats: Stats::default(),
@@ -321,10 +325,20 @@ impl Engine {
 
     /// Room for another segment is reserved, or is not to be had.
     pub fn space(&mut self, ok: bool) {
-        if self.storage_ok && !ok {
+        if ok {
+            self.full = None;
+        } else if self.full.is_none() {
+            let begun = self.log.is_begun();
+            self.full = Some(self.log.segment() - u32::from(!begun));
             self.alarm("storage_full", "No room for another log segment: sends will be refused.".into());
         }
-        self.storage_ok = ok;
+    }
+
+    /// Whether a send of so many bytes may be logged. On a full disk the segment in reserve, and an eighth of the one
+    /// before it, are for acknowledgements and whatever gives room.
+    fn has_room(&self, bytes: usize) -> bool {
+        let kept = self.config.segment_bytes as usize / 8;
+        self.full.is_none_or(|segment| segment == self.log.segment() && self.log.room() as usize >= kept + bytes)
     }
 
     /// Says goodbye to every connection and closes it. What is pending still becomes durable.
@@ -367,7 +381,7 @@ impl Engine {
         stats.unaccepted_bytes = self.unaccepted;
         stats.delivered_total = self.conns.delivered;
         (stats.messages_pending, stats.bytes_pending, stats.log_segments) = self.segments.totals();
-        stats.storage_ok = u64::from(self.storage_ok);
+        stats.storage_ok = u64::from(self.full.is_none());
         stats.clock_trusted = u64::from(self.clock.trusted());
         stats
     }
@@ -396,7 +410,8 @@ impl Engine {
         if !undecided {
             self.tell_error(slot, code, message, &[], None);
         }
-        let close = codes::find(code).and_then(|c| c.close).unwrap_or(codes::close::SERVER);
+        // What leaves a session open ends a connection that has none: a mistake of the client's.
+        let close = codes::find(code).and_then(|c| c.close).unwrap_or(codes::close::PROTOCOL);
         self.conns.close(slot, close, code, false);
     }
 

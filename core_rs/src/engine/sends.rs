@@ -20,6 +20,10 @@ use crate::wire::types::{ConversationId, DeviceList, ErrorFrame, MAX_ID, Message
 /// Answers of the embedder kept for one session; at more it is asked anew.
 const PERMITS: usize = 4096;
 
+/// What a send costs until it is durable, beside its body, bytes: its record's frame, names and ids, and its [`Pending`].
+/// Without it many small messages would pass the bound on all sends unseen.
+const OVERHEAD: u64 = 256;
+
 /// An `accepted` that waits for its batch.
 pub(super) struct Pending {
     batch: u64,
@@ -40,8 +44,9 @@ impl Engine {
             self.send_again(slot, (user, device), &send, repeat);
             return Handled::Done;
         }
-        if !self.storage_ok && self.log.room() < self.config.segment_bytes / 8 {
-            self.refuse_send(slot, &send, codes::STORAGE_FULL, "The server's disk is full.");
+        let bytes = send.body.len() + send.bodies.iter().map(|b| b.body.len()).sum::<usize>();
+        if !self.has_room(bytes) {
+            self.refuse_send(slot, &send, codes::STORAGE_FULL, "The server's disk is full; try again later.");
             return Handled::Done;
         }
         let most = send.bodies.iter().map(|b| b.body.len()).max().unwrap_or(0).max(send.body.len());
@@ -66,7 +71,6 @@ impl Engine {
         if !send.bodies.is_empty() && !self.lists_match(slot, &id, &send) {
             return Handled::Done;
         }
-        let bytes = send.body.len() + send.bodies.iter().map(|b| b.body.len()).sum::<usize>();
         let caps = (self.config.conversation_messages, self.config.conversation_bytes);
         match self.sequencer.number(&id, (user, device), &send.id, bytes as u64, caps) {
             Ok(Outcome::Next(seq)) => self.accept(slot, (user, device), id, seq, &send, bytes),
@@ -259,7 +263,7 @@ impl Engine {
         // A repeat may belong to an earlier batch than the newest.
         let place = self.pending.partition_point(|p| p.batch <= pending.batch);
         self.pending.insert(place, pending);
-        self.unaccepted += u64::from(bytes);
+        self.unaccepted += u64::from(bytes) + OVERHEAD;
         let Some(session) = self.conns.session_mut(slot) else { return };
         let sending = session.sending.get_or_insert_default();
         sending.last_batch = sending.last_batch.max(repeat.batch);
@@ -280,7 +284,7 @@ impl Engine {
         self.durable = self.durable.max(batch);
         while self.pending.front().is_some_and(|p| p.batch <= self.durable) {
             let Some(pending) = self.pending.pop_front() else { break };
-            self.unaccepted -= u64::from(pending.bytes).min(self.unaccepted);
+            self.unaccepted -= (u64::from(pending.bytes) + OVERHEAD).min(self.unaccepted);
             if let Some(slot) = self.conns.slot(pending.conn) {
                 self.accepted(slot, &pending);
             }

@@ -139,6 +139,11 @@ impl Appender {
         self.segment
     }
 
+    /// Whether there is anything in it.
+    pub fn is_begun(&self) -> bool {
+        self.offset > 0 || !self.open.is_empty()
+    }
+
     /// Bytes left in the segment for records with their headers of 8 bytes.
     pub fn room(&self) -> u32 {
         let used = self.offset as usize + self.open.len().max(BATCH_HEADER);

@@ -185,6 +185,40 @@ fn a_full_disk_refuses_sends_while_acks_and_reading_go_on() {
 }
 
 #[test]
+fn on_a_full_disk_the_last_segment_is_for_acknowledgements_and_a_repeat_is_no_send() {
+    let mut rig = rig();
+    let (ann, _) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    rig.engine.space(false);
+    let segment = rig.engine.log().segment();
+    // Acknowledgements and the like have begun the next one.
+    while rig.engine.log().segment() == segment {
+        rig.engine.log().append(0, &[&[0; 1000]], true).unwrap();
+        rig.turn();
+    }
+    rig.got(ann);
+    rig.send(ann, "bob", b"2", b"x");
+    assert_eq!(codes(&rig.got(ann)), ["storage_full"]);
+    rig.send(ann, "bob", b"1", b"x");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 1, .. }]));
+    rig.engine.space(true);
+    rig.send(ann, "bob", b"2", b"x");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 2, .. }]));
+}
+
+#[test]
+fn on_a_disk_that_is_full_from_the_start_no_segment_is_begun_for_a_send() {
+    let mut rig = rig();
+    pair(&mut rig);
+    let mut rig = restart(rig);
+    rig.engine.space(false);
+    let ann = rig.join("ann", 1, false);
+    rig.got(ann);
+    rig.send(ann, "bob", b"1", b"x");
+    assert_eq!(codes(&rig.got(ann)), ["storage_full"]);
+}
+
+#[test]
 fn a_failed_disk_ends_the_router_i10() {
     let mut rig = rig();
     let (ann, _) = pair(&mut rig);
