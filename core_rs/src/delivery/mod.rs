@@ -133,7 +133,8 @@ struct Ticket {
 
 /// See the module.
 pub struct Delivery {
-    conversations: Slab<Conversation>,
+    /// Boxed: what left memory gives it back although others stay, and the table grows without moving them.
+    conversations: Slab<Box<Conversation>>,
     by_id: HashTable<u32>,
     hasher: DefaultHashBuilder,
     receivers: Slab<Receiver>,
@@ -171,12 +172,12 @@ impl Delivery {
 
     /// A conversation by slot.
     pub fn get(&self, slot: u32) -> Option<&Conversation> {
-        self.conversations.get(slot as usize)
+        self.conversations.get(slot as usize).map(Box::as_ref)
     }
 
     /// A conversation by slot, to change.
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut Conversation> {
-        self.conversations.get_mut(slot as usize)
+        self.conversations.get_mut(slot as usize).map(Box::as_mut)
     }
 
     /// Slots of all conversations in memory.
@@ -221,7 +222,7 @@ impl Delivery {
             self.version = self.version.max(member.version);
         }
         let id = conversation.id;
-        let slot = self.conversations.insert(conversation) as u32;
+        let slot = self.conversations.insert(Box::new(conversation)) as u32;
         let (all, hasher) = (&self.conversations, &self.hasher);
         let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id));
         self.by_id.insert_unique(hasher.hash_one(id), slot, rehash);
@@ -394,6 +395,8 @@ impl Delivery {
         let (all, hasher) = (&mut self.conversations, &self.hasher);
         all.shrink_to_fit();
         self.by_id.shrink_to_fit(|&slot| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id)));
+        self.run.shrink_to_fit();
+        self.dirty.shrink_to_fit();
         self.hot.shrink();
         self.effects.shrink();
     }

@@ -19,8 +19,8 @@ use crate::delivery::conversation::{Conversation, Cursor, Member};
 use crate::sequencer::{Kind, Repeat, Writer};
 use crate::wire::types::ConversationId;
 
-/// After this many left, tables give memory back.
-const SHRINK_AFTER: usize = 10_000;
+/// Users and conversations that leave before tables give memory back.
+const SHRINK_AFTER: usize = 1000;
 
 impl Engine {
     /// A user by name, in memory and known; `None`: there is none. Blocked: it is being loaded.
@@ -366,12 +366,30 @@ impl Engine {
                 }
             }
         }
-        if self.left_memory >= SHRINK_AFTER {
+    }
+
+    /// Once more has left memory than is left: the tables give back what they do not need. So this is rare, and what they
+    /// hold in vain is bounded.
+    pub(super) fn give_back(&mut self) {
+        let here = self.delivery.len() + self.directory.len();
+        if self.left_memory >= here.max(SHRINK_AFTER) {
             self.left_memory = 0;
             self.delivery.shrink();
             self.directory.shrink();
             self.sequencer.shrink();
+            // Queues that were as long as the busiest moment wanted.
+            self.pending.shrink_to_fit();
+            self.between.shrink_to_fit();
+            self.requests.shrink_to_fit();
+            self.loading.shrink_to_fit();
+            self.absent.shrink_to_fit();
+            self.gave_back = true;
         }
+    }
+
+    /// Whether much memory was freed since this was asked last: the allocator may have to be told.
+    pub fn has_given_back(&mut self) -> bool {
+        std::mem::take(&mut self.gave_back)
     }
 
     fn rested_user(&self, slot: u32) -> bool {

@@ -323,6 +323,7 @@ impl Engine {
             self.sweep.1 = (self.sweep.1 + 1) % users.max(1);
             self.consider_user(self.sweep.1);
         }
+        self.give_back();
         self.next_sweep();
     }
 

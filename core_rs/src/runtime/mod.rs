@@ -1,11 +1,13 @@
 //! An engine, its log and the clock, tied together for a process: what a driver gives its turns to.
 //!
+//! - `allocator`: memory goes back to the system after much was freed.
 //! - [`options`]: every setting of engine and log, by name.
 //! - [`shared`]: a runtime for foreign callers; panics of the core end there.
 //!
 //! Rules: the engine knows no thread and no file, the log no message; here the news of one is told to the other. One turn
 //! is bounded, and blocks on nothing. Must never know Python, sockets, or how often it is called.
 
+mod allocator;
 pub mod options;
 pub mod shared;
 
@@ -122,6 +124,9 @@ impl Runtime {
         self.tick();
         let mut more = self.hear();
         more |= self.engine.run();
+        if self.engine.has_given_back() {
+            allocator::trim();
+        }
         self.sort_requests();
         if self.log.idle() {
             self.submit();
