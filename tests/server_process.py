@@ -10,13 +10,24 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from pyrouter.auth import LocalTokens
 from pyrouter.cold import ColdDatabase
 
 READY_WITHIN_S = 60.0
+ENDED_WITHIN_S = 60.0
+UNTIL_S = 60.0
 TOKEN_MS = 24 * 3600 * 1000
+
+
+def until(true: Callable[[], object], what: str, within_s: float = UNTIL_S) -> None:
+    """Waits for something that nobody tells, by looking at it again and again."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s"
+        time.sleep(0.02)
 
 
 class ServerProcess:
@@ -75,6 +86,20 @@ class ServerProcess:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         return self._end(signal.SIGTERM)
+
+    def exit_status(self) -> int:
+        """Waits until it ends by itself; the exit status."""
+        assert self._process is not None
+        self._process.wait(ENDED_WITHIN_S)
+        return self._end(signal.SIGTERM)
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def said(self) -> str:
+        """All that its processes have said on standard error so far."""
+        return self._stderr.read_text()
 
     def close(self) -> None:
         """Whatever its state, it ends."""
