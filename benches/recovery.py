@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,36 +49,35 @@ QUICK = Scale(20, 100, 500)
 
 def run(rounds: int, scale: Scale) -> list[Figure]:
     """Recovery time, and memory per pending message."""
+    what = f"{scale.conversations * EACH:,} pending × {BODY} B over {scale.conversations:,} conversations"
     with scratch() as path:
-        data = path / "data"
-        memory = _fill(path, data, scale)
-        empty = [_start(path / "empty", []) for _ in range(3)]
-        reads, recoveries = [], []
-        for _ in range(rounds):
-            files = _files(data)
-            reads.append(_read(files))
-            recoveries.append(max(0.0, _start(data, files) - statistics.median(empty)))
-    messages = scale.conversations * EACH
-    return [
-        Figure(
-            f"recovery: {messages:,} pending × {BODY} B over {scale.conversations:,} conversations, "
-            f"{scale.senders * scale.quiet:,} quiet, cold page cache",
-            "s",
-            recoveries,
-            reads,
-            BUDGET,
-        ),
-        Figure("memory per pending message, body on disk", "B", [memory], (), below(64, "B")),
-    ]
+        memory = _pend(path, scale)
+        figures = [_recover(path, rounds, f"recovery: {what}, cold page cache")]
+    with scratch() as path:
+        _say_and_forget(path, scale)
+        _pend(path, scale)
+        figures.append(
+            _recover(path, rounds, f"recovery: {what}, {scale.senders * scale.quiet:,} quiet, cold page cache")
+        )
+    return [*figures, Figure("memory per pending message, body on disk", "B", [memory], (), below(64, "B"))]
 
 
-def _fill(path: Path, data: Path, scale: Scale) -> float:
-    """Makes the directory; returns the memory of a pending message, bytes."""
+def _recover(path: Path, rounds: int, what: str) -> Figure:
+    data = path / "data"
+    empty = statistics.median(_start(path / "empty", []) for _ in range(3))
+    runs = []
+    for _ in range(rounds):
+        files = _files(data)
+        runs.append((_read(files), max(0.0, _start(data, files) - empty)))
+    return Figure(what, "s", [ours for _, ours in runs], [read for read, _ in runs], BUDGET)
+
+
+def _pend(path: Path, scale: Scale) -> float:
+    """Leaves five messages in each conversation; returns the memory of one, bytes."""
+    data = path / "data"
     senders = write_users(path / "senders", data, "s", scale.senders)
     recipients = write_users(path / "recipients", data, "r", scale.recipients)
-    quiet = write_users(path / "quiet", data, "q", scale.quiet)
     _create(data, "r", scale.recipients)
-
     with _killed(data) as server:
         _send(server, senders, recipients, "--body", BODY)
     with _killed(data) as server:
@@ -86,11 +85,17 @@ def _fill(path: Path, data: Path, scale: Scale) -> float:
         _send(server, senders, recipients, "--body", BODY, "--first", 2, "--each", EACH - 1)
     with _killed(data) as server:
         five = server.memory().rss
-    # Last, so that no memory which the quiet ones once had is there to be used again.
+    return (five - one) / (scale.conversations * (EACH - 1))
+
+
+def _say_and_forget(path: Path, scale: Scale) -> None:
+    """Leaves conversations in which everything was delivered long ago: in the cold store, and mostly out of the log."""
+    data = path / "data"
+    senders = write_users(path / "senders", data, "s", scale.senders)
+    quiet = write_users(path / "quiet", data, "q", scale.quiet)
     with _killed(data, quiet="1s") as server:
         _send(server, senders, quiet, "--connect", "yes", "--body", 160)
-        _await_eviction(data / "cold.db", scale.senders * scale.quiet)
-    return (five - one) / (scale.conversations * (EACH - 1))
+        _await_eviction(data, scale.senders * scale.quiet)
 
 
 @contextmanager
@@ -114,15 +119,20 @@ def _send(server: Server, senders: Path, recipients: Path, *more: object) -> Non
     floor_program("fill", "--port", server.port, "--senders", senders, "--recipients", recipients, *more)
 
 
-def _await_eviction(cold: Path, conversations: int) -> None:
+def _await_eviction(data: Path, conversations: int) -> None:
+    """Until all of them are in the cold store and the log has let go of the segments that held them."""
     end = time.monotonic() + EVICTION_S
     while time.monotonic() < end:
-        with sqlite3.connect(f"file:{cold}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{data / 'cold.db'}?mode=ro", uri=True)) as database:
             count = database.execute("SELECT count(*) FROM conversations").fetchone()[0]
-        if count >= conversations:
+        segments = len(_files(data))
+        if count >= conversations and segments <= 2:
             return
         time.sleep(1)
-    raise RuntimeError(f"after {EVICTION_S:.0f} s only {count:,} of {conversations:,} quiet conversations left memory")
+    raise RuntimeError(
+        f"after {EVICTION_S:.0f} s {count:,} of {conversations:,} quiet conversations have left memory, "
+        f"and the log has {segments} segments"
+    )
 
 
 def _files(data: Path) -> list[Path]:
