@@ -366,6 +366,9 @@ class Protocol:
             sent.reach = self._reach(accepted.conversation)
             if isinstance(sent.to, Device) and sent.to.user == self.user:
                 self._ours.add(sent.conversation)
+            if sent.conversation == direct_conversation(self.user, self.user):
+                # One device of the recipient has it: this one.
+                sent.reach.receipt(sent.seq, 0)
             self._events.append(Accepted(sent))
         self._depart()
         self._confirm_later(self.outbox.unconfirmed)

@@ -227,3 +227,10 @@ async def test_the_same_id_again_in_a_later_run_and_after_a_kill_is_the_same_mes
     assert (status, out) == (0, f"accepted {AB} 2\n")
     status, out, _ = await done("listen", "--server", url, "--token", bob, "--count", "2", "--json")
     assert [json.loads(text)["text"] for text in out.splitlines()] == ["hello", "another"]
+
+
+async def test_a_message_to_oneself_is_delivered_as_soon_as_it_is_accepted(server: ServerProcess, url: str) -> None:
+    ann = server.token("ann")
+    status, out, _ = await done("send", "--server", url, "--token", ann, "--to", "ann", "--wait", "delivered", "note")
+    note = direct_conversation("ann", "ann").hex()
+    assert (status, out) == (0, f"accepted {note} 1\ndelivered\n")

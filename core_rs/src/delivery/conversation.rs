@@ -141,6 +141,11 @@ impl Member {
         self.cursors.iter_mut().find(|c| c.device == device)
     }
 
+    /// Whether this is the member that a user's device belongs to.
+    pub fn is(&self, user: u32, device: u16) -> bool {
+        self.user == user && self.admits(device)
+    }
+
     /// Whether this device takes part.
     pub fn admits(&self, device: u16) -> bool {
         self.only == 0 || self.only == device

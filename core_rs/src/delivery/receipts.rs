@@ -58,7 +58,7 @@ impl Delivery {
         let mut items: Vec<(u64, u32, u16)> = Vec::new();
         let mut note = |slot: u32, index: usize, conversation: &Conversation| {
             if let Some(member) = conversation.members.get(index) {
-                let version = if member.user == me { member.read_version } else { member.version };
+                let version = if member.is(me, device) { member.read_version } else { member.version };
                 if version > told && conversation.member(me, device).is_some() {
                     items.push((version, slot, index as u16));
                 }
@@ -87,7 +87,7 @@ impl Delivery {
         items.dedup();
         for &(version, slot, index) in &items {
             if let Some(conversation) = conversations.get(slot as usize) {
-                tell_one(conversation, usize::from(index), me, told, version, conn, dir, out);
+                tell_one(conversation, usize::from(index), (me, device), told, version, conn, dir, out);
             }
             receiver.told = version;
         }
@@ -118,7 +118,7 @@ impl Delivery {
 fn tell_one(
     conversation: &Conversation,
     index: usize,
-    me: u32,
+    me: (u32, u16),
     told: u64,
     version: u64,
     conn: u32,
@@ -128,7 +128,7 @@ fn tell_one(
     let id = conversation.id;
     let Some(member) = conversation.members.get(index) else { return };
     let user = dir.name(member.user);
-    if member.user == me {
+    if member.is(me.0, me.1) {
         let read = member.read;
         return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version });
     }
@@ -166,7 +166,8 @@ impl Conversation {
     /// Whether some receiving device has yet to acknowledge a receipt here, or may have to: its user is a stub.
     pub fn owes_receipts(&self, dir: &Directory) -> bool {
         self.members.iter().any(|member| {
-            let others = self.members.iter().filter(|m| m.user != member.user).map(|m| m.version).max();
+            let others =
+                self.members.iter().filter(|m| (m.user, m.only) != (member.user, member.only)).map(|m| m.version).max();
             let newest = others.unwrap_or(0).max(member.read_version);
             let Some(user) = dir.get(member.user) else { return false };
             let devices = user.devices.iter().filter(|d| d.receives && member.admits(d.id));

@@ -233,6 +233,8 @@ fn two_devices_of_one_user_talk_in_their_device_conversation() {
     let at = conversation(&at_phone);
     rig.ack(phone, at, 2);
     rig.ack(tablet, at, 1);
+    assert_eq!(receipts(&rig.got(phone)), [("ann", 2, 0)], "a cursor passes over its own sending");
+    assert_eq!(receipts(&rig.got(tablet)), [("ann", 2, 0)]);
     assert_eq!(rig.engine.stats().messages_pending, 0);
 }
 
