@@ -246,7 +246,12 @@ class FakeServer:
         if id not in self.known:
             return
         self.answers.append(id)
-        self._push(wire.ServerFrame(accepted=self.known[id]))
+        accepted = self.known[id]
+        conversation = self.conversations[accepted.conversation]
+        if conversation.other == ME:
+            # One device of the recipient has it: the sender's.
+            conversation.delivered = max(conversation.delivered, accepted.seq)
+        self._push(wire.ServerFrame(accepted=accepted))
 
     def _receipt(self, conversation: Conversation) -> None:
         frame = wire.ServerFrame()
