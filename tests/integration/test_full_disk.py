@@ -44,11 +44,12 @@ class SmallDisk:
             try:
                 with self._ballast.open("r+b") as ballast:
                     os.posix_fallocate(ballast.fileno(), 0, max(1, grown))
-                return
             except OSError as error:
                 # The server took some of it meanwhile, for a segment in reserve: look again.
                 if error.errno != errno.ENOSPC:
                     raise
+            else:
+                return
         raise AssertionError("the disk does not come to rest")
 
     def give_back(self) -> None:
