@@ -36,7 +36,8 @@ class Memory(NamedTuple):
     """Of one process, bytes."""
 
     rss: int
-    pss: int
+    anonymous: int
+    """Without pages of files, which others may share."""
 
 
 class Server:
@@ -58,7 +59,7 @@ class Server:
         self.settle()
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         sizes = {key: int(value) * 1024 for key, value in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-        return Memory(sizes["Rss"], sizes["Pss"])
+        return Memory(sizes["Rss"], sizes["Anonymous"])
 
     def settle(self, timeout_s: float = 30.0) -> None:
         """Waits until it has used less than 1 ms of CPU in 200 ms."""

@@ -16,13 +16,13 @@ from benches.harness import FLOOR, ROOT, Memory, Server, free_port, pyrouter, ru
 
 
 def run(rounds: int, connections: int) -> list[Figure]:
-    """RSS and PSS per connection."""
+    """Resident and anonymous memory per connection."""
     pairs = list(interleave(lambda: _bare(connections), lambda: _ours(connections), rounds))
     figures = []
-    for name, index in (("RSS", 0), ("PSS", 1)):
+    for name, index in (("resident", 0), ("anonymous", 1)):
         figures.append(
             Figure(
-                f"{name} per idle connection, {connections:,} of them",
+                f"{name} memory per idle connection, {connections:,} of them",
                 "B",
                 [ours[index] for _, ours in pairs],
                 [bare[index] for bare, _ in pairs],
@@ -46,7 +46,7 @@ def _ours(connections: int) -> tuple[float, float]:
 
 
 def slope(server: Server, connections: int, arguments: Sequence[str | Path]) -> tuple[float, float]:
-    """RSS and PSS per connection that `hold` opens with these arguments, bytes."""
+    """Resident and anonymous memory per connection that `hold` opens with these arguments, bytes."""
     first = connections // 3
     command = [FLOOR / "bin" / "hold", "--port", str(server.port), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hold:
@@ -55,7 +55,7 @@ def slope(server: Server, connections: int, arguments: Sequence[str | Path]) -> 
         _hold(hold, server, connections)  # none of them was closed meanwhile
         hold.communicate()
     step = connections - first
-    return (high.rss - low.rss) / step, (high.pss - low.pss) / step
+    return (high.rss - low.rss) / step, (high.anonymous - low.anonymous) / step
 
 
 def _hold(hold: subprocess.Popen[str], server: Server, count: int) -> Memory:

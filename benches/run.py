@@ -54,7 +54,7 @@ def _measure(row: str, quick: bool, rounds: int, connections: int) -> Callable[[
         case "memory":
             return lambda: memory.run(min(rounds, 3), 1500 if quick else connections)
         case "log":
-            return lambda: log_bytes.run(1 if quick else 5)
+            return lambda: log_bytes.run(1 if quick else 2)
         case "recovery":
             return lambda: recovery.run(rounds, recovery.QUICK if quick else recovery.FULL)
         case _:
