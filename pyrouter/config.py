@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import msgspec
 
+from pyrouter import bounds
 from pyrouter.errors import ConfigError
 from pyrouter.units import Address, Duration, Size
 
@@ -137,8 +138,6 @@ class Settings(NamedTuple):
     config: Config
     origins: Mapping[str, Origin]
 
-
-FRAME_ROOM = 1 << 10  # beside the body of a message, for names and ids
 
 _SECTIONS: Mapping[str, type[_Section]] = get_type_hints(Config)
 _FIELDS: Mapping[tuple[str, str], Any] = {
@@ -312,7 +311,7 @@ def _contradictions(config: Config, origins: Mapping[str, Origin]) -> Iterator[s
         place = origins.get(key)
         return f"{place.text}: {key}: {reason}" if place else f"{key}: {reason}"
 
-    auth, limits = config.auth, config.limits
+    auth = config.auth
     if auth.key_file and auth.jwks_url:
         yield problem("auth.jwks_url", "give either key_file or jwks_url, not both")
     foreign = "auth.key_file" if auth.key_file else "auth.jwks_url" if auth.jwks_url else None
@@ -324,15 +323,8 @@ def _contradictions(config: Config, origins: Mapping[str, Origin]) -> Iterator[s
             yield problem(f"auth.{key}", "is only used with key_file or jwks_url")
     if auth.jwks_url and not auth.jwks_url.startswith("https://"):
         yield problem("auth.jwks_url", "must begin with https://, or the keys could be exchanged on the way")
-    for key in ("devices", "window_messages", "unaccepted_messages", "conversation_messages"):
-        if getattr(limits, key) < 1:
-            yield problem(f"limits.{key}", "must be at least 1")
-    if limits.hold < 1000:
-        yield problem("limits.hold", "must be at least 1s")
-    for key, least in (("window", limits.body), ("frame", limits.body + FRAME_ROOM)):
-        if getattr(limits, key) < least:
-            blamed = f"limits.{key}" if f"limits.{key}" in origins else "limits.body"
-            yield problem(blamed, f"a body of {limits.body} does not fit into limits.{key}, {getattr(limits, key)}")
+    for keys, reason in bounds.problems(config.log, config.limits):
+        yield problem(next((key for key in keys if key in origins), keys[-1]), reason)
 
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")

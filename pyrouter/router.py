@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from pyrouter import __version__
+from pyrouter import __version__, bounds
 from pyrouter._conn import Driver
 from pyrouter._core import Core, CoreError, CoreFailed
 from pyrouter.auth import Authenticate, Authorize, Identity, LocalTokens, check_device, check_user
@@ -28,7 +28,7 @@ from pyrouter.client.errors import ClientClosed
 from pyrouter.client.model import SentMessage, Skipped, Target
 from pyrouter.cold import ColdStore
 from pyrouter.config import Limits, Log, core_options
-from pyrouter.errors import DataDirError, RouterClosed, RouterFailed
+from pyrouter.errors import ConfigError, DataDirError, RouterClosed, RouterFailed
 from pyrouter.listener import Gate, Listener
 from pyrouter.log import get_logger
 from pyrouter.mailbox import Mailbox
@@ -114,14 +114,20 @@ class Router:
             drain_s: seconds that closing waits for connections to take what they are owed.
             reconnect_s: seconds that closing tells clients to wait before they connect again.
 
+        Raises:
+            ConfigError: limits or log settings cannot work, alone or together.
+
         Raises, on entering:
             DataDirError: another router holds the directory, or it cannot be used.
             ColdStoreError: the database in it cannot be used.
         """
+        log, limits = log or Log(), limits or Limits()
+        if found := [f"{keys[-1]}: {reason}" for keys, reason in bounds.problems(log, limits)]:
+            raise ConfigError(found)
         return cls(
             Path(path),
-            log_settings=log or Log(),
-            limits=limits or Limits(),
+            log_settings=log,
+            limits=limits,
             authenticate=authenticate,
             authorize=authorize,
             create_unknown_users=create_unknown_users,

@@ -1,6 +1,7 @@
 """Configuration: precedence, and problems that name their place and key."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,9 +133,55 @@ def test_settings_that_contradict_each_other_are_refused(file: Path, text: str, 
     assert any(part in line and "line" in line for line in problems(file))
 
 
-def test_limits_that_could_not_work_are_refused() -> None:
-    found = problems(None, {}, limits_devices="0", limits_hold="5ms", limits_body="2MiB")
-    assert [line.split(": ")[1] for line in found] == [*["limits.devices", "limits.hold"], *["limits.body"] * 2]
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("limits.devices", "0", "must be from 1 to 500, not 0"),
+        ("limits.hold", '"5ms"', "must be from 1s to 36500d, not 5ms"),
+        ("limits.window", '"8GiB"', "must be from 1B to 1GiB, not 8GiB"),
+        ("limits.window_messages", "-1", "must be from 1 to 1000000, not -1"),
+        ("log.segment", '"4GiB"', "must be from 64KiB to 2GiB, not 4GiB"),
+        ("limits.frame", '"16MiB"', "must be from 1KiB to 15MiB, not 16MiB"),
+        ("limits.window", '"1KiB"', "a body of 64KiB does not fit into limits.window, 1KiB"),
+        ("limits.frame", '"64KiB"', "a body of 64KiB does not fit into limits.frame, 64KiB"),
+        ("log.segment", '"256KiB"', "with limits.frame = 256KiB, log.segment must be at least 514KiB, not 256KiB"),
+        ("limits.frame", '"10MiB"', None),
+    ],
+)
+def test_limits_that_could_not_work_are_refused(file: Path, key: str, value: str, reason: str | None) -> None:
+    section, _, name = key.partition(".")
+    file.write_text(f"[{section}]\n{name} = {value}\n")
+    if reason is None:
+        load(file)
+    else:
+        assert f"{file}, line 2: {key}: {reason}" in problems(file)
+
+
+def test_of_settings_that_do_not_fit_together_the_one_that_was_set_is_to_blame(file: Path) -> None:
+    file.write_text('[limits]\nbody = "2MiB"\n')
+    assert [line.split(": ")[1] for line in problems(file)] == ["limits.body", "limits.body"]
+    file.write_text('[log]\nsegment = "1MiB"\n[limits]\ndevices = 100\n')
+    assert problems(file) == (
+        f"{file}, line 2: log.segment: with limits.devices = 100, log.segment must be at least 4000KiB, not 1MiB",
+    )
+
+
+def test_the_core_takes_the_least_and_the_most_of_every_setting() -> None:
+    import tempfile
+
+    from pyrouter._core import Core
+    from pyrouter.bounds import _BOUNDS
+    from pyrouter.config import Limits, Log, core_options
+
+    for end in (0, 1):
+        values: dict[str, Any] = {key: ends[end] for key, ends in _BOUNDS.items()}
+        log = Log(**{key.removeprefix("log."): value for key, value in values.items() if key.startswith("log.")})
+        limits = Limits(**{key.removeprefix("limits."): value for key, value in values.items() if "limits." in key})
+        options = core_options(log, limits, authorize=False, create_unknown=False)
+        # A segment of the largest size would take its room here.
+        options["segment_bytes"] = min(int(options["segment_bytes"]), 1 << 20)
+        with tempfile.TemporaryDirectory() as directory:
+            Core(directory, options).close()
 
 
 @given(st.text())
