@@ -12,12 +12,13 @@ This module must never know what a state means, nor hold a message.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
 
@@ -32,6 +33,7 @@ APPLICATION_ID = 0x70797274  # "pyrt", so that `file` and a careless `--data` ca
 SCHEMA_VERSION = 1
 OPENING_MS = 10_000  # how long opening waits for another process that is opening too
 BUSY_S = 30.0  # how long a transaction waits for those of other processes; each lasts milliseconds
+FULL_BYTES = 1 << 20  # a disk with less room than this is called full
 # Between two looks. SQLite's own pauses grow to 100 ms, and would starve beside a busy writer whose pauses are shorter.
 LOOK_S = (0.000_2, 0.002)
 
@@ -82,7 +84,7 @@ class ColdDatabase:
             # Autocommit: transactions are begun where they are meant. The thread is checked by who owns us.
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
-            raise ColdStoreError(f"the cold store {path} cannot be opened: {error}") from error
+            raise _explained(path, "opened", error) from error
         try:
             self._db.execute(f"PRAGMA busy_timeout = {OPENING_MS}")
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -91,7 +93,7 @@ class ColdDatabase:
             self._db.execute("PRAGMA busy_timeout = 1")
         except sqlite3.Error as error:
             self._db.close()
-            raise ColdStoreError(f"the cold store {path} cannot be used: {error}") from error
+            raise _explained(path, "used", error) from error
         except ColdStoreError:
             self._db.close()
             raise
@@ -107,13 +109,27 @@ class ColdDatabase:
         self._db.close()
 
     def create_user(self, name: str) -> bool:
-        """Makes a user with an empty mailbox, unless there is one. Whether it was made."""
-        with _Transaction(self._db):
-            return self._db.execute("INSERT OR IGNORE INTO users (name) VALUES (?)", (name,)).rowcount == 1
+        """Makes a user with an empty mailbox, unless there is one. Whether it was made.
+
+        Raises:
+            ColdStoreError: the disk is full, or does not work.
+        """
+        try:
+            with _Transaction(self._db):
+                return self._db.execute("INSERT OR IGNORE INTO users (name) VALUES (?)", (name,)).rowcount == 1
+        except sqlite3.Error as error:
+            raise _explained(self.path, "written", error) from error
 
     def has_user(self, name: str) -> bool:
-        """Whether there is such a user."""
-        return self._db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone() is not None
+        """Whether there is such a user.
+
+        Raises:
+            ColdStoreError: the disk does not work.
+        """
+        try:
+            return self._db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise _explained(self.path, "read", error) from error
 
     def run(self, requests: Sequence[Load | Store]) -> list[bytes | None]:
         """Does all of it in order, in one transaction, or none of it.
@@ -162,6 +178,18 @@ class ColdDatabase:
     def _count(self, statement: str) -> int:
         value: int = self._db.execute(statement).fetchone()[0]
         return value
+
+
+def _explained(path: Path, what: str, error: OSError | sqlite3.Error) -> ColdStoreError:
+    """The error, with what to do about it. SQLite calls a full disk by several names, so the disk itself is asked."""
+    advice = "is the data directory yours, and does its disk work?"
+    with suppress(OSError):
+        free = os.statvfs(path.parent)
+        if free.f_bavail * free.f_frsize < FULL_BYTES:
+            advice = "its disk is full: free some space"
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        advice = "it is damaged, or not pyrouter's: restore it from a copy"
+    return ColdStoreError(f"the cold store {path} cannot be {what}: {error}; {advice}")
 
 
 class Checked(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -33,9 +34,8 @@ def read_secret(path: Path) -> bytes:
             raise ConfigError([f"{path} can be read by others (mode {mode & 0o777:o}); run: chmod 600 {path}"])
         text = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(
-            [f"the secret {path} cannot be used: {error.strerror}; is the data directory yours?"]
-        ) from error
+        advice = "free some space on its disk" if error.errno == errno.ENOSPC else "is the data directory yours?"
+        raise ConfigError([f"the secret {path} cannot be used: {error.strerror}; {advice}"]) from error
     try:
         secret = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

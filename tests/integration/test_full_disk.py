@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import pytest
 from pyrouter.wire import Retry
 from tests.server_process import ServerProcess, until
 from tests.wire_client import Wire, direct_conversation
+
+pytestmark = pytest.mark.slow  # together, and the loop of this process is not theirs
 
 DISK, SEGMENT, BODY = 16 << 20, 1 << 20, 32 << 10
 SETTINGS = '[log]\nsegment = "1MiB"\n[limits]\nquiet = "1s"\n'
@@ -114,6 +117,10 @@ def test_a_full_disk_refuses_sends_while_acks_and_reading_go_on(disk: SmallDisk,
         assert accepted > 2 * SEGMENT // BODY
         disk.fill()
         assert server.metrics()["storage_ok"] == 0
+        command = [sys.executable, "-m", "pyrouter", "token", "somebody new", "--data", str(disk.path)]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (made.returncode, made.stdout, made.stderr.count("\n")) == (1, "", 1), made
+        assert "its disk is full: free some space" in made.stderr
 
         # Reading goes on, and so do acknowledgements: they count, and their receipts come.
         with Wire(server.port) as sending:
@@ -182,6 +189,18 @@ def test_a_server_killed_on_a_full_disk_starts_and_serves_readers(disk: SmallDis
         ann.send("bob")
         assert ann.accepted().seq == accepted + 1
     assert server.stop() == 0
+
+
+def test_a_server_that_cannot_start_for_want_of_room_says_so(disk: SmallDisk, server: ServerProcess) -> None:
+    assert server.stop() == 0
+    disk.fill()
+    server.spawn()
+    assert server.exit_status() == 1
+    last = server.said().splitlines()[-1]
+    assert last.startswith("pyrouter: ")
+    assert "its disk is full: free some space" in last
+    disk.give_back()
+    server.start()
 
 
 def test_no_room_in_a_segment_ends_the_server_and_a_restart_recovers(disk: SmallDisk, server: ServerProcess) -> None:

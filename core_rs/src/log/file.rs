@@ -44,7 +44,8 @@ impl FileDisk {
             }
             Err(error) => return Err(named("lock")(error.into())),
         }
-        write_pid(&mut lock).map_err(named("write the lock file in"))?;
+        // For people only; a full disk must not keep a server from serving what it holds.
+        let _ = write_pid(&mut lock);
         disk.lock = Some(lock);
         // The directory's own name, for a first start.
         if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
@@ -80,10 +81,12 @@ fn pid_in(lock: &mut File) -> u32 {
     read.ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0)
 }
 
+/// In place, so that what the file takes of a full disk is not lost to somebody else.
 fn write_pid(lock: &mut File) -> io::Result<()> {
-    lock.set_len(0)?;
+    let text = format!("{}\n", std::process::id());
     lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
+    lock.write_all(text.as_bytes())?;
+    lock.set_len(text.len() as u64)
 }
 
 impl Disk for FileDisk {

@@ -16,6 +16,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -42,11 +43,14 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory(path, error) => write!(
-                f,
-                "data directory {}: {error}; choose another one, or let this user write there",
-                path.display()
-            ),
+            Self::Directory(path, error) => {
+                let advice = match error.kind() {
+                    io::ErrorKind::NotFound => "is it the right one?",
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on its disk",
+                    _ => "choose another one, or let this user write there",
+                };
+                write!(f, "data directory {}: {error}; {advice}", path.display())
+            }
             Self::Log(error) => error.fmt(f),
         }
     }
@@ -99,7 +103,9 @@ impl Runtime {
     pub fn open(path: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
         let started = clock_ms(ClockId::MonotonicCoarse);
         let now = now_since(started);
-        fs::create_dir_all(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
+        // Nobody else on the machine is to read who writes to whom.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         let disk = FileDisk::open(&log_path(path))?;
         let mut engine = Engine::new(options.engine, now);
         let recovered = recover(&disk, &mut |record| engine.replay(&record))?;

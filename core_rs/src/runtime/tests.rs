@@ -178,6 +178,14 @@ fn a_directory_in_use_is_refused_with_who_uses_it() {
 }
 
 #[test]
+fn a_directory_that_is_made_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = Directory::new();
+    let _bench = Bench::open(&directory.0);
+    assert_eq!(fs::metadata(&directory.0).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn a_directory_that_cannot_be_is_refused_by_name() {
     let file = Directory::new();
     fs::write(&file.0, "a file").unwrap();
@@ -185,7 +193,7 @@ fn a_directory_that_cannot_be_is_refused_by_name() {
     assert!(error.contains(&file.0.display().to_string()), "{error}");
     fs::remove_file(&file.0).unwrap();
     let error = fsck(&file.0).err().unwrap().to_string();
-    assert!(error.contains("there is no log"), "{error}");
+    assert!(error.contains("there is no log in it; is it the right one?"), "{error}");
 }
 
 #[test]
