@@ -36,12 +36,14 @@ class ServerProcess:
     Args:
         directory: for the data, the configuration and what the server says on standard error.
         settings: lines of the configuration file.
+        open_files: how many it may have; as many as this process if not told.
     """
 
-    def __init__(self, directory: Path, settings: str = "") -> None:
+    def __init__(self, directory: Path, settings: str = "", *, open_files: int | None = None) -> None:
         self.data = directory / "data"
         self.port = 0
         self.kills = 0
+        self._limits = ["prlimit", f"--nofile={open_files}"] if open_files else []
         self._config = directory / "pyrouter.toml"
         self._config.write_text(settings)
         self._stderr = directory / "server.log"
@@ -61,7 +63,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "pyrouter", "serve", "--data", str(self.data), "--listen", listen]
         with self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*command, "--config", str(self._config)], stdout=subprocess.PIPE, stderr=stderr
+                [*self._limits, *command, "--config", str(self._config)], stdout=subprocess.PIPE, stderr=stderr
             )
 
     def wait_ready(self) -> None:

@@ -11,6 +11,8 @@ from pyrouter.wire import SkipReason
 from tests.server_process import ServerProcess
 from tests.wire_client import Wire, direct_conversation
 
+pytestmark = pytest.mark.slow  # together, and the loop of this process is not theirs
+
 MESSAGES, BODY = 100, 32 << 10
 SETTINGS = '[log]\nsegment = "1MiB"\n[limits]\nmemory = "64KiB"\n'
 AT = direct_conversation("ann", "bob")

@@ -12,6 +12,8 @@ from pyrouter.wire import ClientFrame, Ping
 from tests.server_process import ServerProcess, until
 from tests.wire_client import MAGIC, Wire, direct_conversation, varint
 
+pytestmark = pytest.mark.slow  # together, and the loop of this process is not theirs
+
 MESSAGES, BODY = 10_000, 4 << 10
 IN_FLIGHT = 128  # sends that wait for their answer; the server takes 256 before it stops reading
 MEMORY = 4 << 20
@@ -58,7 +60,6 @@ def body(number: int) -> bytes:
     return b"%08d" % number * (BODY // 8)
 
 
-@pytest.mark.slow
 def test_a_reader_that_stalls_costs_a_bounded_memory_and_gets_all_of_it_when_it_resumes(
     server: ServerProcess, bystanders: tuple[Wire, Wire]
 ) -> None:
@@ -158,6 +159,30 @@ def flooding(number: int) -> bytes:
     frame.send.id, frame.send.user, frame.send.body = b"%d" % number, "sink", bytes(1024)
     payload = frame.SerializeToString()
     return varint(len(payload)) + payload
+
+
+def test_more_connections_than_the_system_allows_are_turned_away_and_nobody_else_notices(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, '[log]\nsegment = "1MiB"\n', open_files=256)
+    server.start()
+    with Wire(server.port) as cal, Wire(server.port, "ws") as dan:
+        dan.join(server.token("dan"))
+        cal.join(server.token("cal"))
+        flood = [Wire(server.port) for _ in range(300)]
+        assert flood[-1].everything() == b"", "the last ones are turned away"
+        for number in range(400):  # the log needs files of its own: it begins segments meanwhile
+            cal.send("dan", body(number))
+            assert dan.message().body == body(number)
+            dan.ack(direct_conversation("cal", "dan"), number + 1)
+            cal.accepted()
+        exchange((cal, dan))
+        for wire in flood:
+            wire.close()
+        until(lambda: server.metrics()["connections"] <= 3, "they are gone")
+        with Wire(server.port) as late:
+            late.join(server.token("cal", 2))
+    assert "raise the limit of open files" in server.said()
+    assert "Traceback" not in server.said()
+    assert server.stop() == 0
 
 
 def test_connections_that_say_nothing_take_nothing_from_others(
