@@ -70,6 +70,17 @@ impl Delivery {
         }
     }
 
+    /// After damage: whatever stood below `first` may have reached nobody.
+    pub fn lose_below(&mut self, dir: &Directory, slot: u32, first: u64) {
+        for index in 0..self.members(slot) {
+            self.version += 1;
+            let version = self.version;
+            let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index)) else { continue };
+            member.skip(SkipRange { from: 1, to: first - 1, reason: SkipReason::Lost, version });
+            self.notify(dir, slot, index, None);
+        }
+    }
+
     /// After a message with a body per device: members who have none on any device will never have it.
     pub fn note_bodiless(&mut self, dir: &Directory, slot: u32, seq: u64) {
         for index in 0..self.members(slot) {
@@ -86,11 +97,10 @@ impl Delivery {
     pub(super) fn note_orphaned(&mut self, dir: &Directory, slot: u32, index: usize, gone: Cursor) {
         let Some(conversation) = self.get(slot) else { return };
         let Some(member) = conversation.members.get(index) else { return };
-        if member.cursors.iter().any(|c| c.device == 0) {
-            return;
-        }
         let user = member.user;
-        let coming = |seq| member.cursors.iter().any(|c| c.base < seq && conversation.has_body(seq, user, c.device));
+        // A mailbox that waits for a device has had nothing.
+        let gets = |c: &Cursor, seq| c.base < seq && (c.device != 0 || c.acked < seq);
+        let coming = |seq| member.cursors.iter().any(|c| gets(c, seq) && conversation.has_body(seq, user, c.device));
         let had = |seq| gone.base < seq && seq <= gone.acked && conversation.has_body(seq, user, gone.device);
         let range = conversation.first.max(member.delivered + 1)..=conversation.head;
         let orphaned = |&seq: &u64| conversation.lacks(index, seq) && !coming(seq) && !had(seq);

@@ -20,6 +20,21 @@ impl Delivery {
         changed
     }
 
+    /// After damage: a device of which a conversation knows nothing gets everything that is there, rather than nothing.
+    pub fn fit_lost_devices(&mut self, dir: &Directory, user: u32) {
+        let Some(known) = dir.get(user) else { return };
+        for &slot in &known.conversations {
+            let Some(conversation) = self.get_mut(slot) else { continue };
+            let start = conversation.first - 1;
+            for member in conversation.members.iter_mut().filter(|m| m.user == user) {
+                for device in &known.devices {
+                    member.add_device(device.id, start, 0);
+                }
+            }
+            conversation.recount();
+        }
+    }
+
     /// The devices of a user that have a mailbox in a conversation; 0: one that waits for a device.
     pub fn devices(&self, slot: u32, user: u32) -> impl Iterator<Item = u16> + '_ {
         let members = self.get(slot).map(|c| &*c.members).unwrap_or_default();

@@ -120,6 +120,20 @@ impl Conversation {
         }
     }
 
+    /// Passes over the same, without the conversation; gives the highest number in it.
+    pub fn pass_over_moved(reader: &mut Reader<'_>) -> Option<u64> {
+        let mut highest = 0;
+        for _ in 0..reader.count()? {
+            let mut member = Member::new(0, 0, 0);
+            read_progress(&mut member, reader)?;
+            highest = highest.max(member.delivered).max(member.read);
+            for _ in 0..reader.count()? {
+                highest = highest.max(read_cursor(reader)?.acked);
+            }
+        }
+        Some(highest)
+    }
+
     /// Takes over what [`Conversation::encode_moved`] wrote after the id.
     pub fn apply_moved(&mut self, reader: &mut Reader<'_>) -> Option<()> {
         for index in 0..reader.count()? {

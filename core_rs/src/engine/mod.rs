@@ -8,7 +8,8 @@
 //! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory.
-//! - `records`: what is written to the log. `replay`: what is read from it. `segments`: what of it can go.
+//! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage.
+//!   `segments`: what of it can go.
 
 pub mod api;
 pub mod binary;
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod config;
 mod conns;
 pub mod directory;
+mod estranged;
 mod frames;
 mod joins;
 mod records;
@@ -78,6 +80,12 @@ pub struct Engine {
     loading: HashMap<Key, Vec<ConnId>>,
     /// What a load that was just answered did not find.
     absent: HashSet<Key>,
+    /// The log was damaged when it was read: states may be older than what follows from them.
+    damaged: bool,
+    /// See the module.
+    estranged: HashMap<ConversationId, estranged::Estranged>,
+    /// Those of them that the cold store is still asked for.
+    asked: HashSet<ConversationId>,
     /// Who local connections will be once they said hello.
     early: HashMap<ConnId, Identity>,
     segments: Segments,
@@ -120,6 +128,9 @@ impl Engine {
             requests: VecDeque::new(),
             loading: HashMap::new(),
             absent: HashSet::new(),
+            damaged: false,
+            estranged: HashMap::new(),
+            asked: HashSet::new(),
             early: HashMap::new(),
             segments: Segments::default(),
             replay: Some(replay::Replay::default()),

@@ -23,18 +23,19 @@ use crate::wire::types::{ConversationId, Message};
 type Named = Box<[(Box<str>, u16)]>;
 
 /// A message whose conversation's state has not come yet.
-struct Orphan {
-    sender: Box<str>,
-    seq: u64,
-    entry: Entry,
-    bodies: Option<Named>,
+pub(super) struct Orphan {
+    pub sender: Box<str>,
+    pub seq: u64,
+    pub entry: Entry,
+    pub bodies: Option<Named>,
 }
 
 /// What is known only while the log is read.
 #[derive(Default)]
 pub(super) struct Replay {
-    heads: HashMap<ConversationId, u64>,
-    orphans: HashMap<ConversationId, Vec<Orphan>>,
+    /// Numbers that were given, as states and cursors know them.
+    pub heads: HashMap<ConversationId, u64>,
+    pub orphans: HashMap<ConversationId, Vec<Orphan>>,
     damaged: u64,
 }
 
@@ -45,7 +46,7 @@ impl Engine {
             kind::MESSAGE | kind::CARRIED => self.replay_message(&mut replay, record),
             kind::CONVERSATION => self.replay_conversation(&mut replay, record),
             kind::USER => self.replay_user(record),
-            kind::CURSORS => self.replay_cursors(record),
+            kind::CURSORS => self.replay_cursors(&mut replay, record),
             _ => None,
         };
         replay.damaged += u64::from(understood.is_none());
@@ -96,7 +97,7 @@ impl Engine {
     }
 
     /// Puts a message into its conversation, wherever it belongs there.
-    fn place(&mut self, slot: u32, seq: u64, sender: &str, mut entry: Entry, bodies: Option<Named>) {
+    pub(super) fn place(&mut self, slot: u32, seq: u64, sender: &str, mut entry: Entry, bodies: Option<Named>) {
         let author = self.directory.find(sender);
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
         if seq < conversation.first {
@@ -164,14 +165,18 @@ impl Engine {
         self.take_repeats(slot, &devices, &mut reader)
     }
 
-    fn replay_cursors(&mut self, record: &Record<'_>) -> Option<()> {
+    fn replay_cursors(&mut self, replay: &mut Replay, record: &Record<'_>) -> Option<()> {
         let mut reader = Reader::new(record.body);
         while !reader.is_empty() {
             let id: ConversationId = reader.array()?;
             match self.delivery.find(&id) {
                 Some(slot) => self.delivery.get_mut(slot)?.apply_moved(&mut reader)?,
                 // It left memory, or its full state stands behind.
-                None => Conversation::new(id, crate::sequencer::Kind::Direct, 0).apply_moved(&mut reader)?,
+                None => {
+                    let moved = Conversation::pass_over_moved(&mut reader)?;
+                    let head = replay.heads.entry(id).or_default();
+                    *head = moved.max(*head);
+                }
             }
         }
         Some(())
@@ -192,14 +197,15 @@ impl Engine {
         let told = self.delivery.slots().filter_map(|slot| self.delivery.get(slot)).flat_map(|c| &c.members);
         let told = told.map(|m| m.version.max(m.read_version)).max().unwrap_or(0);
         self.delivery.resume_versions(told.max(super::receipt_version(ahead)));
+        self.damaged = recovered.findings.iter().any(|f| f.kind != FindingKind::TornEnd);
         for segment in &recovered.segments {
             self.segments.sized(segment.id, segment.bytes);
         }
         let slots: Vec<u32> = self.delivery.slots().collect();
         for slot in slots {
-            self.finish_conversation(slot, &replay);
+            let head = self.delivery.get(slot).and_then(|c| replay.heads.get(&c.id)).copied().unwrap_or(0);
+            self.finish_conversation(slot, head);
         }
-        let damaged = recovered.findings.iter().any(|f| f.kind != FindingKind::TornEnd);
         let users: Vec<u32> = self.directory.slots().collect();
         let mono_ms = self.clock.mono_ms();
         for user in users {
@@ -207,10 +213,11 @@ impl Engine {
                 user.mark.touch(mono_ms);
             }
             if self.directory.get(user).is_some_and(|u| u.known) {
-                if damaged {
-                    self.adopt_devices(user);
-                }
+                self.mend(user);
                 self.fit_mailboxes(user);
+                if self.damaged {
+                    self.log_user(user);
+                }
             }
         }
         // Messages of devices that were dropped since bring their ids back.
@@ -223,16 +230,22 @@ impl Engine {
                 format!("The log was damaged or torn: {}. Messages without a place: {orphans}.", found.join("; "));
             self.alarm("log_findings", message);
         }
-        if replay.damaged > 0 {
-            self.alarm("log_records", format!("{} records of the log were not understood.", replay.damaged));
+        let not_understood = replay.damaged;
+        if self.damaged {
+            self.estrange(replay);
+        }
+        if not_understood > 0 {
+            self.alarm("log_records", format!("{not_understood} records of the log were not understood."));
         }
     }
 
-    fn finish_conversation(&mut self, slot: u32, replay: &Replay) {
+    /// Messages stand in their places, and a number at least as high as `head` was given: derives what follows.
+    pub(super) fn finish_conversation(&mut self, slot: u32, head: u64) {
         let (mono_ms, now_s) = (self.clock.mono_ms(), (self.clock.time_ms() / 1000) as u32);
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
         let id = conversation.id;
-        let head = conversation.head.max(replay.heads.get(&id).copied().unwrap_or(0));
+        let acked = conversation.members.iter().flat_map(|m| &m.cursors).map(|c| c.acked).max().unwrap_or(0);
+        let head = conversation.head.max(head).max(acked);
         // What the log knows to have been numbered and is not there was lost with the disk.
         let missing = (head + 1 - conversation.first) as usize;
         conversation.entries.resize(missing.max(conversation.entries.len()), Entry::LOST);

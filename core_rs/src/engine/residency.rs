@@ -113,6 +113,12 @@ impl Engine {
         if !found && blob.is_some() {
             self.alarm("cold_row_damaged", format!("A row of the cold store cannot be read: {key:?}."));
         }
+        if let Key::Conversation(id) = key {
+            self.asked.remove(id);
+            if !found {
+                self.make_anew(id);
+            }
+        }
         if !found {
             self.absent.insert(key.clone());
             if let Key::User(name) = key
@@ -158,6 +164,7 @@ impl Engine {
         known.list_version = list_version;
         known.devices = devices;
         known.mark.touch(mono_ms);
+        self.mend(user);
         self.fit_mailboxes(user);
     }
 
@@ -197,10 +204,12 @@ impl Engine {
         self.log_user(user);
     }
 
-    /// A user's state may be older than its conversations: it gets the devices that they know.
+    /// A user's state may be older than its conversations, and than what was seen of it: it gets the devices that they
+    /// know, and none was away.
     pub(super) fn adopt_devices(&mut self, user: u32) {
         let Some(known) = self.directory.get_mut(user) else { return };
         let now_s = (self.clock.time_ms() / 1000) as u32;
+        known.devices.iter_mut().for_each(|d| d.seen_s = now_s);
         let ids: BTreeSet<u16> =
             known.conversations.iter().flat_map(|&slot| self.delivery.devices(slot, user)).collect();
         for id in ids {
@@ -208,6 +217,14 @@ impl Engine {
                 known.add_device(id, now_s);
                 known.list_version = known.list_version.max(now_s);
             }
+        }
+    }
+
+    /// After damage, a user and its conversations may not know each other.
+    pub(super) fn mend(&mut self, user: u32) {
+        if self.damaged {
+            self.adopt_devices(user);
+            self.delivery.fit_lost_devices(&self.directory, user);
         }
     }
 
@@ -257,8 +274,9 @@ impl Engine {
         let id = conversation.id;
         let users: SmallVec<[u32; 2]> = conversation.members.iter().map(|m| m.user).collect();
         let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
-        self.delivery.insert(&mut self.directory, conversation);
+        let slot = self.delivery.insert(&mut self.directory, conversation);
         self.sequencer.load(id, writers, head, head + 1, 0);
+        self.reunite(slot);
         for user in users {
             if self.directory.get(user).is_some_and(|u| u.known) {
                 self.fit_mailboxes(user);

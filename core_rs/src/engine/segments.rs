@@ -165,7 +165,9 @@ impl Engine {
 
     fn choose_step(&mut self, current: u32) {
         let Some((&oldest, first)) = self.segments.all.first_key_value() else { return };
-        if oldest >= current || first.last_batch > self.durable || self.failed.is_some() {
+        // A message that is not in its place yet would be taken for one that nobody wants.
+        let in_place = first.last_batch <= self.durable && self.between.is_empty() && self.asked.is_empty();
+        if oldest >= current || !in_place || self.failed.is_some() {
             return;
         }
         let (dead, unreadable) = (first.live == 0, first.unreadable);

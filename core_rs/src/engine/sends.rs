@@ -297,6 +297,7 @@ impl Engine {
                 }
             }
         }
+        self.settle();
         self.tend_log();
         self.settle();
     }

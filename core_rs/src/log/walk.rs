@@ -114,10 +114,11 @@ fn open<D: Disk>(disk: &D, id: u32, buffer: Vec<u8>) -> Result<Window<D::File>, 
 }
 
 /// The log's salt: that of the first batch of some segment, which stands where it must, or the one in the file beside
-/// them. Also refuses newer formats.
+/// them. Also refuses newer formats; but what stands before a batch of this one is not newer, it is damaged.
 fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> {
     let beside = super::identity::salt(disk)?;
     let mut salt = None;
+    let mut newer = None;
     for id in files {
         let mut head = [0; BATCH_HEADER];
         let file = disk.open(&segment_name(*id), false).map_err(io_error("open", *id))?;
@@ -126,15 +127,14 @@ fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> 
             continue;
         }
         match BatchHeader::decode(&head, *id, 0) {
-            Some(header) => salt = salt.or(Some(header.salt)),
-            None => {
-                if let Some(version) = newer_version(&head) {
-                    return Err(LogError::NewerFormat { segment: *id, version });
-                }
-            }
+            Some(header) => (salt, newer) = (salt.or(Some(header.salt)), None),
+            None => newer = newer.or(newer_version(&head).map(|version| (*id, version))),
         }
     }
-    Ok(salt.or(beside))
+    match newer {
+        Some((segment, version)) => Err(LogError::NewerFormat { segment, version }),
+        None => Ok(salt.or(beside)),
+    }
 }
 
 struct Walker<'a, 'v, D: Disk> {
@@ -283,6 +283,8 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             // Which batches stood here is unknown, but not which was the last: that before the next one.
             None => match then.map_or_else(|| self.first_after(id), |header| Ok(Some(header)))? {
                 Some(header) => header.number.saturating_sub(1),
+                // The end of a sealed segment is not the end of the log.
+                None if self.out.watermark == u64::MAX => 0,
                 None => return Ok(None),
             },
         };

@@ -162,3 +162,25 @@ fn the_members_of_ones_own_device_conversation_stay_apart_after_a_crash() {
     assert_eq!(got[0], Got::Welcome { messages: 2, conversations: 1 });
     assert_eq!(seqs(&got), [1, 2]);
 }
+
+#[test]
+fn what_only_the_older_of_two_devices_would_have_had_is_told_when_both_go_i7() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.cut(bob);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    let tablet = rig.join("bob", 2, true);
+    rig.cut(tablet);
+    // Both go at once, and the mailbox of the newer one is what waits.
+    let user = rig.engine.directory.find("bob").unwrap();
+    rig.engine.directory.get_mut(user).unwrap().devices.clear();
+    rig.engine.delivery.fit_devices(&rig.engine.directory, user);
+    rig.turn();
+    assert_eq!(told(&rig.got(ann)), [(1, 1, 1)]);
+    let bob = rig.join("bob", 3, true);
+    rig.send(ann, "bob", b"2", b"x");
+    assert_eq!(seqs(&rig.got(bob)), [2]);
+    rig.ack(bob, at, 2);
+    assert_eq!(receipts(&rig.got(ann)), [("bob", 2, 0)]);
+}

@@ -139,7 +139,7 @@ impl State {
 
     fn planned_failure(&mut self, call: Call) -> Option<i32> {
         for failure in self.failures.iter_mut().filter(|failure| failure.0 == call) {
-            failure.1 -= 1;
+            failure.1 = failure.1.saturating_sub(1);
         }
         let place = self.failures.iter().position(|failure| failure.1 == 0)?;
         Some(self.failures.remove(place).2)

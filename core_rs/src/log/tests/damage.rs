@@ -43,6 +43,19 @@ fn timeless(records: &[Kept]) -> Vec<(Ref, Vec<u8>)> {
     records.iter().map(|record| (record.at, record.body.clone())).collect()
 }
 
+/// What a scan of a segment sees, part by part.
+fn scanned(disk: &SimDisk, recovered: &Recovered, segment: u32) -> Vec<(Ref, Vec<u8>)> {
+    let mut reader = Reader::new(disk.clone(), recovered);
+    let mut seen = Vec::new();
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let part = reader.scan(segment, place, 700).unwrap();
+        seen.extend(part.records.into_iter().map(|record| (record.at, record.body.to_vec())));
+        from = part.next;
+    }
+    seen
+}
+
 #[test]
 fn i12_damage_costs_the_records_that_it_touches_and_no_other() {
     for seed in 0..400 {
@@ -73,6 +86,11 @@ fn i12_damage_costs_the_records_that_it_touches_and_no_other() {
         let place = format!("seed {seed}: {from}..{to} of {}: {report:?}", names[segment]);
         assert!(timeless(&back) == timeless(&left), "{place}: {} records, not {}", back.len(), left.len());
         assert!(seen == back, "{place}");
+        let here: Vec<Kept> = back.iter().filter(|record| record.at.segment == segment as u32 + 1).cloned().collect();
+        assert!(
+            scanned(&disk, &recovered, segment as u32 + 1) == timeless(&here),
+            "{place}: a scan sees something else"
+        );
         assert_eq!(report.findings.len(), recovered.findings.len(), "seed {seed}");
         assert!(left.len() == records.len() || !report.is_sound(), "seed {seed}: records vanished silently");
         for finding in recovered.findings.iter().filter(|finding| finding.kind == FindingKind::Damaged) {
@@ -160,6 +178,17 @@ fn a_zero_tail_is_a_clean_end() {
     let (recovered, back) = recover_all(&disk);
     assert_eq!((recovered.findings.len(), back.len()), (0, 1));
     assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 40 + 8 + 3);
+}
+
+#[test]
+fn i12_a_version_that_flips_in_the_middle_of_the_log_does_not_keep_it_from_being_read() {
+    let (disk, records) = log(&mut Rng::new(7));
+    let names = segments(&disk);
+    assert!(names.len() > 1);
+    disk.damage(&names[0], 3..4, 2);
+    let (recovered, back) = recover_all(&disk);
+    assert_eq!(timeless(&back), timeless(&records), "only the header of a batch is gone");
+    assert!(recovered.findings.iter().any(|finding| finding.kind == FindingKind::Damaged));
 }
 
 #[test]

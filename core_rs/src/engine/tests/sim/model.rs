@@ -83,6 +83,8 @@ pub struct Conversation {
     pub read: HashMap<Who, u64>,
     /// Numbers whose message was damaged on the disk, or could not be read from it.
     pub lost: BTreeSet<u64>,
+    /// Its state was damaged: numbers below may be given again, if nothing else knew them.
+    pub unsure: bool,
 }
 
 /// See the module.
@@ -164,6 +166,12 @@ impl Model {
     /// A message is seen under a number: it is the same as before, and so is the number (I2, I4).
     pub fn numbered(&mut self, at: ConversationId, seq: u64, sending: usize) {
         let conversation = self.conversations.entry(at).or_default();
+        let forgot = conversation.lost.contains(&seq) || conversation.unsure;
+        if forgot && self.damaged && conversation.messages.get(&seq).is_some_and(|known| *known != sending) {
+            // Nobody knew that there had been one.
+            conversation.lost.insert(seq);
+            conversation.messages.insert(seq, sending);
+        }
         let known = *conversation.messages.entry(seq).or_insert(sending);
         assert_eq!(known, sending, "I2: {seq} is {:?} and {:?}", self.sendings[known], self.sendings[sending]);
         let sending = &mut self.sendings[sending];
@@ -204,9 +212,10 @@ impl Model {
     }
 
     /// A skip's reason must be a good one for every message that it covers.
-    pub fn check_skip(&self, at: &ConversationId, range: (u64, u64), reason: u64, to: Device, now_ms: u64) {
+    pub fn check_skip(&self, at: &ConversationId, range: (u64, u64), reason: u64, to: (Device, u64), now_ms: u64) {
+        let (to, acked) = to;
         let Some(conversation) = self.conversations.get(at) else { return };
-        let lost = || (range.0..=range.1).all(|seq| conversation.lost.contains(&seq));
+        let lost = || conversation.unsure || (range.0..=range.1).all(|seq| conversation.lost.contains(&seq));
         assert!(reason != 4 || self.damaged || lost(), "I1: {range:?} is lost, though nothing was damaged");
         for (seq, &index) in conversation.messages.range(range.0..=range.1) {
             let sending = &self.sendings[index];
@@ -216,7 +225,7 @@ impl Model {
             let good = match reason {
                 1 => now_ms >= sending.fed.1 + self.hold_ms,
                 3 => self.bodiless(sending, to) != Some(false),
-                4 => conversation.lost.contains(seq),
+                4 => conversation.lost.contains(seq) || conversation.unsure || (self.damaged && *seq <= acked),
                 _ => false,
             };
             assert!(good, "I1: {to:?} is told that {seq} is skipped for {reason}: {sending:?}");

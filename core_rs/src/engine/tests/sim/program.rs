@@ -117,7 +117,8 @@ impl Program {
             }
             Got::Skip { conversation, from, to, reason, user, .. } if user.is_empty() => {
                 self.item(model, conversation, (from, to), false);
-                model.check_skip(&conversation, (from, to), reason, self.device, now_ms);
+                let acked = self.inbox.get(&conversation).map_or(0, |inbox| inbox.acked);
+                model.check_skip(&conversation, (from, to), reason, (self.device, acked), now_ms);
                 *model.counts.skips.entry(reason).or_default() += 1;
             }
             Got::Skip { conversation, from, to, user, version, .. } => {
