@@ -8,6 +8,7 @@
 //! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory.
+//! - `expiry`: when delivery is to drop what was not collected.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage.
 //!   `segments`: what of it can go.
 
@@ -18,6 +19,7 @@ pub mod config;
 mod conns;
 pub mod directory;
 mod estranged;
+mod expiry;
 mod frames;
 mod joins;
 mod records;
@@ -462,40 +464,6 @@ impl Engine {
             if !self.delivery.sequenced(&self.directory, message, self.clock.mono_ms()) {
                 self.alarm("internal", "A message arrived at delivery out of order.".into());
             }
-        }
-    }
-
-    fn set_expiry(&mut self, slot: u32, accepted_ms: u64) {
-        let left = (accepted_ms + self.config.hold_ms + 1000).saturating_sub(self.clock.time_ms());
-        // The clock may be set meanwhile: look once an hour.
-        self.look_for_expired(slot, left.min(clock::JUMP_MS));
-    }
-
-    fn look_for_expired(&mut self, slot: u32, after_ms: u64) {
-        let at_s = (self.clock.mono_ms() + after_ms) / 1000 + 1;
-        if let Some(conversation) = self.delivery.get_mut(slot) {
-            conversation.expires_s = at_s as u32;
-            self.timers.set(at_s * 1000, Timer::Expiry(slot));
-        }
-    }
-
-    fn expire(&mut self, slot: u32) {
-        // A timer may be that of a conversation which had the slot before.
-        let due = self
-            .delivery
-            .get(slot)
-            .is_some_and(|c| (1..=self.clock.mono_ms() / 1000).contains(&u64::from(c.expires_s)));
-        if !due {
-            return;
-        }
-        if !self.clock.trusted() {
-            return self.look_for_expired(slot, 60_000);
-        }
-        let before_s = self.clock.time_ms().saturating_sub(self.config.hold_ms) / 1000;
-        let (dropped, oldest) = self.delivery.expire(&self.directory, slot, before_s as u32, TIMERS_PER_TURN);
-        self.stats.expired_total += dropped as u64;
-        if let Some(time_s) = oldest {
-            self.set_expiry(slot, u64::from(time_s) * 1000);
         }
     }
 }
