@@ -114,19 +114,17 @@ class Wire:
 
     def put_payload(self, payload: bytes) -> None:
         """One frame of whatever bytes."""
-        if self.carrier == "raw":
-            self.put_bytes(varint(len(payload)) + payload)
-        else:
-            self.put_bytes(websocket_frame(_TEXT if self.carrier == "json" else _BINARY, payload))
+        self.put_bytes(self._framed(payload))
 
     def put(self, *frames: ClientFrame) -> None:
-        """Frames, in one write on a raw connection."""
+        """Frames, all in one write."""
+        encode = _json if self.carrier == "json" else ClientFrame.SerializeToString
+        self.put_bytes(b"".join(self._framed(encode(frame)) for frame in frames))
+
+    def _framed(self, payload: bytes) -> bytes:
         if self.carrier == "raw":
-            payloads = [frame.SerializeToString() for frame in frames]
-            self.put_bytes(b"".join(varint(len(payload)) + payload for payload in payloads))
-            return
-        for frame in frames:
-            self.put_payload(_json(frame) if self.carrier == "json" else frame.SerializeToString())
+            return varint(len(payload)) + payload
+        return websocket_frame(_TEXT if self.carrier == "json" else _BINARY, payload)
 
     def send(self, to: str | bytes, body: bytes = b"x", *, id: bytes | None = None) -> bytes:
         """A send to a user or a conversation; its id."""

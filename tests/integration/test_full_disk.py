@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,8 @@ def test_a_full_disk_refuses_sends_while_acks_and_reading_go_on(disk: SmallDisk,
     with Wire(server.port) as dan:
         dan.join(tokens["dan"])
     until(lambda: server.metrics()["users_in_memory"] == 0, "dan is quiet, and his state in the cold store")
-    with Wire(server.port) as ann, Wire(server.port) as bob:
+    with ExitStack() as stack:
+        ann = stack.enter_context(Wire(server.port))
         ann.join(tokens["ann"])
         ann.send("cal", b"for cal")
         ann.accepted()
@@ -127,6 +129,7 @@ def test_a_full_disk_refuses_sends_while_acks_and_reading_go_on(disk: SmallDisk,
             sending.join(tokens["bob"], receive=False)
             sending.send("ann", body(0))
             assert sending.error().code == "storage_full"
+        bob = stack.enter_context(Wire(server.port))
         assert bob.join(tokens["bob"]).pending.messages == accepted
         for number in range(FEW):
             assert bob.message().body == body(number)
