@@ -16,8 +16,10 @@ use crate::link::{Framing, Link, header_len, put_header};
 use crate::wire::message::{message_frame_len, put_message_frame, put_message_json};
 use crate::wire::types::ServerFrame;
 
-/// Buffers kept for reuse, and the largest that is kept.
-const POOL: (usize, usize) = (64, 64 << 10);
+/// Buffers kept for reuse, about as many as are owed something in one turn, and the largest that is kept.
+const POOL: (usize, usize) = (1024, 64 << 10);
+/// Bytes that they hold together.
+const POOL_BYTES: usize = 4 << 20;
 
 /// Why a socket is not read.
 pub mod pause {
@@ -81,6 +83,7 @@ pub struct Conns {
     owed: VecDeque<u32>,
     #[allow(clippy::vec_box, reason = "the boxes are what is kept for reuse")]
     pool: Vec<Box<Out>>,
+    pool_bytes: usize,
     written: Option<Box<Out>>,
     /// The connection whose link is lent out.
     lent: Option<u32>,
@@ -163,9 +166,13 @@ impl Conns {
 
     /// A connection with somewhere to write for it.
     fn with_out(&mut self, slot: u32) -> Option<(&mut Conn, &mut Vec<u8>)> {
-        let Self { conns, pool, scratch, .. } = self;
+        let Self { conns, pool, pool_bytes, scratch, .. } = self;
         let conn = conns.get_mut(slot as usize)?;
-        conn.out.get_or_insert_with(|| pool.pop().unwrap_or_default());
+        conn.out.get_or_insert_with(|| {
+            let out = pool.pop().unwrap_or_default();
+            *pool_bytes -= out.bytes.capacity();
+            out
+        });
         Some((conn, scratch))
     }
 
@@ -212,9 +219,11 @@ impl Conns {
 
     fn recycle(&mut self, out: Option<Box<Out>>) {
         let Some(mut out) = out else { return };
-        if out.bytes.capacity() <= POOL.1 && self.pool.len() < POOL.0 {
+        let bytes = out.bytes.capacity();
+        if bytes <= POOL.1 && self.pool.len() < POOL.0 && self.pool_bytes + bytes <= POOL_BYTES {
             out.bytes.clear();
-            out.single = None;
+            (out.single, out.closing) = (None, None);
+            self.pool_bytes += bytes;
             self.pool.push(out);
         }
     }
@@ -406,6 +415,35 @@ impl Outlet for Conns {
         } else {
             put_header(out, framing, frame.encoded_len());
             frame.encode(out);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_reuse_is_bounded_however_many_are_owed_i6() {
+        let mut conns = Conns::default();
+        let stored = vec![0; 100 << 8];
+        for round in 0..3 {
+            for user in 0..2 * POOL.0 {
+                let id = conns.open(user, Link::raw(), true, 0);
+                conns.own_message(id.slot(), &stored[..100 << (8 * (user % 2))], None);
+            }
+            let mut writes = 0;
+            while conns.next_write().is_some() {
+                writes += 1;
+            }
+            assert_eq!(writes, 2 * POOL.0, "round {round}");
+            let kept: usize = conns.pool.iter().map(|out| out.bytes.capacity()).sum();
+            assert_eq!(conns.pool_bytes, kept);
+            assert!(kept <= POOL_BYTES && conns.pool.len() <= POOL.0);
+            for slot in conns.slots() {
+                conns.remove(slot);
+            }
         }
     }
 }

@@ -58,15 +58,14 @@ impl Engine {
 
     /// A conversation by id is in memory with its users, if there is such a one.
     pub(super) fn need_conversation(&mut self, slot: u32, id: &ConversationId) -> Handled {
-        if !self.sequencer.has(id) {
+        let Some(writers) = self.sequencer.writers(id) else {
             let key = Key::Conversation(*id);
             if self.absent.contains(&key) {
                 return Handled::Done;
             }
             self.load(key, slot);
             return Handled::Blocked;
-        }
-        let writers = self.sequencer.writers(id).unwrap_or_default();
+        };
         if writers.iter().all(|w| self.directory.get(w.user).is_some_and(|u| u.known)) {
             return Handled::Done;
         }

@@ -260,9 +260,13 @@ impl Engine {
         let conn = self.conns.id(slot);
         let bytes = bytes as u32;
         let pending = Pending { batch: repeat.batch, conn, id: kept, id_len: id.len() as u8, repeat, bytes, message };
-        // A repeat may belong to an earlier batch than the newest.
-        let place = self.pending.partition_point(|p| p.batch <= pending.batch);
-        self.pending.insert(place, pending);
+        if self.pending.back().is_none_or(|last| last.batch <= pending.batch) {
+            self.pending.push_back(pending);
+        } else {
+            // A repeat may belong to an earlier batch than the newest.
+            let place = self.pending.partition_point(|p| p.batch <= pending.batch);
+            self.pending.insert(place, pending);
+        }
         self.unaccepted += u64::from(bytes) + OVERHEAD;
         let Some(session) = self.conns.session_mut(slot) else { return };
         let sending = session.sending.get_or_insert_default();
