@@ -1,6 +1,6 @@
 //! Acknowledgements and read cursors, and what they let go.
 
-use super::conversation::{Conversation, NONE};
+use super::conversation::{Conversation, Cursor, NONE, Online};
 use super::{Delivery, owe, queue};
 use crate::engine::directory::Directory;
 use crate::sequencer::Reclaimed;
@@ -28,19 +28,17 @@ impl Delivery {
         let conversation = conversations.get_mut(slot as usize).ok_or(Refusal::Unknown)?;
         let (user, device) = (receiver.user, receiver.device);
         let index = conversation.member(user, device).ok_or(Refusal::Unknown)?;
-        let head = conversation.head;
-        let cursor = conversation.members.get_mut(index).and_then(|m| m.cursor_mut(device)).ok_or(Refusal::Unknown)?;
-        if seq > head {
+        let Some(&Cursor { acked: old, sent, online, .. }) = conversation.cursor(index, device) else {
+            return Err(Refusal::Unknown);
+        };
+        if seq > conversation.head {
             return Err(Refusal::BeyondHead);
         }
-        let old = cursor.acked;
         if seq <= old {
             return Ok(());
         }
-        let (attached, sent) = (cursor.receiver, cursor.sent);
-        if attached != NONE
-            && let Some(holder) = receivers.get_mut(attached as usize)
-        {
+        let attached = conversation.online.get(online as usize).map_or(NONE, |online| online.receiver);
+        if let Some(holder) = receivers.get_mut(attached as usize) {
             let (messages, bytes) = conversation.in_flight(index, device, old + 1, seq.min(sent));
             holder.inflight.0 = holder.inflight.0.saturating_sub(messages);
             holder.inflight.1 = holder.inflight.1.saturating_sub(bytes);
@@ -48,13 +46,7 @@ impl Delivery {
                 queue(receivers, run, attached);
             }
         }
-        let upto = conversation.pass(seq, index, device);
-        if let Some(cursor) = conversation.members.get_mut(index).and_then(|m| m.cursor_mut(device)) {
-            cursor.acked = upto;
-            cursor.sent = cursor.sent.max(upto);
-            cursor.dirty = true;
-        }
-        conversation.moved(old);
+        conversation.advance(index, device, conversation.pass(seq, index, device));
         conversation.mark.touch(mono_ms);
         conversation.mark.change();
         if !conversation.dirty {
@@ -111,8 +103,7 @@ impl Delivery {
     /// Lets go of messages that every mailbox has.
     pub fn reclaim(&mut self, slot: u32) {
         let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
-        let upto = conversation.low.0;
-        if conversation.first > upto || conversation.entries.is_empty() {
+        if conversation.behind > 0 || conversation.entries.is_empty() {
             return;
         }
         // What let them go is logged before their segments go.
@@ -120,23 +111,27 @@ impl Delivery {
             conversation.dirty = true;
             self.dirty.push_back(slot);
         }
-        self.drop_to(slot, upto);
+        self.drop_while(slot, |conversation| conversation.behind == 0);
     }
 
     /// Lets go of the messages up to `upto`, whoever lacks them.
     pub(super) fn drop_to(&mut self, slot: u32, upto: u64) {
+        self.drop_while(slot, |conversation| conversation.first <= upto);
+    }
+
+    fn drop_while(&mut self, slot: u32, more: impl Fn(&Conversation) -> bool) {
         let Self { conversations, hot, effects, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        while conversation.first <= upto {
-            let Some(entry) = conversation.entries.pop_front() else { break };
+        while more(conversation) {
+            let seq = conversation.first;
+            let Some(entry) = conversation.pop() else { break };
             if !entry.lost() {
                 effects.freed.push((entry.segment, entry.len));
             }
             hot.remove(entry.hot);
             if let Some(bodies) = &mut conversation.bodies {
-                bodies.remove(&conversation.first);
+                bodies.remove(&seq);
             }
-            conversation.first += 1;
             conversation.bytes -= u64::from(entry.len).min(conversation.bytes);
             conversation.bytes_out += u64::from(entry.len);
         }
@@ -176,20 +171,23 @@ impl Delivery {
     pub(super) fn owe_all(&mut self, slot: u32, first: bool) {
         let Self { conversations, receivers, run, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        let head = conversation.head;
-        for cursor in conversation.members.iter_mut().flat_map(|m| &mut m.cursors) {
-            if cursor.receiver != NONE && !cursor.owed && cursor.sent < head {
-                cursor.owed = true;
-                if first && let Some(receiver) = receivers.get_mut(cursor.receiver as usize) {
-                    receiver.lists.get_or_insert_default().owed.push_front(slot);
-                    if receiver.writable {
-                        // It may stand in the queue twice then; the second time it is owed nothing.
-                        receiver.queued = true;
-                        run.push_front(cursor.receiver);
-                    }
-                } else {
-                    owe(receivers, run, cursor.receiver, slot);
+        for place in 0..conversation.online.len() {
+            let Some(&Online { receiver: r, member, device, owed }) = conversation.online.get(place) else { break };
+            if owed || conversation.cursor(member as usize, device).is_none_or(|c| c.sent >= conversation.head) {
+                continue;
+            }
+            if let Some(online) = conversation.online.get_mut(place) {
+                online.owed = true;
+            }
+            if first && let Some(receiver) = receivers.get_mut(r as usize) {
+                receiver.lists.get_or_insert_default().owed.push_front((slot, member));
+                if receiver.writable {
+                    // It may stand in the queue twice then; the second time it is owed nothing.
+                    receiver.queued = true;
+                    run.push_front(r);
                 }
+            } else {
+                owe(receivers, run, r, (slot, member));
             }
         }
     }

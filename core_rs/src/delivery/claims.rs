@@ -142,7 +142,7 @@ impl Conversation {
         let Some(member) = self.members.get(index) else { return Vec::new() };
         let own = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) == index);
         let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for &seq in seqs.iter().filter(|&&seq| (member.from..=member.to).contains(&seq) && !member.skips(seq)) {
+        for &seq in seqs.iter().filter(|&&seq| member.sees(seq) && !member.skips(seq)) {
             match ranges.last_mut() {
                 Some(last) if (last.1 + 1..seq).all(own) => last.1 = seq,
                 _ => ranges.push((seq, seq)),

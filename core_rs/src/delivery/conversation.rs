@@ -2,10 +2,13 @@
 //!
 //! Pure bookkeeping: no frames, no sessions, no log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
+pub use super::member::{Cursor, Member, SkipRange, mark};
 use crate::engine::directory::Mark;
 use crate::log::Ref;
 use crate::sequencer::Kind;
@@ -13,9 +16,6 @@ use crate::wire::types::{ConversationId, SkipReason};
 
 /// No receiver, no hot body.
 pub const NONE: u32 = u32::MAX;
-
-/// Ranges kept of what a user will never have.
-const MAX_SKIPS: usize = 256;
 
 /// Devices, as (user slot, device).
 pub type Devices = Box<[(u32, u16)]>;
@@ -37,11 +37,14 @@ pub struct Entry {
     pub device: u16,
     /// Slot of the body in memory, or [`NONE`].
     pub hot: u32,
+    /// How many mailboxes stand exactly here: their cursors' `acked` is this message.
+    pub at: u32,
 }
 
 impl Entry {
     /// Stands for a message that the disk lost.
-    pub const LOST: Self = Self { segment: 0, offset: 0, len: 0, time_s: 0, author: u16::MAX, device: 0, hot: NONE };
+    pub const LOST: Self =
+        Self { segment: 0, offset: 0, len: 0, time_s: 0, author: u16::MAX, device: 0, hot: NONE, at: 0 };
 
     /// Where the record's body stands.
     pub fn at(&self) -> Ref {
@@ -54,154 +57,24 @@ impl Entry {
     }
 }
 
-/// A mailbox's place in the conversation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cursor {
-    /// 0: the user has no device yet; the first one takes this place.
+/// A mailbox that a session is attached to.
+#[derive(Clone, Copy, Debug)]
+pub struct Online {
+    /// The session.
+    pub receiver: u32,
+    /// Whose mailbox: index in `members`.
+    pub member: u32,
+    /// Its device.
     pub device: u16,
     /// In its receiver's list of conversations.
     pub owed: bool,
-    /// Changed since it was last logged.
-    pub dirty: bool,
-    /// Everything up to here is acknowledged.
-    pub acked: u64,
-    /// Everything up to here was written to the current receiver.
-    pub sent: u64,
-    /// When the device came, the last message that no device of its user had acknowledged: it vouches only for what
-    /// follows, until the others have that (I7). 0: for everything.
-    pub base: u64,
-    /// The attached receiving session, or [`NONE`].
-    pub receiver: u32,
 }
 
-impl Cursor {
-    /// A mailbox that has everything up to `acked`.
-    pub fn new(device: u16, acked: u64) -> Self {
-        Self { device, owed: false, dirty: false, acked, sent: acked, base: 0, receiver: NONE }
-    }
-}
-
-/// Messages that a member will never have on any device.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SkipRange {
-    /// First.
-    pub from: u64,
-    /// Last.
-    pub to: u64,
-    /// Why.
-    pub reason: SkipReason,
-    /// Receipt version at which it came about.
-    pub version: u64,
-}
-
-/// A user in the conversation.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Slot in the directory.
-    pub user: u32,
-    /// In a device conversation: its only device here; else 0.
-    pub only: u16,
-    /// Sees messages from this one on …
-    pub from: u64,
-    /// … up to this one.
-    pub to: u64,
-    /// The first of its devices has everything up to here that was not skipped.
-    pub delivered: u64,
-    /// Read up to here.
-    pub read: u64,
-    /// Receipt version of the latest change of `delivered`, `read` or `skipped`.
-    pub version: u64,
-    /// Receipt version of the latest change of `read`.
-    pub read_version: u64,
-    /// What it will never have, until the authors know.
-    pub skipped: Option<Box<Vec<SkipRange>>>,
-    /// Its mailboxes.
-    pub cursors: SmallVec<[Cursor; 1]>,
-}
-
-impl Member {
-    /// A member from message `from` on, without mailboxes yet.
-    pub fn new(user: u32, only: u16, from: u64) -> Self {
-        Self {
-            user,
-            only,
-            from,
-            to: u64::MAX,
-            delivered: 0,
-            read: 0,
-            version: 0,
-            read_version: 0,
-            skipped: None,
-            cursors: SmallVec::new(),
-        }
-    }
-
-    /// The cursor of a device.
-    pub fn cursor_mut(&mut self, device: u16) -> Option<&mut Cursor> {
-        self.cursors.iter_mut().find(|c| c.device == device)
-    }
-
-    /// Whether this is the member that a user's device belongs to.
-    pub fn is(&self, user: u32, device: u16) -> bool {
-        self.user == user && self.admits(device)
-    }
-
-    /// Whether this device takes part.
-    pub fn admits(&self, device: u16) -> bool {
-        self.only == 0 || self.only == device
-    }
-
-    /// Adds a device at `acked` (see [`Cursor::base`]); the first one inherits the mailbox that was waiting. True when
-    /// something changed.
-    pub fn add_device(&mut self, device: u16, acked: u64, base: u64) -> bool {
-        if !self.admits(device) || self.cursors.iter().any(|c| c.device == device) {
-            return false;
-        }
-        match self.cursor_mut(0) {
-            Some(waiting) => waiting.device = device,
-            None => self.cursors.push(Cursor { base, ..Cursor::new(device, acked) }),
-        }
-        true
-    }
-
-    /// A device is no more; the only one leaves its mailbox to the next. True when something changed.
-    pub fn drop_device(&mut self, device: u16) -> bool {
-        let before = self.cursors.len();
-        match self.cursors.as_mut_slice() {
-            [only] if only.device == device => {
-                *only = Cursor { base: only.base, ..Cursor::new(0, only.acked) };
-                return true;
-            }
-            _ => self.cursors.retain(|c| c.device != device),
-        }
-        self.cursors.len() != before
-    }
-
-    /// Notes that messages will never reach this user; ranges that touch become one. When there are too many, the two
-    /// oldest become one with what is between them: that costs a tick, and claims nothing.
-    pub fn skip(&mut self, range: SkipRange) {
-        self.version = self.version.max(range.version);
-        let list = self.skipped.get_or_insert_default();
-        match list.last_mut() {
-            Some(last) if last.reason == range.reason && (last.from..=last.to + 1).contains(&range.from) => {
-                last.to = last.to.max(range.to);
-                last.version = range.version;
-            }
-            _ => list.push(range),
-        }
-        if list.len() > MAX_SKIPS {
-            let oldest = list.remove(0);
-            if let Some(next) = list.first_mut() {
-                (next.from, next.to) = (next.from.min(oldest.from), next.to.max(oldest.to));
-                next.version = next.version.max(oldest.version);
-            }
-        }
-    }
-
-    /// Whether the user was noted never to get the message.
-    pub fn skips(&self, seq: u64) -> bool {
-        self.skipped.iter().flat_map(|s| s.iter()).any(|r| r.from <= seq && seq <= r.to)
-    }
+/// What only a conversation of many has.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    /// Index in `members`, by user.
+    index: HashMap<u32, u32>,
 }
 
 /// See the module.
@@ -231,8 +104,12 @@ pub struct Conversation {
     pub bytes_out: u64,
     /// Who takes part.
     pub members: SmallVec<[Member; 2]>,
-    /// Lowest `acked` of all mailboxes, and how many stand there.
-    pub low: (u64, u32),
+    /// How many mailboxes lack the first entry: their cursors stand below it.
+    pub behind: u32,
+    /// Mailboxes with a session.
+    pub online: ThinVec<Online>,
+    /// See [`Crowd`].
+    pub crowd: Option<Box<Crowd>>,
     /// For messages with a body per device: which devices have one, as (user slot, device).
     pub bodies: Option<Box<HashMap<u64, Devices>>>,
     /// See [`Mark`].
@@ -255,7 +132,9 @@ impl Conversation {
             bytes: 0,
             bytes_out: 0,
             members: SmallVec::new(),
-            low: (0, 0),
+            behind: 0,
+            online: ThinVec::new(),
+            crowd: None,
             bodies: None,
             mark: Mark::default(),
         }
@@ -263,7 +142,33 @@ impl Conversation {
 
     /// Where a user's device stands in `members`.
     pub fn member(&self, user: u32, device: u16) -> Option<usize> {
-        self.members.iter().position(|m| m.user == user && (m.only == 0 || m.only == device))
+        match &self.crowd {
+            Some(crowd) => crowd.index.get(&user).map(|&index| index as usize),
+            None => self.members.iter().position(|m| m.is(user, device)),
+        }
+    }
+
+    /// Where a user stands in `members`: a user with two devices in a device conversation is two of them.
+    pub fn indices_of(&self, user: u32) -> SmallVec<[usize; 2]> {
+        match &self.crowd {
+            Some(crowd) => crowd.index.get(&user).map(|&index| index as usize).into_iter().collect(),
+            None => (0..).zip(&self.members).filter(|(_, m)| m.user == user).map(|(index, _)| index).collect(),
+        }
+    }
+
+    /// The mailbox of a member's device.
+    pub fn cursor(&self, index: usize, device: u16) -> Option<&Cursor> {
+        self.members.get(index)?.cursor(device)
+    }
+
+    /// The same, to change; who moves it counts that ([`Conversation::moved`]).
+    pub fn cursor_mut(&mut self, index: usize, device: u16) -> Option<&mut Cursor> {
+        self.members.get_mut(index)?.cursor_mut(device)
+    }
+
+    /// All mailboxes.
+    pub fn cursors(&self) -> impl Iterator<Item = &Cursor> {
+        self.members.iter().flat_map(|m| &m.cursors)
     }
 
     /// The entry of a message that is still here.
@@ -279,7 +184,7 @@ impl Conversation {
     /// Whether a mailbox of `member` ever gets the message: not its own, inside the interval.
     pub fn is_for(&self, entry: &Entry, seq: u64, member: usize, device: u16) -> bool {
         let own = usize::from(entry.author) == member && entry.device == device;
-        !own && self.members.get(member).is_some_and(|m| m.from <= seq && seq <= m.to)
+        !own && self.members.get(member).is_some_and(|m| m.sees(seq))
     }
 
     /// Whether a mailbox has a body of its own in a message (or the one body for all).
@@ -303,75 +208,146 @@ impl Conversation {
         upto
     }
 
+    /// A mailbox has everything up to `acked`; to be logged.
+    pub fn advance(&mut self, index: usize, device: u16, acked: u64) {
+        let Some(cursor) = self.cursor_mut(index, device) else { return };
+        let old = std::mem::replace(&mut cursor.acked, acked);
+        cursor.sent = cursor.sent.max(acked);
+        cursor.set(mark::DIRTY);
+        self.moved(old, acked);
+    }
+
     /// A device's mailbox has what directly follows and is its own: it may have taken over one that waited.
-    pub fn pass_own(&mut self, member: usize, device: u16) {
-        let Some(acked) = self.members.get_mut(member).and_then(|m| m.cursor_mut(device)).map(|c| c.acked) else {
-            return;
-        };
-        let upto = self.pass(acked, member, device);
-        if let Some(cursor) = self.members.get_mut(member).and_then(|m| m.cursor_mut(device)) {
-            (cursor.acked, cursor.dirty) = (upto, true);
-            cursor.sent = cursor.sent.max(upto);
+    pub fn pass_own(&mut self, index: usize, device: u16) {
+        if let Some(acked) = self.cursor(index, device).map(|c| c.acked) {
+            self.advance(index, device, self.pass(acked, index, device));
         }
     }
 
-    /// The author's own mailbox has its message when it directly follows what it has.
+    /// The author's own mailbox has its message when it directly follows what it has. Logged with the acknowledgement
+    /// that lets the message go, so that it is not missed after a restart.
     pub fn pass_author(&mut self, author: u16, device: u16, seq: u64) {
-        let cursor = self.members.get_mut(usize::from(author)).and_then(|m| m.cursor_mut(device));
-        if let Some(cursor) = cursor
-            && cursor.acked + 1 == seq
-        {
-            cursor.acked = seq;
-            cursor.sent = cursor.sent.max(seq);
-            // Logged with the acknowledgement that lets the message go, so that it is not missed after a restart.
-            cursor.dirty = true;
-            self.moved(seq - 1);
-        }
-        if self.low.1 == 0 {
-            self.recount();
+        if self.cursor(author.into(), device).is_some_and(|c| c.acked + 1 == seq) {
+            self.advance(author.into(), device, seq);
         }
     }
 
-    /// Points a device's cursor at its new receiver; what waits for it, or `None` when nothing does.
-    pub fn attach(&mut self, user: u32, device: u16, receiver: u32) -> Option<u64> {
+    /// Attaches a session to a device's mailbox; what waits for it, or `None` when nothing does.
+    pub fn attach(&mut self, user: u32, device: u16, receiver: u32) -> Option<(usize, u64)> {
         let index = self.member(user, device)?;
-        let cursor = self.members.get_mut(index)?.cursor_mut(device)?;
-        let acked = cursor.acked;
-        cursor.receiver = receiver;
-        cursor.sent = acked;
-        cursor.owed = acked < self.head;
-        if acked >= self.head {
+        let acked = self.cursor(index, device)?.acked;
+        let waits = acked < self.head;
+        self.link(index, device, receiver, waits);
+        if !waits {
             return None;
         }
         let from = self.first.max(acked + 1);
         if self.head - acked > 1000 {
-            return Some(self.head + 1 - from);
+            return Some((index, self.head + 1 - from));
         }
         let waiting = |&seq: &u64| self.entry(seq).is_some_and(|e| self.is_for(e, seq, index, device));
-        Some((from..=self.head).filter(waiting).count() as u64)
+        Some((index, (from..=self.head).filter(waiting).count() as u64))
     }
 
-    /// Counts anew which mailbox lags most.
+    /// A session takes from a mailbox, from its cursor on.
+    pub fn link(&mut self, index: usize, device: u16, receiver: u32, owed: bool) {
+        let place = self.online.len() as u32;
+        let Some(cursor) = self.cursor_mut(index, device) else { return };
+        cursor.sent = cursor.acked;
+        let online = Online { receiver, member: index as u32, device, owed };
+        let known = cursor.online;
+        if known == NONE {
+            cursor.online = place;
+            self.online.push(online);
+        } else if let Some(before) = self.online.get_mut(known as usize) {
+            *before = online;
+        }
+    }
+
+    /// And does not any more.
+    pub fn unlink(&mut self, index: usize, device: u16) {
+        let Some(cursor) = self.cursor_mut(index, device) else { return };
+        let place = std::mem::replace(&mut cursor.online, NONE);
+        if place == NONE {
+            return;
+        }
+        self.online.swap_remove(place as usize);
+        if let Some(&Online { member, device, .. }) = self.online.get(place as usize)
+            && let Some(cursor) = self.cursor_mut(member as usize, device)
+        {
+            cursor.online = place;
+        }
+        if self.online.is_empty() {
+            self.online = ThinVec::new();
+        }
+    }
+
+    /// The session that takes from a mailbox.
+    pub fn attached(&mut self, index: usize, device: u16) -> Option<&mut Online> {
+        let place = self.cursor(index, device)?.online;
+        self.online.get_mut(place as usize)
+    }
+
+    /// Adds a device's mailbox: [`Member::add_device`].
+    pub fn add_device(&mut self, index: usize, device: u16, acked: u64, base: u64) -> bool {
+        let Some(member) = self.members.get_mut(index) else { return false };
+        let before = member.cursors.len();
+        let added = member.add_device(device, acked, base);
+        if member.cursors.len() > before {
+            self.stand(acked, 1);
+        }
+        added
+    }
+
+    /// Takes a device's mailbox away: [`Member::drop_device`].
+    pub fn drop_device(&mut self, index: usize, device: u16) {
+        self.unlink(index, device);
+        let Some(member) = self.members.get_mut(index) else { return };
+        let Some(acked) = member.cursor(device).map(|c| c.acked) else { return };
+        let before = member.cursors.len();
+        member.drop_device(device);
+        if member.cursors.len() < before {
+            self.stand(acked, u32::MAX);
+        }
+    }
+
+    /// Counts anew how many mailboxes stand where, and what else is derived.
     pub fn recount(&mut self) {
-        let mut low = (u64::MAX, 0);
-        for cursor in self.members.iter().flat_map(|m| &m.cursors) {
-            match cursor.acked.cmp(&low.0) {
-                std::cmp::Ordering::Less => low = (cursor.acked, 1),
-                std::cmp::Ordering::Equal => low.1 += 1,
-                std::cmp::Ordering::Greater => {}
-            }
+        self.behind = 0;
+        self.entries.iter_mut().for_each(|entry| entry.at = 0);
+        let cursors: Vec<u64> = self.cursors().map(|c| c.acked).collect();
+        cursors.into_iter().for_each(|acked| self.stand(acked, 1));
+        if let Some(crowd) = &mut self.crowd {
+            crowd.index = (0..).zip(&self.members).map(|(index, member)| (member.user, index)).collect();
         }
-        self.low = if low.1 == 0 { (self.head, 0) } else { low };
     }
 
-    /// A cursor moved away from `old`.
-    pub fn moved(&mut self, old: u64) {
-        if old == self.low.0 {
-            self.low.1 = self.low.1.saturating_sub(1);
-            if self.low.1 == 0 {
-                self.recount();
+    /// A cursor moved.
+    pub fn moved(&mut self, old: u64, new: u64) {
+        self.stand(old, u32::MAX);
+        self.stand(new, 1);
+    }
+
+    /// So many mailboxes more have `acked` as their last message (modulo 2³²). What is above the head was not read from
+    /// the log yet: it is counted when all is.
+    fn stand(&mut self, acked: u64, more: u32) {
+        let count = if acked < self.first {
+            &mut self.behind
+        } else {
+            match self.entry_mut(acked) {
+                Some(entry) => &mut entry.at,
+                None => return,
             }
-        }
+        };
+        *count = count.wrapping_add(more);
+    }
+
+    /// Takes the first entry out, whoever lacks it.
+    pub fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.behind = self.behind.wrapping_add(entry.at);
+        self.first += 1;
+        Some(entry)
     }
 
     /// Whether nothing waits in it.

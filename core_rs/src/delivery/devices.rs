@@ -1,7 +1,9 @@
 //! Mailboxes: each device of a user has a cursor in each conversation of the user, and nobody else has.
 
-use super::Delivery;
+use smallvec::SmallVec;
+
 use super::conversation::{Cursor, NONE};
+use super::{Delivery, owe};
 use crate::engine::directory::Directory;
 
 impl Delivery {
@@ -26,19 +28,20 @@ impl Delivery {
         for &slot in &known.conversations {
             let Some(conversation) = self.get_mut(slot) else { continue };
             let start = conversation.first - 1;
-            for member in conversation.members.iter_mut().filter(|m| m.user == user) {
+            for index in conversation.indices_of(user) {
                 for device in &known.devices {
-                    member.add_device(device.id, start, 0);
+                    conversation.add_device(index, device.id, start, 0);
                 }
             }
-            conversation.recount();
         }
     }
 
     /// The devices of a user that have a mailbox in a conversation; 0: one that waits for a device.
     pub fn devices(&self, slot: u32, user: u32) -> impl Iterator<Item = u16> + '_ {
-        let members = self.get(slot).map(|c| &*c.members).unwrap_or_default();
-        members.iter().filter(move |m| m.user == user).flat_map(|m| &m.cursors).map(|c| c.device)
+        let conversation = self.get(slot);
+        let members =
+            conversation.into_iter().flat_map(move |c| c.indices_of(user).into_iter().map(|i| c.members.get(i)));
+        members.flatten().flat_map(|m| &m.cursors).map(|c| c.device)
     }
 
     fn fit(&mut self, dir: &Directory, slot: u32, user: u32, devices: &[u16]) -> bool {
@@ -47,21 +50,22 @@ impl Delivery {
         let head = conversation.head;
         let mut gone: Vec<(usize, Cursor)> = Vec::new();
         let mut came = false;
-        for index in 0..conversation.members.len() {
-            let Some(member) = conversation.members.get(index).filter(|m| m.user == user) else { continue };
-            let lacks = |&device: &u16| member.admits(device) && member.cursors.iter().all(|c| c.device != device);
+        let indices = conversation.indices_of(user);
+        for &index in &indices {
+            let Some(member) = conversation.members.get(index) else { continue };
+            let lacks = |&device: &u16| member.admits(device) && member.cursor(device).is_none();
             let base = if devices.iter().any(lacks) { conversation.unvouched(index) } else { 0 };
-            let Some(member) = conversation.members.get_mut(index) else { continue };
-            let strays: Vec<Cursor> =
+            let strays: SmallVec<[Cursor; 2]> =
                 member.cursors.iter().filter(|c| c.device != 0 && !devices.contains(&c.device)).copied().collect();
             for stray in strays {
-                member.drop_device(stray.device);
+                conversation.drop_device(index, stray.device);
                 gone.push((index, stray));
             }
-            let new: Vec<u16> = devices.iter().copied().filter(|&d| member.add_device(d, head, base)).collect();
-            for device in new {
-                came = true;
-                conversation.pass_own(index, device);
+            for &device in devices {
+                if conversation.add_device(index, device, head, base) {
+                    came = true;
+                    conversation.pass_own(index, device);
+                }
             }
         }
         if gone.is_empty() && !came {
@@ -75,27 +79,33 @@ impl Delivery {
         for (index, cursor) in gone {
             self.note_orphaned(dir, slot, index, cursor);
         }
-        if let Some(conversation) = self.get_mut(slot) {
-            conversation.recount();
+        for index in indices {
+            self.connect_member(dir, slot, index);
         }
-        self.connect(dir, slot);
         self.reclaim(slot);
         true
     }
 
     /// Points the cursors of members that are online at their receivers.
     pub(super) fn connect(&mut self, dir: &Directory, slot: u32) {
-        let Self { conversations, receivers, .. } = self;
+        for index in 0..self.get(slot).map_or(0, |c| c.members.len()) {
+            self.connect_member(dir, slot, index);
+        }
+    }
+
+    /// The same for one of them.
+    pub(super) fn connect_member(&mut self, dir: &Directory, slot: u32, index: usize) {
+        let Self { conversations, receivers, run, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        for member in &mut conversation.members {
-            for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
-                let Some(receiver) = receivers.get(r as usize).filter(|r| r.receive) else { continue };
-                if let Some(cursor) = member.cursor_mut(receiver.device).filter(|c| c.receiver == NONE) {
-                    cursor.receiver = r;
-                    cursor.sent = cursor.acked;
-                }
+        let Some(user) = conversation.members.get(index).and_then(|m| dir.get(m.user)) else { return };
+        for &r in &user.receivers {
+            let Some(device) = receivers.get(r as usize).filter(|r| r.receive).map(|r| r.device) else { continue };
+            let Some(cursor) = conversation.cursor(index, device).filter(|c| c.online == NONE) else { continue };
+            let waits = cursor.acked < conversation.head;
+            conversation.link(index, device, r, waits);
+            if waits {
+                owe(receivers, run, r, (slot, index as u32));
             }
         }
-        self.owe_all(slot, false);
     }
 }

@@ -36,8 +36,6 @@ impl Delivery {
         for index in 0..conversation.members.len() {
             self.floor_member(dir, slot, index, first..=upto, reason);
         }
-        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
-        conversation.recount();
         self.drop_to(slot, upto);
         self.raise_all(dir, slot);
         self.reclaim(slot);
@@ -58,18 +56,15 @@ impl Delivery {
         self.skip(dir, slot, index, &lacked, reason);
         let Self { conversations, receivers, run, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        let flights: Vec<_> = (conversation.members.get(index).into_iter().flat_map(|m| &m.cursors))
-            .filter(|c| c.receiver != NONE && c.acked < upto)
-            .map(|c| (c.receiver, conversation.in_flight(index, c.device, c.acked + 1, c.sent.min(upto))))
-            .collect();
-        for (r, flight) in flights {
-            landed(receivers, run, r, flight);
+        let Some(member) = conversation.members.get(index) else { return };
+        for cursor in member.cursors.iter().filter(|c| c.online != NONE && c.acked < upto) {
+            let Some(online) = conversation.online.get(cursor.online as usize) else { continue };
+            let flight = conversation.in_flight(index, cursor.device, cursor.acked + 1, cursor.sent.min(upto));
+            landed(receivers, run, online.receiver, flight);
         }
-        let Some(member) = conversation.members.get_mut(index) else { return };
         // Nobody is there to be told: who comes first starts behind it.
-        for cursor in member.cursors.iter_mut().filter(|c| c.device == 0) {
-            cursor.acked = cursor.acked.max(upto);
-            cursor.sent = cursor.sent.max(upto);
+        if member.cursor(0).is_some_and(|waiting| waiting.acked < upto) {
+            conversation.advance(index, 0, upto);
         }
     }
 
@@ -93,9 +88,10 @@ impl Delivery {
     pub(super) fn lose_one(&mut self, slot: u32, seq: u64) {
         let Self { conversations, receivers, run, hot, effects, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        for (index, member) in conversation.members.iter().enumerate() {
-            for cursor in member.cursors.iter().filter(|c| c.receiver != NONE && c.acked < seq && seq <= c.sent) {
-                landed(receivers, run, cursor.receiver, conversation.in_flight(index, cursor.device, seq, seq));
+        for online in &conversation.online {
+            let (index, device) = (online.member as usize, online.device);
+            if conversation.cursor(index, device).is_some_and(|c| c.acked < seq && seq <= c.sent) {
+                landed(receivers, run, online.receiver, conversation.in_flight(index, device, seq, seq));
             }
         }
         let Some(entry) = conversation.entry_mut(seq) else { return };

@@ -5,7 +5,7 @@
 //! from a run queue, round robin, within the session's window (I6). Delivery must never number anything, never know a
 //! socket, and never look inside a body (I9).
 //!
-//! - [`conversation`]: one conversation's messages and cursors.
+//! - [`conversation`]: one conversation's messages and cursors. `member`: a user in it.
 //! - [`hot`]: bodies in memory.
 //! - `acks`: acknowledgements, read cursors, and what is reclaimed by them.
 //! - `claims`: what a user is known to have, or never to get.
@@ -21,6 +21,7 @@ pub mod conversation;
 mod devices;
 mod expiry;
 pub mod hot;
+mod member;
 mod receipts;
 mod run;
 pub mod state;
@@ -93,8 +94,8 @@ pub struct Receiver {
 /// What a session is owed; a pointer until there was something.
 #[derive(Debug, Default)]
 struct Lists {
-    /// Conversations that have messages for it.
-    owed: VecDeque<u32>,
+    /// Conversations that have messages for it: slot, and its index among the members.
+    owed: VecDeque<(u32, u32)>,
     /// Members whose cursors it has not been told of.
     receipts: Vec<(u32, u16)>,
 }
@@ -277,19 +278,17 @@ impl Delivery {
         let stored = hot.insert(message.stored, slot, seq);
         let Ref { segment, offset, len } = message.at;
         let author = author as u16;
-        conversation.entries.push_back(Entry { segment, offset, len, time_s, author, device, hot: stored });
+        conversation.entries.push_back(Entry { segment, offset, len, time_s, author, device, hot: stored, at: 0 });
         let bodiless = message.bodies.is_some();
         if let Some(bodies) = message.bodies {
             conversation.bodies.get_or_insert_default().insert(seq, bodies);
         }
         conversation.pass_author(author, device, seq);
-        for (index, member) in conversation.members.iter_mut().enumerate() {
-            for cursor in &mut member.cursors {
-                let own = index == usize::from(author) && cursor.device == device;
-                if !own && cursor.receiver != NONE && !cursor.owed {
-                    cursor.owed = true;
-                    owe(receivers, run, cursor.receiver, slot);
-                }
+        for online in &mut conversation.online {
+            let own = (online.member, online.device) == (u32::from(author), device);
+            if !own && !online.owed {
+                online.owed = true;
+                owe(receivers, run, online.receiver, (slot, online.member));
             }
         }
         if conversation.expires_s == 0 {
@@ -334,12 +333,10 @@ impl Delivery {
         if who.receive {
             for &slot in &user.conversations {
                 let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
-                let count = conversation.attach(who.user, who.device, r);
-                waiting.messages += count.unwrap_or(0);
-                waiting.conversations += u64::from(count.is_some_and(|c| c > 0));
-                if count.is_some() {
-                    owe(&mut self.receivers, &mut self.run, r, slot);
-                }
+                let Some((index, count)) = conversation.attach(who.user, who.device, r) else { continue };
+                waiting.messages += count;
+                waiting.conversations += u64::from(count > 0);
+                owe(&mut self.receivers, &mut self.run, r, (slot, index as u32));
             }
         }
         self.queue(r);
@@ -356,11 +353,9 @@ impl Delivery {
         }
         for &slot in &user.conversations {
             let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
-            for cursor in conversation.members.iter_mut().flat_map(|m| &mut m.cursors) {
-                if cursor.receiver == r {
-                    cursor.receiver = NONE;
-                    cursor.owed = false;
-                }
+            let Some(index) = conversation.member(receiver.user, receiver.device) else { continue };
+            if conversation.attached(index, receiver.device).is_some_and(|online| online.receiver == r) {
+                conversation.unlink(index, receiver.device);
             }
         }
     }
@@ -403,9 +398,9 @@ impl Delivery {
 }
 
 /// Puts a conversation on a session's list, and the session into the run queue.
-fn owe(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32, slot: u32) {
+fn owe(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32, what: (u32, u32)) {
     if let Some(receiver) = receivers.get_mut(r as usize) {
-        receiver.lists.get_or_insert_default().owed.push_back(slot);
+        receiver.lists.get_or_insert_default().owed.push_back(what);
         queue(receivers, run, r);
     }
 }

@@ -100,16 +100,12 @@ impl Delivery {
     fn forget_skips(&mut self, dir: &Directory, slot: u32, index: usize) {
         let Self { conversations, receivers, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        if conversation.members.get(index).is_none_or(|m| m.skipped.is_none()) {
+        if conversation.members.get(index).is_none_or(|m| m.skipped().is_empty()) {
             return;
         }
         let known = conversation.told_to_all(index, dir, receivers);
-        let Some(member) = conversation.members.get_mut(index) else { return };
-        if let Some(list) = &mut member.skipped {
-            list.retain(|range| range.version > known);
-            if list.is_empty() {
-                member.skipped = None;
-            }
+        if let Some(member) = conversation.members.get_mut(index) {
+            member.forget_skips(known);
         }
     }
 }
@@ -135,7 +131,7 @@ fn tell_one(
     // What is read on one device says nothing of what only another one is to get.
     let (delivered, read) = (member.delivered, member.read.min(member.delivered));
     let mut latest = 0;
-    for range in member.skipped.iter().flat_map(|s| s.iter()).filter(|range| range.version > told) {
+    for range in member.skipped().iter().filter(|range| range.version > told) {
         let (from, to, reason) = (range.from, range.to, range.reason);
         latest = latest.max(range.version);
         out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version: range.version });

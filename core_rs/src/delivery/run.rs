@@ -49,12 +49,12 @@ impl Delivery {
         loop {
             let Self { conversations, receivers, hot, .. } = self;
             let Some(receiver) = receivers.get_mut(r as usize) else { return };
-            let Some(&slot) = receiver.lists.as_ref().and_then(|l| l.owed.front()) else { return };
+            let Some(&(slot, index)) = receiver.lists.as_ref().and_then(|l| l.owed.front()) else { return };
             if left == 0 {
                 return self.queue(r);
             }
             let served = match conversations.get_mut(slot as usize) {
-                Some(conversation) => serve(conversation, receiver, hot, &mut left, dir, out),
+                Some(conversation) => serve(conversation, index as usize, (receiver, r), hot, &mut left, dir, out),
                 None => Served::All,
             };
             if matches!(served, Served::Window) {
@@ -63,17 +63,9 @@ impl Delivery {
             if let Some(lists) = &mut receiver.lists {
                 lists.owed.pop_front();
                 if matches!(served, Served::More) {
-                    lists.owed.push_back(slot);
+                    lists.owed.push_back((slot, index));
                     continue;
                 }
-            }
-            let cursor = |c: &mut super::conversation::Cursor| {
-                if c.receiver == r {
-                    c.owed = false;
-                }
-            };
-            if let Some(conversation) = conversations.get_mut(slot as usize) {
-                conversation.members.iter_mut().flat_map(|m| &mut m.cursors).for_each(cursor);
             }
             if let Served::Cold(from) = served {
                 self.fetch(slot, from);
@@ -140,21 +132,26 @@ impl Delivery {
     }
 }
 
-/// Writes what one session is owed of one conversation.
+/// Writes what one session is owed of one conversation, in which it stands for member `index`.
 fn serve(
     conversation: &mut Conversation,
-    receiver: &mut Receiver,
+    index: usize,
+    (receiver, r): (&mut Receiver, u32),
     hot: &mut Hot,
     left: &mut usize,
     dir: &Directory,
     out: &mut impl Outlet,
 ) -> Served {
     let (user, device) = (receiver.user, receiver.device);
-    let Some(index) = conversation.member(user, device) else { return Served::All };
-    let Some(cursor) = conversation.members.get(index).and_then(|m| m.cursors.iter().find(|c| c.device == device))
-    else {
+    // It may be the list of a conversation that had the slot before.
+    if !conversation.members.get(index).is_some_and(|m| m.is(user, device)) {
+        return Served::All;
+    }
+    let Some(online) = conversation.attached(index, device).filter(|online| online.receiver == r) else {
         return Served::All;
     };
+    online.owed = false;
+    let Some(cursor) = conversation.cursor(index, device) else { return Served::All };
     let mut sent = cursor.sent.max(cursor.acked);
     let mut skips = Skips { conversation: conversation.id, conn: receiver.conn, open: None };
     let many = conversation.members.len() > 2;
@@ -211,8 +208,13 @@ fn serve(
         sent = seq;
     };
     skips.flush(out);
-    if let Some(cursor) = conversation.members.get_mut(index).and_then(|m| m.cursor_mut(device)) {
+    if let Some(cursor) = conversation.cursor_mut(index, device) {
         cursor.sent = sent;
+    }
+    if matches!(served, Served::More | Served::Window)
+        && let Some(online) = conversation.attached(index, device)
+    {
+        online.owed = true;
     }
     served
 }

@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use super::conversation::{Conversation, Cursor, Member, SkipRange};
+use super::conversation::{Conversation, Cursor, Member, SkipRange, mark};
 use crate::engine::binary::{Reader, put_bytes, put_u64};
 use crate::engine::directory::Directory;
 use crate::sequencer::Kind;
@@ -41,9 +41,8 @@ impl Conversation {
             put_u64(out, member.from);
             put_u64(out, member.to.wrapping_add(1));
             put_progress(member, out);
-            let skipped = member.skipped.as_deref().map(Vec::as_slice).unwrap_or_default();
-            put_u64(out, skipped.len() as u64);
-            for range in skipped {
+            put_u64(out, member.skipped().len() as u64);
+            for range in member.skipped() {
                 put_u64(out, range.from);
                 put_u64(out, range.to);
                 put_u64(out, range.reason as u64);
@@ -101,7 +100,7 @@ impl Conversation {
             ours.read = ours.read.max(theirs.read);
             ours.version = ours.version.max(theirs.version);
             ours.read_version = ours.read_version.max(theirs.read_version);
-            ours.skipped = theirs.skipped;
+            ours.rare = theirs.rare;
             let known = |c: &Cursor| theirs.cursors.iter().any(|t| t.device == c.device);
             ours.cursors.retain(|c| known(c));
             theirs.cursors.iter().for_each(|c| ours.set_cursor(c));
@@ -114,9 +113,9 @@ impl Conversation {
         put_u64(out, self.members.len() as u64);
         for member in &mut self.members {
             put_progress(member, out);
-            let moved: SmallVec<[Cursor; 1]> = member.cursors.iter().filter(|c| c.dirty).copied().collect();
+            let moved: SmallVec<[Cursor; 1]> = member.cursors.iter().filter(|c| c.is(mark::DIRTY)).copied().collect();
             put_cursors(&moved, member.delivered, out);
-            member.cursors.iter_mut().for_each(|c| c.dirty = false);
+            member.cursors.iter_mut().for_each(|c| c.unset(mark::DIRTY));
         }
     }
 

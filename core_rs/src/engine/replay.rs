@@ -13,7 +13,7 @@ use super::binary::Reader;
 use super::directory::UserState;
 use super::records::kind;
 use super::segments::Owner;
-use crate::delivery::conversation::{Conversation, Entry, NONE};
+use crate::delivery::conversation::{Conversation, Entry};
 use crate::log::{Appender, FindingKind, Record, Recovered};
 use crate::sequencer::{Repeat, Writer};
 use crate::wire::message::{decode_stored, device_bodies};
@@ -58,8 +58,7 @@ impl Engine {
         let time_s = (message.time / 1000).min(u64::from(u32::MAX)) as u32;
         let device = u16::try_from(message.device).ok()?;
         let at = record.at;
-        let entry =
-            Entry { segment: at.segment, offset: at.offset, len: at.len, time_s, author: u16::MAX, device, hot: NONE };
+        let entry = Entry { segment: at.segment, offset: at.offset, len: at.len, time_s, device, ..Entry::LOST };
         if record.kind == kind::MESSAGE {
             self.replay_repeat(&message, device);
         }

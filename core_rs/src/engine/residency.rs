@@ -286,9 +286,12 @@ impl Engine {
     /// Whether a conversation could leave memory.
     fn is_quiet(&self, slot: u32) -> bool {
         let Some(c) = self.delivery.get(slot) else { return false };
-        let waits = !c.is_empty() || c.low.0 < c.head || c.dirty || c.reading || c.mark.storing;
-        let owed = c.members.iter().flat_map(|m| &m.cursors).any(|cursor| cursor.owed);
-        !waits && !owed && self.rested(&c.mark) && self.sequencer.head(&c.id) == Some(c.head)
+        let waits = !c.is_empty() || c.dirty || c.reading || c.mark.storing || c.online.iter().any(|o| o.owed);
+        // Last what looks at all: whoever has yet to be told that something is gone.
+        !waits
+            && self.rested(&c.mark)
+            && self.sequencer.head(&c.id) == Some(c.head)
+            && c.cursors().all(|cursor| cursor.acked >= c.head)
     }
 
     /// Nobody knows whether the devices of a stub are owed receipts: asks for it.
