@@ -24,6 +24,15 @@ pub const MAX_MEDIA_ID: usize = 64;
 /// Most bodies in one send, and most authors in one read.
 pub const MAX_LIST: usize = 1024;
 
+/// Longest name of a group, bytes; the server does not look inside (I9).
+pub const MAX_NAME: usize = 256;
+/// Longest description of a group, bytes.
+pub const MAX_DESCRIPTION: usize = 4096;
+/// Largest picture of a group, bytes.
+pub const MAX_PICTURE: usize = 32 << 10;
+/// Shortest and longest secret of an invite, bytes.
+pub const SECRET: std::ops::RangeInclusive<usize> = 16..=64;
+
 /// What a device sends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientFrame<'a> {
@@ -50,6 +59,106 @@ pub enum ClientFrame<'a> {
         /// Whose.
         user: Cow<'a, str>,
     },
+    /// A change of a group.
+    Manage(Manage<'a>),
+    /// Asks for a group's snapshot, or for the user's groups.
+    GroupGet {
+        /// Which; `None`: all ids.
+        conversation: Option<ConversationId>,
+    },
+    /// Asks who has a message of a group.
+    ProgressGet {
+        /// Which group.
+        conversation: ConversationId,
+        /// Which message.
+        seq: u64,
+    },
+    /// Blocks a user, or does not any more; or asks who is blocked.
+    Block {
+        /// Whom; empty: nobody.
+        user: Cow<'a, str>,
+        /// Not any more.
+        off: bool,
+    },
+}
+
+/// `Manage`. Valid: an id as in [`Send`], a conversation unless the change is `Created`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Manage<'a> {
+    pub id: Cow<'a, [u8]>,
+    pub conversation: Option<ConversationId>,
+    pub change: Change<'a>,
+}
+
+/// SHA-256 of an invite's secret.
+pub type Hash = [u8; 32];
+
+/// `GroupChange`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Change<'a> {
+    Created { members: Vec<Cow<'a, str>>, profile: Profile<'a>, rules: Rules },
+    Profile(Profile<'a>),
+    Rules(Rules),
+    Added(Vec<Cow<'a, str>>),
+    Removed(Vec<Cow<'a, str>>),
+    Left { successor: Cow<'a, str> },
+    Promoted(Vec<Cow<'a, str>>),
+    Demoted(Vec<Cow<'a, str>>),
+    Owner(Cow<'a, str>),
+    Invited(Invite),
+    Revoked(Hash),
+    Joined { hash: Hash, secret: Cow<'a, [u8]> },
+    Closed,
+}
+
+/// `Profile`: opaque bytes; what is absent in a change stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Profile<'a> {
+    pub name: Option<Cow<'a, [u8]>>,
+    pub description: Option<Cow<'a, [u8]>>,
+    pub picture: Option<Cow<'a, [u8]>>,
+}
+
+/// `Rules`: who may do what in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Rules {
+    pub post: Who,
+    pub add: Who,
+    pub edit: Who,
+}
+
+/// Whom a rule lets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Who {
+    #[default]
+    Everyone = 0,
+    Admins = 1,
+}
+
+/// What a member of a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Role {
+    #[default]
+    Member = 0,
+    Admin = 1,
+    Owner = 2,
+}
+
+/// `Invite`, as everybody may know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Invite {
+    pub hash: Hash,
+    /// ms since 1970; 0: never.
+    pub expires: u64,
 }
 
 /// `Hello`, field by field as in the schema.
@@ -140,6 +249,34 @@ pub enum ServerFrame<'a> {
     Replaced,
     Goodbye { reason: &'a str, reconnect_ms: u64 },
     Devices(DeviceList<'a>),
+    Group(GroupFrame<'a>),
+    Groups(&'a [ConversationId]),
+    Progress { conversation: ConversationId, seq: u64, cursors: &'a [CursorOf<'a>] },
+    Receipts { conversation: ConversationId, cursors: &'a [CursorOf<'a>], version: u64 },
+    Blocks(Vec<&'a str>),
+}
+
+/// `Group`: a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct GroupFrame<'a> {
+    pub conversation: ConversationId,
+    pub seq: u64,
+    pub members: Vec<(&'a str, Role)>,
+    pub profile: Profile<'a>,
+    pub rules: Rules,
+    pub invites: &'a [Invite],
+    pub closed: bool,
+}
+
+/// `Cursor`: how far a member is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct CursorOf<'a> {
+    pub user: &'a str,
+    pub delivered: u64,
+    pub read: u64,
+    pub skipped: bool,
 }
 
 /// `Message`. `to` is empty except for the sender's own other devices.
@@ -155,6 +292,8 @@ pub struct Message<'a> {
     pub body: &'a [u8],
     pub media: Vec<&'a [u8]>,
     pub to: &'a str,
+    /// A system message of a group; then there is no body.
+    pub change: Option<Box<Change<'a>>>,
 }
 
 /// `Welcome`.
@@ -187,6 +326,7 @@ pub struct Limits {
     pub repeats: u32,
     pub idle_ms: u64,
     pub hold_ms: u64,
+    pub group_members: u32,
 }
 
 /// Why a mailbox will never get a range of messages.
