@@ -50,6 +50,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "limits.unaccepted": (Size.parse("1B"), Size.parse("1GiB")),
     "limits.conversation_messages": (1, 1_000_000_000),
     "limits.conversation": (Size.parse("1B"), Size.parse("1024GiB")),
+    "limits.group_members": (1, 1024),
     "limits.memory": (Size.parse("0B"), Size.parse("1024GiB")),
     "limits.quiet": (Duration.parse("1s"), Duration.parse("36500d")),
 }

@@ -83,6 +83,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     """Undelivered messages in a direct conversation; above it, sends to it are refused until some are collected."""
     conversation: Size = Size.parse("256MiB")
     """The same in bytes."""
+    group_members: int = 1024
+    """Members of one group."""
     memory: Size = Size.parse("64MiB")
     """Bodies kept in memory; the others are read from the disk when they are wanted."""
     quiet: Duration = Duration.parse("10m")
@@ -198,6 +200,7 @@ def core_options(log: Log, limits: Limits, *, authorize: bool, create_unknown: b
         "unaccepted_bytes": int(limits.unaccepted),
         "conversation_messages": limits.conversation_messages,
         "conversation_bytes": int(limits.conversation),
+        "group_members": limits.group_members,
         "hot_bytes": int(limits.memory),
         "quiet_ms": int(limits.quiet),
         "authorize": authorize,

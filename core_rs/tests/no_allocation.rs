@@ -81,6 +81,7 @@ fn writing_a_hot_frame_into_a_buffer_with_room_allocates_nothing() {
         body: &[9; 160],
         media: Vec::new(),
         to: "",
+        change: None,
     };
     message::encode_stored(&message, &mut stored);
     let hot = [

@@ -191,6 +191,7 @@ class Limits:
     repeats: int = 0
     idle_ms: int = 0
     hold_ms: int = 0
+    group_members: int = 0
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,6 +22,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER: _Role.ValueType  # 0
+    ADMIN: _Role.ValueType  # 1
+    OWNER: _Role.ValueType  # 2
+    """one in each group"""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper): ...
+
+MEMBER: Role.ValueType  # 0
+ADMIN: Role.ValueType  # 1
+OWNER: Role.ValueType  # 2
+"""one in each group"""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _Who:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhoEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Who.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVERYONE: _Who.ValueType  # 0
+    ADMINS: _Who.ValueType  # 1
+    """and the owner"""
+
+class Who(_Who, metaclass=_WhoEnumTypeWrapper): ...
+
+EVERYONE: Who.ValueType  # 0
+ADMINS: Who.ValueType  # 1
+"""and the owner"""
+Global___Who: _TypeAlias = Who  # noqa: Y015
+
 class _SkipReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -91,6 +127,10 @@ class ClientFrame(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
     DEVICES_GET_FIELD_NUMBER: _builtins.int
+    MANAGE_FIELD_NUMBER: _builtins.int
+    GROUP_GET_FIELD_NUMBER: _builtins.int
+    PROGRESS_GET_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -105,6 +145,14 @@ class ClientFrame(_message.Message):
     def pong(self) -> Global___Pong: ...
     @_builtins.property
     def devices_get(self) -> Global___DevicesGet: ...
+    @_builtins.property
+    def manage(self) -> Global___Manage: ...
+    @_builtins.property
+    def group_get(self) -> Global___GroupGet: ...
+    @_builtins.property
+    def progress_get(self) -> Global___ProgressGet: ...
+    @_builtins.property
+    def block(self) -> Global___Block: ...
     def __init__(
         self,
         *,
@@ -115,12 +163,16 @@ class ClientFrame(_message.Message):
         ping: Global___Ping | None = ...,
         pong: Global___Pong | None = ...,
         devices_get: Global___DevicesGet | None = ...,
+        manage: Global___Manage | None = ...,
+        group_get: Global___GroupGet | None = ...,
+        progress_get: Global___ProgressGet | None = ...,
+        block: Global___Block | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "devices_get", b"devices_get", "frame", b"frame", "hello", b"hello", "ping", b"ping", "pong", b"pong", "read", b"read", "send", b"send"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "block", b"block", "devices_get", b"devices_get", "frame", b"frame", "group_get", b"group_get", "hello", b"hello", "manage", b"manage", "ping", b"ping", "pong", b"pong", "progress_get", b"progress_get", "read", b"read", "send", b"send"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "devices_get", b"devices_get", "frame", b"frame", "hello", b"hello", "ping", b"ping", "pong", b"pong", "read", b"read", "send", b"send"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "block", b"block", "devices_get", b"devices_get", "frame", b"frame", "group_get", b"group_get", "hello", b"hello", "manage", b"manage", "ping", b"ping", "pong", b"pong", "progress_get", b"progress_get", "read", b"read", "send", b"send"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "send", "ack", "read", "ping", "pong", "devices_get"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "send", "ack", "read", "ping", "pong", "devices_get", "manage", "group_get", "progress_get", "block"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -141,6 +193,11 @@ class ServerFrame(_message.Message):
     REPLACED_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -163,6 +220,16 @@ class ServerFrame(_message.Message):
     def goodbye(self) -> Global___Goodbye: ...
     @_builtins.property
     def devices(self) -> Global___Devices: ...
+    @_builtins.property
+    def group(self) -> Global___Group: ...
+    @_builtins.property
+    def groups(self) -> Global___Groups: ...
+    @_builtins.property
+    def progress(self) -> Global___Progress: ...
+    @_builtins.property
+    def receipts(self) -> Global___Receipts: ...
+    @_builtins.property
+    def blocks(self) -> Global___Blocks: ...
     def __init__(
         self,
         *,
@@ -177,12 +244,17 @@ class ServerFrame(_message.Message):
         replaced: Global___Replaced | None = ...,
         goodbye: Global___Goodbye | None = ...,
         devices: Global___Devices | None = ...,
+        group: Global___Group | None = ...,
+        groups: Global___Groups | None = ...,
+        progress: Global___Progress | None = ...,
+        receipts: Global___Receipts | None = ...,
+        blocks: Global___Blocks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "devices", b"devices", "error", b"error", "frame", b"frame", "goodbye", b"goodbye", "message", b"message", "ping", b"ping", "pong", b"pong", "receipt", b"receipt", "replaced", b"replaced", "skip", b"skip", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "blocks", b"blocks", "devices", b"devices", "error", b"error", "frame", b"frame", "goodbye", b"goodbye", "group", b"group", "groups", b"groups", "message", b"message", "ping", b"ping", "pong", b"pong", "progress", b"progress", "receipt", b"receipt", "receipts", b"receipts", "replaced", b"replaced", "skip", b"skip", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "devices", b"devices", "error", b"error", "frame", b"frame", "goodbye", b"goodbye", "message", b"message", "ping", b"ping", "pong", b"pong", "receipt", b"receipt", "replaced", b"replaced", "skip", b"skip", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "blocks", b"blocks", "devices", b"devices", "error", b"error", "frame", b"frame", "goodbye", b"goodbye", "group", b"group", "groups", b"groups", "message", b"message", "ping", b"ping", "pong", b"pong", "progress", b"progress", "receipt", b"receipt", "receipts", b"receipts", "replaced", b"replaced", "skip", b"skip", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "accepted", "message", "receipt", "skip", "error", "ping", "pong", "replaced", "goodbye", "devices"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "accepted", "message", "receipt", "skip", "error", "ping", "pong", "replaced", "goodbye", "devices", "group", "groups", "progress", "receipts", "blocks"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -490,6 +562,592 @@ class DevicesGet(_message.Message):
 Global___DevicesGet: _TypeAlias = DevicesGet  # noqa: Y015
 
 @_typing.final
+class Manage(_message.Message):
+    """A change of a group that is wanted; answered like a send, with `accepted` or an error that has the id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """as in Send; ids of sends and of changes are one set"""
+    conversation: _builtins.bytes
+    """the group; empty with `created`: the server makes its id"""
+    @_builtins.property
+    def change(self) -> Global___GroupChange: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        conversation: _builtins.bytes = ...,
+        change: Global___GroupChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "conversation", b"conversation", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Manage: _TypeAlias = Manage  # noqa: Y015
+
+@_typing.final
+class Rules(_message.Message):
+    """Who may do what."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_FIELD_NUMBER: _builtins.int
+    ADD_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
+    post: Global___Who.ValueType
+    """send messages"""
+    add: Global___Who.ValueType
+    """add members, and make and revoke invites"""
+    edit: Global___Who.ValueType
+    """change the profile"""
+    def __init__(
+        self,
+        *,
+        post: Global___Who.ValueType = ...,
+        add: Global___Who.ValueType = ...,
+        edit: Global___Who.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "edit", b"edit", "post", b"post"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rules: _TypeAlias = Rules  # noqa: Y015
+
+@_typing.final
+class Profile(_message.Message):
+    """Opaque to the server (I9): it checks sizes only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    name: _builtins.bytes
+    """absent in a change: stays as it is"""
+    description: _builtins.bytes
+    picture: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        name: _builtins.bytes | None = ...,
+        description: _builtins.bytes | None = ...,
+        picture: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_name", b"_name", "_picture", b"_picture", "description", b"description", "name", b"name", "picture", b"picture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_name", b"_name", "_picture", b"_picture", "description", b"description", "name", b"name", "picture", b"picture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
+    _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__picture: _TypeAlias = _typing.Literal["picture"]  # noqa: Y015
+    _WhichOneofArgType__picture: _TypeAlias = _typing.Literal["_picture", b"_picture"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__picture) -> _WhichOneofReturnType__picture | None: ...
+
+Global___Profile: _TypeAlias = Profile  # noqa: Y015
+
+@_typing.final
+class GroupChange(_message.Message):
+    """What happened to a group: one system message in its order. The sender of the message did it. A group's state at a
+    seq is the fold of its changes up to there; docs/wire.md has the rules.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
+    DEMOTED_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    INVITED_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def created(self) -> Global___GroupCreated: ...
+    @_builtins.property
+    def profile(self) -> Global___Profile: ...
+    @_builtins.property
+    def rules(self) -> Global___Rules: ...
+    @_builtins.property
+    def added(self) -> Global___Users: ...
+    @_builtins.property
+    def removed(self) -> Global___Users: ...
+    @_builtins.property
+    def left(self) -> Global___GroupLeft: ...
+    @_builtins.property
+    def promoted(self) -> Global___Users:
+        """members become admins"""
+
+    @_builtins.property
+    def demoted(self) -> Global___Users:
+        """admins become members"""
+
+    @_builtins.property
+    def owner(self) -> Global___GroupOwner:
+        """this member becomes the owner, the sender an admin"""
+
+    @_builtins.property
+    def invited(self) -> Global___Invite: ...
+    @_builtins.property
+    def revoked(self) -> Global___Invite: ...
+    @_builtins.property
+    def joined(self) -> Global___Invite:
+        """the sender became a member by this invite"""
+
+    @_builtins.property
+    def closed(self) -> Global___GroupClosed: ...
+    def __init__(
+        self,
+        *,
+        created: Global___GroupCreated | None = ...,
+        profile: Global___Profile | None = ...,
+        rules: Global___Rules | None = ...,
+        added: Global___Users | None = ...,
+        removed: Global___Users | None = ...,
+        left: Global___GroupLeft | None = ...,
+        promoted: Global___Users | None = ...,
+        demoted: Global___Users | None = ...,
+        owner: Global___GroupOwner | None = ...,
+        invited: Global___Invite | None = ...,
+        revoked: Global___Invite | None = ...,
+        joined: Global___Invite | None = ...,
+        closed: Global___GroupClosed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "change", b"change", "closed", b"closed", "created", b"created", "demoted", b"demoted", "invited", b"invited", "joined", b"joined", "left", b"left", "owner", b"owner", "profile", b"profile", "promoted", b"promoted", "removed", b"removed", "revoked", b"revoked", "rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "change", b"change", "closed", b"closed", "created", b"created", "demoted", b"demoted", "invited", b"invited", "joined", b"joined", "left", b"left", "owner", b"owner", "profile", b"profile", "promoted", b"promoted", "removed", b"removed", "revoked", b"revoked", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["created", "profile", "rules", "added", "removed", "left", "promoted", "demoted", "owner", "invited", "revoked", "joined", "closed"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___GroupChange: _TypeAlias = GroupChange  # noqa: Y015
+
+@_typing.final
+class Users(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Users: _TypeAlias = Users  # noqa: Y015
+
+@_typing.final
+class GroupCreated(_message.Message):
+    """The sender is the owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the others"""
+
+    @_builtins.property
+    def profile(self) -> Global___Profile: ...
+    @_builtins.property
+    def rules(self) -> Global___Rules: ...
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        profile: Global___Profile | None = ...,
+        rules: Global___Rules | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile", "rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "profile", b"profile", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupCreated: _TypeAlias = GroupCreated  # noqa: Y015
+
+@_typing.final
+class GroupLeft(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    successor: _builtins.str
+    """set by the server: the new owner, if the owner left and others stay"""
+    def __init__(
+        self,
+        *,
+        successor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["successor", b"successor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupLeft: _TypeAlias = GroupLeft  # noqa: Y015
+
+@_typing.final
+class GroupOwner(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupOwner: _TypeAlias = GroupOwner  # noqa: Y015
+
+@_typing.final
+class Invite(_message.Message):
+    """Whoever knows the secret may join. The server knows its SHA-256 only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    hash: _builtins.bytes
+    """SHA-256 of the secret; set by the server in `joined`"""
+    expires: _builtins.int
+    """ms since 1970; 0: never"""
+    secret: _builtins.bytes
+    """only in a wanted `joined`, 16 to 64 bytes"""
+    def __init__(
+        self,
+        *,
+        hash: _builtins.bytes = ...,
+        expires: _builtins.int = ...,
+        secret: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "hash", b"hash", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invite: _TypeAlias = Invite  # noqa: Y015
+
+@_typing.final
+class GroupClosed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupClosed: _TypeAlias = GroupClosed  # noqa: Y015
+
+@_typing.final
+class GroupMember(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    role: Global___Role.ValueType
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupMember: _TypeAlias = GroupMember  # noqa: Y015
+
+@_typing.final
+class GroupGet(_message.Message):
+    """With a conversation: its snapshot, answered with `group`. Without: which groups this user is in, answered with `groups`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    conversation: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        conversation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupGet: _TypeAlias = GroupGet  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    """A group's state as the fold of its changes up to `seq`: what a newcomer starts from. Changes up to `seq` that come later
+    change nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    INVITES_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    conversation: _builtins.bytes
+    seq: _builtins.int
+    """of the last change"""
+    closed: _builtins.bool
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]:
+        """in the order in which they came"""
+
+    @_builtins.property
+    def profile(self) -> Global___Profile: ...
+    @_builtins.property
+    def rules(self) -> Global___Rules: ...
+    @_builtins.property
+    def invites(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invite]: ...
+    def __init__(
+        self,
+        *,
+        conversation: _builtins.bytes = ...,
+        seq: _builtins.int = ...,
+        members: _abc.Iterable[Global___GroupMember] | None = ...,
+        profile: Global___Profile | None = ...,
+        rules: Global___Rules | None = ...,
+        invites: _abc.Iterable[Global___Invite] | None = ...,
+        closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile", "rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "conversation", b"conversation", "invites", b"invites", "members", b"members", "profile", b"profile", "rules", b"rules", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class Groups(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def conversations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        conversations: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversations", b"conversations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Groups: _TypeAlias = Groups  # noqa: Y015
+
+@_typing.final
+class ProgressGet(_message.Message):
+    """Who has a message of a group, who read it: for members only. Answered with `progress`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    conversation: _builtins.bytes
+    seq: _builtins.int
+    def __init__(
+        self,
+        *,
+        conversation: _builtins.bytes = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgressGet: _TypeAlias = ProgressGet  # noqa: Y015
+
+@_typing.final
+class Cursor(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    delivered: _builtins.int
+    read: _builtins.int
+    skipped: _builtins.bool
+    """only in `progress`: the message will never reach this user"""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        delivered: _builtins.int = ...,
+        read: _builtins.int = ...,
+        skipped: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "read", b"read", "skipped", b"skipped", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cursor: _TypeAlias = Cursor  # noqa: Y015
+
+@_typing.final
+class Progress(_message.Message):
+    """Everybody who is to get the message, its author aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    CURSORS_FIELD_NUMBER: _builtins.int
+    conversation: _builtins.bytes
+    seq: _builtins.int
+    @_builtins.property
+    def cursors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cursor]: ...
+    def __init__(
+        self,
+        *,
+        conversation: _builtins.bytes = ...,
+        seq: _builtins.int = ...,
+        cursors: _abc.Iterable[Global___Cursor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "cursors", b"cursors", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Progress: _TypeAlias = Progress  # noqa: Y015
+
+@_typing.final
+class Receipts(_message.Message):
+    """As many receipts, of members of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    CURSORS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    conversation: _builtins.bytes
+    version: _builtins.int
+    """as in Receipt"""
+    @_builtins.property
+    def cursors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cursor]: ...
+    def __init__(
+        self,
+        *,
+        conversation: _builtins.bytes = ...,
+        cursors: _abc.Iterable[Global___Cursor] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "cursors", b"cursors", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Receipts: _TypeAlias = Receipts  # noqa: Y015
+
+@_typing.final
+class Block(_message.Message):
+    """This user takes no direct messages from `user`, and is added to no group by it; or does so again. Answered with `blocks`.
+    Without a user: only asks.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    OFF_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    off: _builtins.bool
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        off: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["off", b"off", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Block: _TypeAlias = Block  # noqa: Y015
+
+@_typing.final
+class Blocks(_message.Message):
+    """Whom this user blocks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Blocks: _TypeAlias = Blocks  # noqa: Y015
+
+@_typing.final
 class Limits(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -504,6 +1162,7 @@ class Limits(_message.Message):
     REPEATS_FIELD_NUMBER: _builtins.int
     IDLE_MS_FIELD_NUMBER: _builtins.int
     HOLD_MS_FIELD_NUMBER: _builtins.int
+    GROUP_MEMBERS_FIELD_NUMBER: _builtins.int
     body_bytes: _builtins.int
     frame_bytes: _builtins.int
     id_bytes: _builtins.int
@@ -521,6 +1180,8 @@ class Limits(_message.Message):
     """a connection silent for this long is pinged, then closed"""
     hold_ms: _builtins.int
     """a message uncollected for this long expires"""
+    group_members: _builtins.int
+    """most members of a group"""
     def __init__(
         self,
         *,
@@ -535,10 +1196,11 @@ class Limits(_message.Message):
         repeats: _builtins.int = ...,
         idle_ms: _builtins.int = ...,
         hold_ms: _builtins.int = ...,
+        group_members: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_bytes", b"body_bytes", "devices", b"devices", "frame_bytes", b"frame_bytes", "hold_ms", b"hold_ms", "id_bytes", b"id_bytes", "idle_ms", b"idle_ms", "repeats", b"repeats", "unaccepted_bytes", b"unaccepted_bytes", "unaccepted_messages", b"unaccepted_messages", "window_bytes", b"window_bytes", "window_messages", b"window_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_bytes", b"body_bytes", "devices", b"devices", "frame_bytes", b"frame_bytes", "group_members", b"group_members", "hold_ms", b"hold_ms", "id_bytes", b"id_bytes", "idle_ms", b"idle_ms", "repeats", b"repeats", "unaccepted_bytes", b"unaccepted_bytes", "unaccepted_messages", b"unaccepted_messages", "window_bytes", b"window_bytes", "window_messages", b"window_messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -659,6 +1321,7 @@ class Message(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     MEDIA_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     conversation: _builtins.bytes
     seq: _builtins.int
     sender: _builtins.str
@@ -673,6 +1336,10 @@ class Message(_message.Message):
     """only for the sender's own other devices: the other user of the direct conversation"""
     @_builtins.property
     def media(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def change(self) -> Global___GroupChange:
+        """a system message: what happened to the group; there is no body then"""
+
     def __init__(
         self,
         *,
@@ -685,10 +1352,11 @@ class Message(_message.Message):
         body: _builtins.bytes = ...,
         media: _abc.Iterable[_builtins.bytes] | None = ...,
         to: _builtins.str = ...,
+        change: Global___GroupChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "conversation", b"conversation", "device", b"device", "id", b"id", "media", b"media", "sender", b"sender", "seq", b"seq", "time", b"time", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "change", b"change", "conversation", b"conversation", "device", b"device", "id", b"id", "media", b"media", "sender", b"sender", "seq", b"seq", "time", b"time", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

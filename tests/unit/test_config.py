@@ -137,6 +137,7 @@ def test_settings_that_contradict_each_other_are_refused(file: Path, text: str, 
     ("key", "value", "reason"),
     [
         ("limits.devices", "0", "must be from 1 to 500, not 0"),
+        ("limits.group_members", "1025", "must be from 1 to 1024, not 1025"),
         ("limits.hold", '"5ms"', "must be from 1s to 36500d, not 5ms"),
         ("limits.window", '"8GiB"', "must be from 1B to 1GiB, not 8GiB"),
         ("limits.window_messages", "-1", "must be from 1 to 1000000, not -1"),

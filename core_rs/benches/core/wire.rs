@@ -71,6 +71,7 @@ fn sample() -> Message<'static> {
         body: &BODY,
         media: Vec::new(),
         to: "",
+        change: None,
     }
 }
 

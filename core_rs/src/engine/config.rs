@@ -36,6 +36,8 @@ pub struct Config {
     pub conversation_messages: u32,
     /// The same in bytes.
     pub conversation_bytes: u64,
+    /// Members of one group; at most [`MAX_LIST`](crate::wire::types::MAX_LIST).
+    pub group_members: u32,
     /// Bodies kept in memory, bytes.
     pub hot_bytes: usize,
     /// A conversation or user with nothing pending, untouched for this long, leaves memory, ms.
@@ -69,6 +71,7 @@ impl Default for Config {
             hold_ms: 30 * 24 * 3_600_000,
             conversation_messages: 100_000,
             conversation_bytes: 256 << 20,
+            group_members: 1024,
             hot_bytes: 64 << 20,
             quiet_ms: 600_000,
             out_bytes: 256 << 10,
@@ -94,6 +97,7 @@ impl Config {
             repeats: self.repeats,
             idle_ms: self.idle_ms,
             hold_ms: self.hold_ms,
+            group_members: self.group_members,
         }
     }
 }

@@ -124,8 +124,17 @@ impl Engine {
             }
             ClientFrame::Pong { .. } => {}
             ClientFrame::DevicesGet { user } => return self.devices_get(slot, &user),
+            ClientFrame::Manage(manage) => self.not_yet(slot, &manage.id),
+            ClientFrame::GroupGet { .. } | ClientFrame::ProgressGet { .. } | ClientFrame::Block { .. } => {
+                self.not_yet(slot, &[]);
+            }
         }
         Handled::Done
+    }
+
+    fn not_yet(&mut self, slot: u32, id: &[u8]) {
+        self.stats.errors_total += 1;
+        self.tell_error(slot, codes::UNKNOWN_FRAME, "This server has no groups yet.", id, None);
     }
 
     fn ack(&mut self, slot: u32, ack: Ack) -> Handled {

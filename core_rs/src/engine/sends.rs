@@ -217,6 +217,7 @@ impl Engine {
             body: &send.body,
             media: send.media.iter().map(|m| &**m).collect(),
             to: "",
+            change: None,
         };
         let mut stored = Vec::with_capacity(bytes + 160);
         let bodies = if send.bodies.is_empty() {

@@ -31,6 +31,10 @@ impl ClientFrame<'_> {
             Self::Ping { .. } => (5, "ping"),
             Self::Pong { .. } => (6, "pong"),
             Self::DevicesGet { .. } => (7, "devicesGet"),
+            Self::Manage(_) => (8, "manage"),
+            Self::GroupGet { .. } => (9, "groupGet"),
+            Self::ProgressGet { .. } => (10, "progressGet"),
+            Self::Block { .. } => (11, "block"),
         }
     }
 }
@@ -72,6 +76,22 @@ impl Describe for ClientFrame<'_> {
             }
             Self::Ping { nonce } | Self::Pong { nonce } => sink.uint(1, "nonce", *nonce),
             Self::DevicesGet { user } => sink.string(1, "user", user),
+            Self::Manage(manage) => {
+                sink.bytes(1, "id", &manage.id);
+                sink.bytes(2, "conversation", manage.conversation.as_ref().map_or(&[], |id| id.as_slice()));
+                sink.message(3, "change", &manage.change);
+            }
+            Self::GroupGet { conversation } => {
+                sink.bytes(1, "conversation", conversation.as_ref().map_or(&[], |id| id.as_slice()));
+            }
+            Self::ProgressGet { conversation, seq } => {
+                sink.bytes(1, "conversation", conversation);
+                sink.uint(2, "seq", *seq);
+            }
+            Self::Block { user, off } => {
+                sink.string(1, "user", user);
+                sink.boolean(2, "off", *off);
+            }
         }
     }
 }

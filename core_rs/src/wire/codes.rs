@@ -80,7 +80,7 @@ codes! {
     UNKNOWN_USER "unknown_user" Never None;
     /// The conversation does not exist, or this user is no member of it; one cannot tell which.
     UNKNOWN_CONVERSATION "unknown_conversation" Never None;
-    /// The embedder's rules say no.
+    /// The embedder's rules say no, or the group's.
     FORBIDDEN "forbidden" Never None;
     /// The id belongs to an earlier message with another target.
     ID_REUSED "id_reused" Never None;
@@ -88,6 +88,16 @@ codes! {
     DEVICES_CHANGED "devices_changed" Changed None;
     /// An ack or a read above what this session was shown.
     ACK_BEYOND_HEAD "ack_beyond_head" Never None;
+    /// The group would have more members than `limits.group_members`.
+    GROUP_FULL "group_full" Never None;
+    /// Somebody cannot be added; why is not told.
+    CANNOT_ADD "cannot_add" Never None;
+    /// The change would change nothing: it is so already, or it concerns nobody.
+    NO_CHANGE "no_change" Never None;
+    /// The invite is unknown, revoked or expired.
+    BAD_INVITE "bad_invite" Never None;
+    /// As many as there may be: invites of a group, groups of a user, blocks of a user.
+    TOO_MANY "too_many" Never None;
     /// The conversation holds as much undelivered as it may.
     CONVERSATION_FULL "conversation_full" After None;
     /// No room on the server's disk.

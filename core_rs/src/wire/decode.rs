@@ -9,6 +9,7 @@ use super::codes;
 use super::error::WireError;
 use super::fields::{Fields, Value};
 use super::limits::{check_user, optional_conversation, push};
+use super::manage;
 use super::reader;
 use super::send::SendDraft;
 use super::types::*;
@@ -39,7 +40,8 @@ impl<'a> Slot<'a> {
 }
 
 impl<'a> Fields<'a> for Slot<'a> {
-    const NAMES: &'static [&'static str] = &["hello", "send", "ack", "read", "ping", "pong", "devicesGet"];
+    const NAMES: &'static [&'static str] =
+        &["hello", "send", "ack", "read", "ping", "pong", "devicesGet", "manage", "groupGet", "progressGet", "block"];
 
     #[inline]
     fn set<V: Value<'a>>(&mut self, number: u32, value: V) -> Result<(), WireError> {
@@ -80,6 +82,7 @@ impl<'a> Fields<'a> for Slot<'a> {
                 check_user(&named.0)?;
                 ClientFrame::DevicesGet { user: named.0 }
             }
+            8..=11 => manage::frame(number, value)?,
             _ => return value.skip(),
         };
         self.put(frame)
@@ -179,8 +182,8 @@ fn nonce<'a, V: Value<'a>>(value: V) -> Result<u64, WireError> {
     Ok(nonce.0)
 }
 
-/// `DevicesGet`.
-struct UserField<'a>(Cow<'a, str>);
+/// A message of one user: `DevicesGet`, `GroupOwner`.
+pub(super) struct UserField<'a>(pub Cow<'a, str>);
 
 impl<'a> Fields<'a> for UserField<'a> {
     const NAMES: &'static [&'static str] = &["user"];

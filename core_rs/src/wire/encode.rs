@@ -35,6 +35,11 @@ impl ServerFrame<'_> {
             Self::Replaced => (9, "replaced"),
             Self::Goodbye { .. } => (10, "goodbye"),
             Self::Devices(_) => (11, "devices"),
+            Self::Group(_) => (12, "group"),
+            Self::Groups(_) => (13, "groups"),
+            Self::Progress { .. } => (14, "progress"),
+            Self::Receipts { .. } => (15, "receipts"),
+            Self::Blocks(_) => (16, "blocks"),
         }
     }
 }
@@ -90,6 +95,19 @@ impl Describe for ServerFrame<'_> {
                 sink.uint(2, "reconnectMs", *reconnect_ms);
             }
             Self::Devices(list) => list.describe(sink),
+            Self::Group(group) => group.describe(sink),
+            Self::Groups(conversations) => sink.byte_strings(1, "conversations", conversations),
+            Self::Progress { conversation, seq, cursors } => {
+                sink.bytes(1, "conversation", conversation);
+                sink.uint(2, "seq", *seq);
+                sink.messages(3, "cursors", cursors);
+            }
+            Self::Receipts { conversation, cursors, version } => {
+                sink.bytes(1, "conversation", conversation);
+                sink.messages(2, "cursors", cursors);
+                sink.uint(3, "version", *version);
+            }
+            Self::Blocks(users) => sink.strings(1, "users", users),
         }
     }
 }
@@ -106,6 +124,9 @@ impl Describe for Message<'_> {
         sink.bytes(7, "body", self.body);
         sink.byte_strings(8, "media", &self.media);
         sink.string(9, "to", self.to);
+        if let Some(change) = &self.change {
+            sink.message(10, "change", &**change);
+        }
     }
 }
 
@@ -145,6 +166,7 @@ impl Describe for Limits {
         sink.uint(9, "repeats", self.repeats.into());
         sink.uint(10, "idleMs", self.idle_ms);
         sink.uint(11, "holdMs", self.hold_ms);
+        sink.uint(12, "groupMembers", self.group_members.into());
     }
 }
 

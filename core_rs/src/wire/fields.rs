@@ -18,6 +18,8 @@ pub(super) trait Sink: Sized {
     fn boolean(&mut self, number: u32, name: &'static str, value: bool);
     fn string(&mut self, number: u32, name: &'static str, value: &str);
     fn bytes(&mut self, number: u32, name: &'static str, value: &[u8]);
+    /// A field with presence: left out if absent, and written though it be empty.
+    fn optional_bytes(&mut self, number: u32, name: &'static str, value: Option<&[u8]>);
     /// `label` is the value's name in the schema.
     fn enumeration(&mut self, number: u32, name: &'static str, value: u8, label: &'static str);
     /// Unlike the others, a message is written even when it is empty: it is present.
@@ -45,6 +47,8 @@ pub(super) trait Value<'a>: Sized {
     fn boolean(self) -> Result<bool, WireError>;
     fn string(self) -> Result<Cow<'a, str>, WireError>;
     fn bytes(self) -> Result<Cow<'a, [u8]>, WireError>;
+    /// The number of an enum's value; the schema has those from 0 on, named by `labels`.
+    fn enumeration(self, labels: &[&'static str]) -> Result<u8, WireError>;
     fn message<M: Fields<'a>>(self, into: &mut M) -> Result<(), WireError>;
     fn skip(self) -> Result<(), WireError>;
 

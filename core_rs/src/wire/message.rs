@@ -2,8 +2,10 @@
 //!
 //! A stored message is the encoded `Message` of the schema. One with a body of its own for each device has no `body` there
 //! but, after everything else, a field [`BODIES`] for each device: a `DeviceBody`, the field's number known to us alone. It
-//! is made into a plain `Message` for each device and never sent as it is.
+//! is made into a plain `Message` for each device and never sent as it is. A change of a group is stored as the message that
+//! everybody gets of it: with `change`, and without a body.
 
+use super::changes;
 use super::error::WireError;
 use super::fields::Describe;
 use super::reader::{Reader, text, wire_type};
@@ -12,10 +14,11 @@ use super::writer::{self, Proto, bytes_len, put_bytes, put_tag, put_varint};
 
 /// Number of the field that holds one device's body in a stored message.
 const BODIES: u32 = 15;
-/// Number of `ServerFrame.message`, of `Message.body` and of `Message.to`.
+/// Number of `ServerFrame.message`, of `Message.body`, of `Message.to` and of `Message.change`.
 const FRAME: u32 = 3;
 const BODY: u32 = 7;
 const TO: u32 = 9;
+const CHANGE: u32 = 10;
 
 /// Appends a message as it is stored: one body for all.
 pub fn encode_stored(message: &Message<'_>, out: &mut Vec<u8>) {
@@ -48,6 +51,7 @@ pub fn decode_stored(stored: &[u8]) -> Result<Message<'_>, WireError> {
         body: &[],
         media: Vec::new(),
         to: "",
+        change: None,
     };
     let mut reader = Reader::new(stored);
     while let Some((number, wire)) = reader.tag()? {
@@ -67,6 +71,10 @@ pub fn decode_stored(stored: &[u8]) -> Result<Message<'_>, WireError> {
             (BODY, wire_type::BYTES) => message.body = reader.bytes()?,
             (8, wire_type::BYTES) => message.media.push(reader.bytes()?),
             (TO, wire_type::BYTES) => message.to = text(reader.bytes()?)?,
+            (CHANGE, wire_type::BYTES) if message.change.is_none() => {
+                message.change = Some(Box::new(changes::stored(reader.bytes()?)?));
+            }
+            (CHANGE, _) => return Err(WireError::malformed("a stored change, twice or of another type")),
             _ => reader.skip(number, wire)?,
         }
     }

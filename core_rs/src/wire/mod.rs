@@ -4,19 +4,23 @@
 //!
 //! # Layout
 //! - [`types`]: the frames as values, and the limits. [`codes`]: the error codes and what they mean for a client.
-//! - [`decode_client`], [`json::decode_client`]: a client's frame from bytes; `decode`, `send` and `limits` hold the rules.
-//! - `encode`, `client`: what fields each frame has, told once for all notations.
+//! - [`decode_client`], [`json::decode_client`]: a client's frame from bytes; `decode`, `send`, `manage`, `changes` and
+//!   `limits` hold the rules.
+//! - `encode`, `client`, `groups`: what fields each frame has, told once for all notations.
 //! - [`message`]: messages as the log keeps them, and frames made from them.
 //! - `fields`: the seam between frames and notations; `reader`, `writer`, [`json`]: the two notations.
 
+mod changes;
 mod client;
 pub mod codes;
 mod decode;
 mod encode;
 mod error;
 mod fields;
+mod groups;
 pub mod json;
 mod limits;
+mod manage;
 pub mod message;
 mod reader;
 mod send;

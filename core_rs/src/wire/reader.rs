@@ -189,6 +189,14 @@ impl<'a> Value<'a> for ProtoValue<'_, 'a> {
         Ok(Cow::Borrowed(self.borrowed()?))
     }
 
+    fn enumeration(self, labels: &[&'static str]) -> Result<u8, WireError> {
+        let value = self.uint64()?;
+        match u8::try_from(value) {
+            Ok(value) if usize::from(value) < labels.len() => Ok(value),
+            _ => Err(WireError::field(format!("{value} is none of {} (from 0)", labels.join(", ")))),
+        }
+    }
+
     #[inline]
     fn message<M: Fields<'a>>(self, into: &mut M) -> Result<(), WireError> {
         read_message(self.borrowed()?, into)

@@ -74,6 +74,10 @@ impl Sink for Length {
         }
     }
 
+    fn optional_bytes(&mut self, number: u32, _: &'static str, value: Option<&[u8]>) {
+        self.0 += value.map_or(0, |value| bytes_len(number, value.len()));
+    }
+
     fn enumeration(&mut self, number: u32, name: &'static str, value: u8, _: &'static str) {
         self.uint(number, name, u64::from(value));
     }
@@ -134,6 +138,12 @@ impl Sink for Proto<'_> {
     #[inline]
     fn bytes(&mut self, number: u32, _: &'static str, value: &[u8]) {
         if !value.is_empty() {
+            put_bytes(self.0, number, value);
+        }
+    }
+
+    fn optional_bytes(&mut self, number: u32, _: &'static str, value: Option<&[u8]>) {
+        if let Some(value) = value {
             put_bytes(self.0, number, value);
         }
     }

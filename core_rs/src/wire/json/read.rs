@@ -107,6 +107,16 @@ impl<'a> Value<'a> for JsonValue<'a> {
         engine.decode(text.as_bytes()).map(Cow::Owned).map_err(|_| self.expected("base64 text"))
     }
 
+    fn enumeration(self, labels: &[&'static str]) -> Result<u8, WireError> {
+        let place = match self.text() {
+            Some(text) => labels.iter().position(|label| *label == text),
+            None => {
+                integer(self.raw).and_then(|value| usize::try_from(value).ok()).filter(|&value| value < labels.len())
+            }
+        };
+        place.and_then(|place| u8::try_from(place).ok()).ok_or_else(|| self.expected(&labels.join(" or ")))
+    }
+
     fn message<M: Fields<'a>>(self, into: &mut M) -> Result<(), WireError> {
         self.walked(read_object(self.raw, into), "an object")
     }

@@ -95,6 +95,13 @@ impl Sink for Json<'_> {
         }
     }
 
+    fn optional_bytes(&mut self, _: u32, name: &'static str, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.name(name);
+            put_base64(self.out, value);
+        }
+    }
+
     fn enumeration(&mut self, _: u32, name: &'static str, value: u8, label: &'static str) {
         if value != 0 {
             self.name(name);

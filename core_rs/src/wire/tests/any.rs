@@ -6,11 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
+use super::any_group::{cursors, group, manage, stored_change};
 use crate::wire::codes;
 use crate::wire::types::*;
 
 /// Numbers near the edges of each varint length as often as others.
-fn number() -> impl Strategy<Value = u64> {
+pub fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), any::<u64>(), (0u32..64, 0u64..2).prop_map(|(bit, less)| (1u64 << bit) - less), 0u64..1000]
 }
 
@@ -18,11 +19,11 @@ fn small() -> impl Strategy<Value = u32> {
     number().prop_map(|value| value as u32)
 }
 
-fn id16() -> impl Strategy<Value = ConversationId> {
+pub fn id16() -> impl Strategy<Value = ConversationId> {
     any::<[u8; 16]>()
 }
 
-fn user() -> impl Strategy<Value = String> {
+pub fn user() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z0-9.@]{1,64}", "[^\\p{C}]{1,16}", Just("\"\\/<é😀>".to_owned())]
 }
 
@@ -112,15 +113,20 @@ pub fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
         1 => number().prop_map(|nonce| ClientFrame::Ping { nonce }),
         1 => number().prop_map(|nonce| ClientFrame::Pong { nonce }),
         1 => user().prop_map(|user| ClientFrame::DevicesGet { user: Cow::Owned(user) }),
+        4 => manage(),
+        1 => prop::option::of(id16()).prop_map(|conversation| ClientFrame::GroupGet { conversation }),
+        1 => (id16(), number()).prop_map(|(conversation, seq)| ClientFrame::ProgressGet { conversation, seq }),
+        1 => (prop_oneof![Just(String::new()), user()], any::<bool>())
+            .prop_map(|(user, off)| ClientFrame::Block { user: Cow::Owned(user), off }),
     ]
 }
 
 /// Server frames borrow; a test may leak what they borrow from.
-fn kept<T: ?Sized>(value: impl Into<Box<T>>) -> &'static T {
+pub fn kept<T: ?Sized>(value: impl Into<Box<T>>) -> &'static T {
     Box::leak(value.into())
 }
 
-fn str() -> impl Strategy<Value = &'static str> {
+pub fn str() -> impl Strategy<Value = &'static str> {
     text().prop_map(kept::<str>)
 }
 
@@ -129,28 +135,28 @@ fn bytes() -> impl Strategy<Value = &'static [u8]> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    ([small(), small(), small(), small(), small(), small(), small(), small(), small()], number(), number()).prop_map(
-        |(n, idle_ms, hold_ms)| Limits {
-            body_bytes: n[0],
-            frame_bytes: n[1],
-            id_bytes: n[2],
-            window_messages: n[3],
-            window_bytes: n[4],
-            unaccepted_messages: n[5],
-            unaccepted_bytes: n[6],
-            devices: n[7],
-            repeats: n[8],
-            idle_ms,
-            hold_ms,
-        },
-    )
+    (vec(small(), 10), number(), number()).prop_map(|(n, idle_ms, hold_ms)| Limits {
+        body_bytes: n[0],
+        frame_bytes: n[1],
+        id_bytes: n[2],
+        window_messages: n[3],
+        window_bytes: n[4],
+        unaccepted_messages: n[5],
+        unaccepted_bytes: n[6],
+        devices: n[7],
+        repeats: n[8],
+        idle_ms,
+        hold_ms,
+        group_members: n[9],
+    })
 }
 
 fn message() -> impl Strategy<Value = ServerFrame<'static>> {
-    (id16(), number(), str(), small(), bytes(), number(), body(), media(), str()).prop_map(
-        |(conversation, seq, sender, device, id, time, body, media, to)| {
+    let change = prop::option::weighted(0.3, stored_change().prop_map(Box::new));
+    (id16(), number(), str(), small(), bytes(), number(), body(), media(), str(), change).prop_map(
+        |(conversation, seq, sender, device, id, time, body, media, to, change)| {
             let (body, media) = (kept(body), media.into_iter().map(kept::<[u8]>).collect());
-            ServerFrame::Message(Message { conversation, seq, sender, device, id, time, body, media, to })
+            ServerFrame::Message(Message { conversation, seq, sender, device, id, time, body, media, to, change })
         },
     )
 }
@@ -202,6 +208,16 @@ pub fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
             version,
         },
     );
+    let progress = (id16(), number(), cursors()).prop_map(|(conversation, seq, cursors)| ServerFrame::Progress {
+        conversation,
+        seq,
+        cursors,
+    });
+    let receipts = (id16(), cursors(), number()).prop_map(|(conversation, cursors, version)| ServerFrame::Receipts {
+        conversation,
+        cursors,
+        version,
+    });
     prop_oneof![
         2 => welcome(),
         2 => accepted,
@@ -214,5 +230,10 @@ pub fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
         1 => Just(ServerFrame::Replaced),
         1 => (str(), number()).prop_map(|(reason, reconnect_ms)| ServerFrame::Goodbye { reason, reconnect_ms }),
         1 => list().prop_map(ServerFrame::Devices),
+        2 => group(),
+        1 => vec(id16(), 0..4).prop_map(|ids| ServerFrame::Groups(kept::<[ConversationId]>(ids))),
+        1 => progress,
+        1 => receipts,
+        1 => vec(str(), 0..4).prop_map(ServerFrame::Blocks),
     ]
 }

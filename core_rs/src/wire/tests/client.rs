@@ -57,8 +57,14 @@ fn agrees_with_the_schema(bytes: &[u8]) {
     }
     let theirs = CLIENT.decode(bytes).expect("bytes that the schema refuses were read");
     let ours = CLIENT.decode(&encoded(&frame)).unwrap();
-    // As JSON, so that unknown fields do not count.
-    let json = |message| String::from_utf8(CLIENT.write_json(message, true)).unwrap();
+    // As JSON, so that unknown fields do not count. A profile or rules that say nothing are left out by us.
+    let json = |message| {
+        let mut json: serde_json::Value = serde_json::from_slice(&CLIENT.write_json(message, true)).unwrap();
+        if let Some(created) = json.pointer_mut("/manage/change/created").and_then(|created| created.as_object_mut()) {
+            created.retain(|_, part| *part != serde_json::json!({}));
+        }
+        json
+    };
     assert_eq!(json(&ours), json(&theirs));
 }
 
@@ -114,7 +120,7 @@ fn frame_content_len(bytes: &[u8]) -> usize {
 
 #[test]
 fn a_frame_of_an_unknown_kind_is_told_apart_from_a_malformed_one() {
-    for bytes in [&b""[..], b"\x9a\x06\x02hi", b"\x42\x00"] {
+    for bytes in [&b""[..], b"\x9a\x06\x02hi", b"\x62\x00"] {
         assert_eq!(decode_client(bytes).unwrap_err().code, codes::UNKNOWN_FRAME);
     }
     let malformed = [

@@ -114,7 +114,7 @@ fn every_transcript_is_of_valid_frames_as_the_codec_writes_them() {
             strictly(SERVER, &text);
         }
     }
-    assert!(seen > 20, "{seen} frames");
+    assert!(seen > 50, "{seen} frames");
 }
 
 /// The text has nothing that the schema does not know, and is spelt as the server spells it.
@@ -159,7 +159,9 @@ fn the_raw_bytes_are_those_of_the_frames_before_them() {
 
 #[test]
 fn the_conversation_ids_are_computed_as_told() {
-    for hashed in [&b"direct\0ann\0bob"[..], b"direct\0ann\0ann", b"device\0ann\0\0\0\0\x01\0bob\0\0\0\0\x02"] {
+    let id = b"\xf3\x0c\x9aAw\xe2[\xd8\0\0\0\x04";
+    let group = [b"group\0ann\0\0\0\0\x01\0", &id[..]].concat();
+    for hashed in [&b"direct\0ann\0bob"[..], b"direct\0ann\0ann", b"device\0ann\0\0\0\0\x01\0bob\0\0\0\0\x02", &group] {
         let id: String = Sha256::digest(hashed)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(DOCS.contains(&format!("`{id}`")), "{id}");
     }
@@ -168,7 +170,8 @@ fn the_conversation_ids_are_computed_as_told() {
 /// The limits in words are the constants of the code.
 #[test]
 fn the_fixed_limits_are_told() {
-    use crate::wire::types::{MAX_CLIENT, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_TOKEN, MAX_USER};
+    use crate::wire::types::{MAX_CLIENT, MAX_DESCRIPTION, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_NAME};
+    use crate::wire::types::{MAX_PICTURE, MAX_TOKEN, MAX_USER, SECRET};
     let told: Vec<&str> = table("Limits", "what").iter().map(|row| row[1]).collect();
     let known = [
         format!("1 to {MAX_USER} bytes"),
@@ -178,6 +181,14 @@ fn the_fixed_limits_are_told() {
         format!("{MAX_CLIENT} bytes"),
         format!("{MAX_MEDIA} ids of 1 to {MAX_MEDIA_ID} bytes"),
         MAX_LIST.to_string(),
+        MAX_LIST.to_string(),
+        format!("{MAX_NAME} bytes"),
+        format!("{MAX_DESCRIPTION} bytes"),
+        format!("{MAX_PICTURE} bytes"),
+        format!("{} to {} bytes", SECRET.start(), SECRET.end()),
+        "16".to_owned(),
+        "1000".to_owned(),
+        "1000".to_owned(),
         "within 10 s".to_owned(),
     ];
     assert_eq!(told, known);

@@ -21,7 +21,7 @@ fn body(user: &str, device: u32) -> DeviceBody<'_> {
 }
 
 /// The error code of a frame in both notations, which must agree; `None`: it is read.
-fn code(frame: &ClientFrame<'_>) -> Option<&'static str> {
+pub fn code(frame: &ClientFrame<'_>) -> Option<&'static str> {
     let (mut bytes, mut text) = (Vec::new(), Vec::new());
     frame.encode(&mut bytes);
     frame.encode_json(&mut text);
@@ -36,7 +36,7 @@ fn sent(change: impl FnOnce(&mut Send<'static>)) -> Option<&'static str> {
     code(&ClientFrame::Send(send))
 }
 
-fn many<T: Clone>(item: T, count: usize) -> Vec<T> {
+pub fn many<T: Clone>(item: T, count: usize) -> Vec<T> {
     vec![item; count]
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use smallvec::smallvec;
 
+use super::sample_groups;
 use super::schema::{CLIENT, Kind, SERVER};
 use crate::wire::types::*;
 use crate::wire::{decode_client, json};
@@ -28,21 +29,22 @@ fn server() -> Vec<(ServerFrame<'static>, String)> {
         repeats: 9,
         idle_ms: 10,
         hold_ms: 11,
+        group_members: 12,
     };
-    vec![
+    let mut frames = vec![
         (
             ServerFrame::Welcome(Welcome {
                 user: "ann",
                 device: 2,
                 time: 3,
                 limits,
-                pending_messages: 12,
-                pending_conversations: 13,
+                pending_messages: 13,
+                pending_conversations: 14,
                 server: "s",
                 receive: true,
-                receipts: 14,
+                receipts: 15,
             }),
-            r#"{"welcome":{"protocol":1,"user":"ann","device":2,"time":3,"limits":{"bodyBytes":1,"frameBytes":2,"idBytes":3,"windowMessages":4,"windowBytes":5,"unacceptedMessages":6,"unacceptedBytes":7,"devices":8,"repeats":9,"idleMs":10,"holdMs":11},"pending":{"messages":12,"conversations":13},"server":"s","receive":true,"receipts":14}}"#.to_owned(),
+            r#"{"welcome":{"protocol":1,"user":"ann","device":2,"time":3,"limits":{"bodyBytes":1,"frameBytes":2,"idBytes":3,"windowMessages":4,"windowBytes":5,"unacceptedMessages":6,"unacceptedBytes":7,"devices":8,"repeats":9,"idleMs":10,"holdMs":11,"groupMembers":12},"pending":{"messages":13,"conversations":14},"server":"s","receive":true,"receipts":15}}"#.to_owned(),
         ),
         (
             ServerFrame::Accepted { id: b"\x01", conversation, seq: 2, time: 3 },
@@ -59,6 +61,7 @@ fn server() -> Vec<(ServerFrame<'static>, String)> {
                 body: b"\xff\xfe",
                 media: vec![&b"m"[..], &b"n"[..]],
                 to: "bob",
+                change: None,
             }),
             format!(
                 r#"{{"message":{{"conversation":"{id64}","seq":9007199254740991,"sender":"ann","device":2,"id":"AQ==","time":"9007199254740992","body":"//4=","media":["bQ==","bg=="],"to":"bob"}}}}"#
@@ -96,7 +99,9 @@ fn server() -> Vec<(ServerFrame<'static>, String)> {
             r#"{"goodbye":{"reason":"r","reconnectMs":5}}"#.to_owned(),
         ),
         (ServerFrame::Devices(list), r#"{"devices":{"user":"bob","version":7,"devices":[1,300]}}"#.to_owned()),
-    ]
+    ];
+    frames.extend(sample_groups::server());
+    frames
 }
 
 fn client() -> Vec<(ClientFrame<'static>, String)> {
@@ -120,7 +125,7 @@ fn client() -> Vec<(ClientFrame<'static>, String)> {
         ..send.clone()
     };
     let device = Send { target: Target::Device("bob".into(), 2), media: Vec::new(), ..send.clone() };
-    vec![
+    let mut frames = vec![
         (
             ClientFrame::Hello(Hello {
                 protocol: 1,
@@ -158,7 +163,9 @@ fn client() -> Vec<(ClientFrame<'static>, String)> {
         (ClientFrame::Ping { nonce: u64::MAX }, r#"{"ping":{"nonce":"18446744073709551615"}}"#.to_owned()),
         (ClientFrame::Pong { nonce: 0 }, r#"{"pong":{}}"#.to_owned()),
         (ClientFrame::DevicesGet { user: "bob".into() }, r#"{"devicesGet":{"user":"bob"}}"#.to_owned()),
-    ]
+    ];
+    frames.extend(sample_groups::client());
+    frames
 }
 
 /// Protobuf and JSON of a frame.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use super::any_group::stored_change;
 use crate::wire::message::*;
 use crate::wire::types::*;
 
@@ -18,6 +19,7 @@ fn message<'a>(body: &'a [u8], to: &'a str) -> Message<'a> {
         body,
         media: vec![&b"m1"[..], &b"m2"[..]],
         to,
+        change: None,
     }
 }
 
@@ -66,6 +68,18 @@ fn each_device_gets_its_own_body_and_no_other() {
 }
 
 proptest! {
+    #[test]
+    fn a_stored_change_reads_back_and_its_frame_is_what_the_encoder_makes(change in stored_change()) {
+        let message = || Message { media: Vec::new(), change: Some(Box::new(change.clone())), ..message(b"", "") };
+        let mut stored = Vec::new();
+        encode_stored(&message(), &mut stored);
+        assert_eq!(decode_stored(&stored).unwrap(), message());
+        let (mut frame, mut expected) = (Vec::new(), Vec::new());
+        put_message_frame(&mut frame, &stored, None);
+        ServerFrame::Message(message()).encode(&mut expected);
+        assert_eq!(frame, expected);
+    }
+
     #[test]
     fn damaged_stored_bytes_never_panic(mut junk in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..200) {
         let _ = decode_stored(&junk);
