@@ -7,11 +7,31 @@
             print(message.sender, message.body)
             await message.ack()
 
-Layout, from the inside: `model` (values), `inbox`, `outbox`, `reach` (rules of receiving, sending, receipts),
-`protocol` (the session without I/O), `framing` and `carriers` (connections), `client` (the event loop). The frames
-themselves: docs/wire.md.
+Layout, from the inside: `model`, `changes`, `group` (values, and the fold of a group's changes); `inbox`, `outbox`,
+`reach`, `audience`, `book` (the rules of receiving, sending, receipts, groups); `protocol` (the session without I/O);
+`framing` and `carriers` (connections); `groups` and `client` (the event loop). The frames themselves: docs/wire.md.
 """
 
+from pyrouter.client.changes import (
+    Added,
+    Change,
+    Closed,
+    Created,
+    Demoted,
+    Invite,
+    Invited,
+    Joined,
+    Left,
+    NewOwner,
+    Profile,
+    Promoted,
+    Removed,
+    Revoked,
+    Role,
+    Rules,
+    UnknownChange,
+    Who,
+)
 from pyrouter.client.client import Client, Token
 from pyrouter.client.errors import (
     BadUrl,
@@ -26,10 +46,14 @@ from pyrouter.client.errors import (
     SessionRefused,
     Undeliverable,
 )
-from pyrouter.client.ids import device_conversation, direct_conversation
+from pyrouter.client.group import GroupState, Member
+from pyrouter.client.groups import Group, GroupCalls
+from pyrouter.client.ids import device_conversation, direct_conversation, group_conversation
+from pyrouter.client.invitation import Invitation
 from pyrouter.client.model import (
     Accepted,
     Connected,
+    Cursor,
     Delayed,
     Device,
     DeviceList,
@@ -37,7 +61,9 @@ from pyrouter.client.model import (
     Event,
     Limits,
     Message,
+    Progress,
     Receipt,
+    Refreshed,
     Rejected,
     SentMessage,
     Skipped,
@@ -51,26 +77,50 @@ from pyrouter.client.protocol import Protocol
 
 __all__ = [
     "Accepted",
+    "Added",
     "BadUrl",
+    "Change",
     "Client",
     "ClientClosed",
     "ClientError",
+    "Closed",
     "Connected",
+    "Created",
+    "Cursor",
     "Delayed",
+    "Demoted",
     "Device",
     "DeviceList",
     "DevicesChanged",
     "Disconnected",
     "Event",
+    "Group",
+    "GroupCalls",
+    "GroupState",
+    "Invitation",
+    "Invite",
+    "Invited",
+    "Joined",
+    "Left",
     "Limits",
+    "Member",
     "Message",
+    "NewOwner",
     "NotConnected",
     "OutboxFull",
+    "Profile",
+    "Progress",
+    "Promoted",
     "Protocol",
     "Receipt",
+    "Refreshed",
     "Refused",
     "Rejected",
+    "Removed",
     "Replaced",
+    "Revoked",
+    "Role",
+    "Rules",
     "SentMessage",
     "SessionEnded",
     "SessionRefused",
@@ -82,6 +132,9 @@ __all__ = [
     "Trouble",
     "Undeliverable",
     "Undelivered",
+    "UnknownChange",
+    "Who",
     "device_conversation",
     "direct_conversation",
+    "group_conversation",
 ]

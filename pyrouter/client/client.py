@@ -14,8 +14,12 @@ from types import TracebackType
 from typing import Self
 
 from pyrouter.client.backoff import Backoff
-from pyrouter.client.carriers import CLOSE_WITHIN_S, Carrier, Connect, connector
+from pyrouter.client.carriers import CLOSE_WITHIN_S, Connect, connector
+from pyrouter.client.changes import Change
 from pyrouter.client.errors import ClientClosed, ClientError, Refused, SessionRefused
+from pyrouter.client.group import GroupState
+from pyrouter.client.groups import GroupCalls
+from pyrouter.client.line import Line
 from pyrouter.client.model import (
     Accepted,
     Connected,
@@ -31,10 +35,10 @@ from pyrouter.client.model import (
     Skipped,
     State,
     Target,
-    Trouble,
     Undelivered,
 )
 from pyrouter.client.protocol import Protocol
+from pyrouter.client.questions import Answer, Question
 from pyrouter.client.watch import Watch, fail
 
 __all__ = ["Client", "Token"]
@@ -43,7 +47,7 @@ __all__ = ["Client", "Token"]
 Token = str | Callable[[], Awaitable[str]]
 
 
-class Client:
+class Client(GroupCalls):
     """One device's session with a server, while the `async with` lasts.
 
     It connects by itself, and again whenever the connection ends. What was sent and not answered is sent again, with
@@ -97,7 +101,7 @@ class Client:
         )
         self._task: asyncio.Task[None] | None = None
         self._end: ClientError | None = None  # why no more will happen
-        self._line: _Line | None = None  # the current connection
+        self._line: Line | None = None  # the current connection
         self._flush_soon = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # uvloop's handles do not always know
@@ -105,7 +109,7 @@ class Client:
         self._news: asyncio.Event = asyncio.Event()  # something in _incoming, or the end
         self._change: asyncio.Event = asyncio.Event()  # a connection or an answer came, or the end
         self._watch = Watch()
-        self._asking: deque[tuple[str, asyncio.Future[DeviceList]]] = deque()
+        self._asking: dict[Question, list[asyncio.Future[Answer]]] = {}
 
     # Life.
 
@@ -170,7 +174,7 @@ class Client:
             SessionEnded, ClientClosed: the client has stopped.
         """
         self._check()
-        while not self._protocol.has_room(len(body)):
+        while not self._protocol.outbox.has_room(len(body)):
             await self._next_change()
         sent = self._protocol.send(to, body, id=id, media=media, bodies=bodies, lists=lists)
         self._soon()
@@ -183,16 +187,43 @@ class Client:
 
     async def devices(self, user: str) -> DeviceList:
         """A user's devices. Raises `Refused` if the server knows no such user."""
-        self._check()
-        answer: asyncio.Future[DeviceList] = self._loop.create_future()
-        self._asking.append((user, answer))
-        self._protocol.ask_devices(user)
-        self._soon()
-        return await answer
+        answer = await self.ask(Question("devices", user=user))
+        assert isinstance(answer, DeviceList)
+        return answer
 
     async def reached(self, sent: SentMessage, state: State) -> None:
         """Waits until a message came so far; as `SentMessage.accepted`, `delivered`, `read`."""
-        await self._watch.reached(sent, state)
+        await self._watch.reached(sent, min(state, State.SENT))
+        if state > State.SENT:
+            self._protocol.seek(sent)
+            self._soon()
+            await self._watch.reached(sent, state)
+
+    # Groups: the rest of it is in `GroupCalls`.
+
+    async def manage(self, conversation: bytes, change: Change, *, id: bytes | None = None) -> SentMessage:
+        """As `GroupCalls.manage`. SessionEnded, ClientClosed: the client has stopped."""
+        self._check()
+        while not self._protocol.outbox.has_room():
+            await self._next_change()
+        sent = self._protocol.manage(conversation, change, id=id)
+        self._soon()
+        await sent.accepted()
+        return sent
+
+    def group_state(self, conversation: bytes, *, current: bool = False) -> GroupState | None:
+        """As `GroupCalls.group_state`."""
+        book = self._protocol.book
+        return book.current(conversation) if current else book.state(conversation)
+
+    async def ask(self, question: Question) -> Answer:
+        """As `GroupCalls.ask`. SessionEnded, ClientClosed: the client has stopped."""
+        self._check()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._asking.setdefault(question, []).append(answer)
+        self._protocol.ask(question)
+        self._soon()
+        return await answer
 
     # Receiving.
 
@@ -276,7 +307,7 @@ class Client:
 
     async def _one_connection(self) -> tuple[str, float]:
         """Connects and stays; returns why that ended, and how long to wait before the next."""
-        line = _Line(self._receive, self._flush)
+        line = Line(self._receive, self._flush)
         try:
             token = self._token if isinstance(self._token, str) else await self._token()
             carrier = await self._connect(line)
@@ -313,8 +344,9 @@ class Client:
         self._end = end
         self._protocol.give_up()
         self._watch.end(end)
-        for _, answer in self._asking:
-            fail(answer, end)
+        for answers in self._asking.values():
+            for answer in answers:
+                fail(answer, end)
         self._asking.clear()
         self._news.set()
         self._changed()
@@ -340,6 +372,8 @@ class Client:
             self._line.flush(protocol)
         for event in protocol.events():
             self._handle(event)
+        for question, answer in protocol.questions.take_answers():
+            self._answer(question, answer)
         deadline = protocol.deadline()
         if deadline is not None and (self._timer is None or self._timer_at > deadline):
             if self._timer is not None:
@@ -361,18 +395,20 @@ class Client:
                 self._changed()
             case Receipt(conversation=conversation) | Undelivered(conversation=conversation):
                 self._watch.moved(conversation)
-            case DeviceList(user=user):
-                for asked, answer in [pair for pair in self._asking if pair[0] == user]:
-                    self._asking.remove((asked, answer))
-                    if not answer.done():
-                        answer.set_result(event)
-            case Trouble(code="unknown_user", message=message, conversation=b"") if self._asking:
-                fail(self._asking.popleft()[1], Refused("unknown_user", message))
             case Connected():
                 self._changed()
             case _:
                 pass
         self._tell(event)
+
+    def _answer(self, question: Question, answer: Answer) -> None:
+        for waiting in self._asking.pop(question, ()):
+            if isinstance(answer, Refused):
+                fail(waiting, answer)
+            elif not waiting.done():
+                waiting.set_result(answer)
+        if question.kind == "progress":
+            self._watch.moved(question.conversation)
 
     def _check(self) -> None:
         if self._end is not None:
@@ -393,37 +429,3 @@ class Client:
                 self._on_event(event)
             except Exception as error:  # noqa: BLE001  # the program's own mistake must not end its session
                 self._loop.call_exception_handler({"message": "on_event failed", "exception": error})
-
-
-class _Line:
-    """One connection, as its carrier's sink."""
-
-    __slots__ = ("_flush", "_receive", "_writable", "carrier", "ended")
-
-    def __init__(self, receive: Callable[[Sequence[bytes]], None], flush: Callable[[], None]) -> None:
-        self._receive = receive
-        self._flush = flush
-        self._writable = True
-        self.carrier: Carrier | None = None
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def frames(self, payloads: Sequence[bytes]) -> None:
-        self._receive(payloads)
-
-    def writable(self, on: bool) -> None:
-        self._writable = on
-        if on:
-            self._flush()
-
-    def lost(self, reason: str) -> None:
-        if not self.ended.done():
-            self.ended.set_result(reason)
-
-    def flush(self, protocol: Protocol) -> None:
-        """Writes what the protocol has to say; drops a connection of which it says that it is broken."""
-        if self.carrier is None:
-            return
-        if self._writable and (output := protocol.take_output()):
-            self.carrier.write(output)
-        if protocol.broken is not None:
-            self.carrier.abort()

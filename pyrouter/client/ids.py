@@ -5,7 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-__all__ = ["CONVERSATION_BYTES", "MAX_ID_BYTES", "IdSource", "device_conversation", "direct_conversation"]
+__all__ = [
+    "CONVERSATION_BYTES",
+    "MAX_ID_BYTES",
+    "IdSource",
+    "device_conversation",
+    "direct_conversation",
+    "group_conversation",
+]
 
 CONVERSATION_BYTES = 16
 MAX_ID_BYTES = 32
@@ -21,6 +28,12 @@ def device_conversation(one: tuple[str, int], other: tuple[str, int]) -> bytes:
     """The id, 16 bytes, of the conversation between two devices, each given as (user, device)."""
     pair = sorted((user.encode(), device.to_bytes(4, "big")) for user, device in (one, other))
     parts = [b"device", *(part for side in pair for part in side)]
+    return hashlib.sha256(b"\0".join(parts)).digest()[:CONVERSATION_BYTES]
+
+
+def group_conversation(creator: str, device: int, id: bytes) -> bytes:
+    """The id, 16 bytes, of the group that a device made with the `manage` of this id."""
+    parts = [b"group", creator.encode(), device.to_bytes(4, "big"), id]
     return hashlib.sha256(b"\0".join(parts)).digest()[:CONVERSATION_BYTES]
 
 

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from pyrouter.client.audience import Audience
+    from pyrouter.client.changes import Change
     from pyrouter.client.errors import ClientError
+    from pyrouter.client.group import GroupState
     from pyrouter.client.reach import Reach
 
 __all__ = [
     "Accepted",
     "Connected",
+    "Cursor",
     "Delayed",
     "Device",
     "DeviceList",
@@ -26,7 +30,9 @@ __all__ = [
     "Limits",
     "Message",
     "Owner",
+    "Progress",
     "Receipt",
+    "Refreshed",
     "Rejected",
     "SentMessage",
     "SkipReason",
@@ -95,6 +101,7 @@ class Message:
         body: opaque bytes.
         media: ids of media that the body refers to.
         to: for messages that another device of this user sent: the other user of the direct conversation.
+        change: what happened to the group, in a system message; there is no body then. None: an ordinary message.
     """
 
     conversation: bytes
@@ -106,6 +113,7 @@ class Message:
     body: bytes
     media: tuple[bytes, ...] = ()
     to: str = ""
+    change: Change | None = None
     owner: Owner | None = field(default=None, repr=False)
 
     async def ack(self) -> None:
@@ -114,7 +122,7 @@ class Message:
             self.owner.ack(self.conversation, self.seq)
 
     async def read(self) -> None:
-        """Tells that the user has read this message and all earlier ones of its sender. Call it after `ack`."""
+        """Tells that the user has read this message and all earlier ones. Call it after `ack`."""
         if self.owner is not None:
             self.owner.read(self.conversation, self.seq, (self.sender,))
 
@@ -126,34 +134,42 @@ class SentMessage:
         id: how the server recognises a repeat.
         to: user, conversation or device.
         conversation, seq, time: what the server gave it; empty and 0 until it is accepted. Time in ms since 1970.
+        change: for a change of a group: what was wanted. None: an ordinary message.
         error: why it will never be accepted, if so.
         delay: the server's latest reason to let it wait (its storage is full, …); the client goes on trying.
     """
 
-    __slots__ = ("conversation", "delay", "error", "frame", "id", "number", "owner", "reach", "seq", "time", "to")
+    __slots__ = (
+        *("change", "conversation", "delay", "error", "frame", "id", "number", "owner", "reach", "seq", "time", "to"),
+    )
 
-    def __init__(self, id: bytes, to: Target, frame: bytes, number: int, owner: Owner | None) -> None:
+    def __init__(self, id: bytes, to: Target, frame: bytes, owner: Owner | None, change: Change | None = None) -> None:
         self.id = id
         self.to = to
         self.conversation = b""
         self.seq = 0
         self.time = 0
+        self.change = change
         self.error: ClientError | None = None
         self.delay: ClientError | None = None
         self.frame = frame  # what is sent, and sent again; dropped once answered
-        self.number = number  # position among all sends of this client
+        self.number = 0  # position among all sends of this client
         self.owner = owner
-        self.reach: Reach | None = None  # how far the others got in the conversation
+        self.reach: Reach | Audience | None = None  # how far the others got in the conversation
 
     @property
     def state(self) -> State:
-        """How far it came."""
+        """How far it came; in a group: with everybody who is to get it."""
         return State.PENDING if self.reach is None else self.reach.state(self.seq)
 
     @property
     def undeliverable(self) -> SkipReason | None:
-        """Why it will never reach the recipient although it was accepted, if so."""
+        """Why it will never reach the recipient, or one of them, although it was accepted, if so."""
         return None if self.reach is None else self.reach.skipped(self.seq)
+
+    def state_for(self, user: str) -> State:
+        """How far a message to a group came with one of its members, as far as receipts told; see `Client.progress`."""
+        return self.state if self.reach is None else self.reach.of(user, self.seq)
 
     def __repr__(self) -> str:
         return f"<SentMessage {self.id.hex()} to {self.to!r} {self.state.name.lower()} seq={self.seq}>"
@@ -163,11 +179,16 @@ class SentMessage:
         await self._reached(State.SENT)
 
     async def delivered(self) -> None:
-        """Waits until a device of the recipient has it. Raises `Refused`, or `Undeliverable` if it never will."""
+        """Waits until a device of the recipient, in a group of every recipient, has it.
+
+        Raises:
+            Refused: the server did not take it.
+            Undeliverable: it never will be; in a group: not with everybody.
+        """
         await self._reached(State.DELIVERED)
 
     async def read(self) -> None:
-        """Waits until the recipient read it. Raises as `delivered`."""
+        """Waits until the recipient, in a group every recipient, read it. Raises as `delivered`."""
         await self._reached(State.READ)
 
     async def _reached(self, state: State) -> None:
@@ -286,6 +307,53 @@ class DeviceList:
     devices: tuple[int, ...]
 
 
+@dataclass(slots=True, frozen=True)
+class Refreshed:
+    """A group's state was told whole: it may have changed more than the messages since the last one say."""
+
+    state: GroupState
+
+
+@dataclass(slots=True, frozen=True)
+class Cursor:
+    """How far one member is in a group.
+
+    Attributes:
+        user: who.
+        delivered, read: everything up to here, less what was skipped.
+        skipped: the message that was asked about will never reach this member.
+    """
+
+    user: str
+    delivered: int
+    read: int
+    skipped: bool = False
+
+    def state(self, seq: int) -> State:
+        """How far the message that was asked about came with this member."""
+        if self.skipped or max(self.delivered, self.read) < seq:
+            return State.SENT
+        return State.READ if self.read >= seq else State.DELIVERED
+
+
+@dataclass(slots=True, frozen=True)
+class Progress:
+    """Who has a message of a group, as asked for: everybody who is to get it, its author aside."""
+
+    conversation: bytes
+    seq: int
+    cursors: tuple[Cursor, ...]
+
+    def users(self, state: State) -> list[str]:
+        """With whom the message came exactly so far: `State.SENT`, `DELIVERED` or `READ`; without `skipped`."""
+        return [cursor.user for cursor in self.cursors if not cursor.skipped and cursor.state(self.seq) == state]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Whom the message will never reach."""
+        return [cursor.user for cursor in self.cursors if cursor.skipped]
+
+
 Event = (
     Message
     | Skipped
@@ -296,6 +364,7 @@ Event = (
     | Delayed
     | Trouble
     | DeviceList
+    | Refreshed
     | Connected
     | Disconnected
 )

@@ -16,13 +16,17 @@ from collections import deque
 from collections.abc import Iterator
 from operator import attrgetter
 
+from pyrouter.client.errors import OutboxFull
 from pyrouter.client.model import SentMessage, Target
 
-__all__ = ["DEFAULT_BYTES", "DEFAULT_MESSAGES", "Outbox"]
+__all__ = ["DEFAULT_BYTES", "DEFAULT_MESSAGES", "OUTBOX_BYTES", "OUTBOX_MESSAGES", "Outbox"]
 
 # The window where `welcome` names none: the defaults of the server.
 DEFAULT_MESSAGES = 256
 DEFAULT_BYTES = 1 << 20
+# Most that is kept unanswered.
+OUTBOX_MESSAGES = 10_000
+OUTBOX_BYTES = 64 << 20
 
 _number = attrgetter("number")
 
@@ -30,12 +34,17 @@ _number = attrgetter("number")
 class Outbox:
     """All unanswered sends of one device."""
 
-    __slots__ = ("_flying", "_flying_bytes", "_held", "_waiting", "max_bytes", "max_messages", "unconfirmed")
+    __slots__ = (
+        *("_bytes", "_count", "_flying", "_flying_bytes", "_held", "_waiting"),
+        *("max_bytes", "max_messages", "unconfirmed"),
+    )
 
     def __init__(self) -> None:
         self.max_messages = DEFAULT_MESSAGES
         self.max_bytes = DEFAULT_BYTES
         self.unconfirmed = 0  # answers on this connection that the server was not told we saw
+        self._count = 0  # sends ever made
+        self._bytes = 0  # frames kept
         self._waiting: deque[SentMessage] = deque()  # not sent on this connection
         self._flying: dict[bytes, SentMessage] = {}  # sent on this connection, in order
         self._flying_bytes = 0
@@ -50,8 +59,17 @@ class Outbox:
     def __iter__(self) -> Iterator[SentMessage]:
         return heapq.merge(self._flying.values(), sorted(self._not_flying(), key=_number), key=_number)
 
+    def has_room(self, frame_bytes: int = 0) -> bool:
+        """Whether another send fits below the bound."""
+        return len(self) < OUTBOX_MESSAGES and self._bytes + frame_bytes <= OUTBOX_BYTES
+
     def add(self, sent: SentMessage) -> None:
-        """A new send."""
+        """A new send. OutboxFull: there is no room for it."""
+        if not self.has_room(len(sent.frame)):
+            raise OutboxFull(f"{len(self)} messages are unanswered; wait for some of them before sending more")
+        self._count += 1
+        sent.number = self._count
+        self._bytes += len(sent.frame)
         self._waiting.append(sent)
 
     def departures(self) -> Iterator[SentMessage]:
@@ -74,15 +92,16 @@ class Outbox:
         return bool(self._waiting and self.unconfirmed and self._full())
 
     def answered(self, id: bytes) -> SentMessage | None:
-        """The send with this id is answered; None if it was not under way."""
-        sent = self._flying.pop(id, None)
+        """The send with this id is answered, its frame needed no more; None if it was not under way."""
+        sent = self._land(id)
         if sent is not None:
-            self._flying_bytes -= len(sent.frame)
+            self._bytes -= len(sent.frame)
+            sent.frame = b""
         return sent
 
     def hold(self, id: bytes, until: float) -> SentMessage | None:
         """The server cannot take this one now: it, and later ones for the same target, wait until then."""
-        sent = self.answered(id)
+        sent = self._land(id)
         if sent is not None:
             held = self._held.get(sent.to)
             if held is None:
@@ -113,8 +132,14 @@ class Outbox:
         self._waiting.clear()
         self._flying.clear()
         self._held.clear()
-        self._flying_bytes = 0
+        self._flying_bytes = self._bytes = 0
         return everything
+
+    def _land(self, id: bytes) -> SentMessage | None:
+        sent = self._flying.pop(id, None)
+        if sent is not None:
+            self._flying_bytes -= len(sent.frame)
+        return sent
 
     def _full(self) -> bool:
         return len(self._flying) + self.unconfirmed >= self.max_messages

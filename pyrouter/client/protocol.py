@@ -3,10 +3,11 @@
 It lives as long as the client does, across many connections. Whoever drives it
 - calls `connect(token)` when a connection is there, `receive(payload)` for each frame that came, `connection_lost()`
   when it has gone, and `poll()` at `deadline()`;
-- after any call writes what `take_output()` gives, and looks at `events()`;
+- after any call writes what `take_output()` gives, looks at `events()` and `questions.take_answers()`;
 - drops the connection when `broken` says why.
 
-Rules: `outbox.py` (sending), `inbox.py` (receiving), `reach.py` (receipts), `reads.py`, `liveness.py`, and here
+Rules: `outbox.py` (sending), `inbox.py` (receiving), `receipts.py`, `reads.py`, `book.py` (groups), `questions.py`,
+`liveness.py`, and here
 - hello first, nothing else before welcome;
 - acknowledgements leave after `ACK_EVERY` messages or `ACK_DELAY_S`, at once when no other message is waiting to be
   acknowledged; how many answers and which receipts we saw rides along, or leaves by itself after `CONFIRM_EVERY` or
@@ -24,8 +25,11 @@ from collections.abc import Callable, Mapping, Sequence
 from google.protobuf.message import DecodeError
 
 from pyrouter.client import frames
-from pyrouter.client.errors import DevicesChanged, OutboxFull, Refused, Replaced, SessionEnded, SessionRefused
-from pyrouter.client.ids import IdSource, direct_conversation
+from pyrouter.client.book import Book
+from pyrouter.client.changes import Change
+from pyrouter.client.errors import DevicesChanged, Refused, Replaced, SessionEnded, SessionRefused
+from pyrouter.client.group_wire import change_from_wire, state_from_wire
+from pyrouter.client.ids import IdSource
 from pyrouter.client.inbox import Inbox
 from pyrouter.client.liveness import Liveness
 from pyrouter.client.model import (
@@ -33,23 +37,23 @@ from pyrouter.client.model import (
     Connected,
     Delayed,
     Device,
-    DeviceList,
     Event,
     Limits,
     Message,
     Owner,
     Receipt,
+    Refreshed,
     Rejected,
     SentMessage,
     Skipped,
-    SkipReason,
     Target,
     Trouble,
     Undelivered,
 )
 from pyrouter.client.outbox import DEFAULT_BYTES, DEFAULT_MESSAGES, Outbox
-from pyrouter.client.reach import Reach
-from pyrouter.client.reads import Reads
+from pyrouter.client.questions import Question, Questions
+from pyrouter.client.reads import AUTHORS, Reads
+from pyrouter.client.receipts import Receipts, reason_from_wire
 from pyrouter.wire import wire_pb2 as wire
 
 __all__ = ["PROTOCOL_VERSION", "Protocol"]
@@ -60,8 +64,6 @@ ACK_DELAY_S = 0.1
 CONFIRM_EVERY = 64  # answers to sends, or receipts
 CONFIRM_DELAY_S = 1.0
 HOLD_AT_LEAST_S = 0.1  # before a send is repeated that the server could not take
-OUTBOX_MESSAGES = 10_000
-OUTBOX_BYTES = 64 << 20
 
 
 class Protocol:
@@ -97,10 +99,11 @@ class Protocol:
         self.ready = False  # welcome came on this connection
         self.broken: str | None = None  # why the connection must be dropped
         self.reconnect_s: float | None = None  # how long the server asked to stay away; None: it said nothing
-        self.receipts = receipts  # highest version taken in
         self.inbox = Inbox(cursors)
         self.outbox = Outbox()
-        self._outbox_bytes = 0
+        self.receipts = Receipts(receipts)
+        self.book = Book()
+        self.questions = Questions()
         self._hello = wire.Hello(
             protocol=PROTOCOL_VERSION,
             receive=receive,
@@ -112,7 +115,6 @@ class Protocol:
         self._owner = owner
         self._clock = clock
         self._ids = ids or IdSource()
-        self._count = 0  # sends ever made
         # The program chose an id, and so may choose it again: the server is to remember as many ids as it does.
         self._named = False
         self._output: list[bytes] = []
@@ -121,14 +123,9 @@ class Protocol:
         self._liveness = Liveness()
         self._accepted = 0  # answers on this connection
         self._confirm_due: float | None = None
-        self._told_receipts = receipts  # what the server knows of self.receipts
-        self._new_receipts = 0
         self._acks = 0  # messages acknowledged since the server was told
         self._ack_due: float | None = None
         self._reads = Reads()
-        self._asked: dict[str, None] = {}  # users whose devices we wait to be told, in order
-        self._reaches: dict[bytes, Reach] = {}
-        self._ours: set[bytes] = set()  # conversations with oneself, in which our own cursors are the other side's
         self._final: SessionEnded | None = None
         self._last_word: wire.Error | None = None  # an error that nothing followed yet
         self._handlers: dict[str, Callable[[wire.ServerFrame], None]] = {
@@ -150,7 +147,7 @@ class Protocol:
         self._liveness.connected(self._clock())
         self._accepted = 0
         self._hello.token = token
-        self._hello.receipts = self.receipts
+        self._hello.receipts = self.receipts.version
         self._output.append(wire.ClientFrame(hello=self._hello).SerializeToString())
         self._hello.token = ""
 
@@ -180,7 +177,7 @@ class Protocol:
         kind = frame.WhichOneof("frame")
         if kind is None:
             return  # of a later version
-        if not self.ready and kind in ("message", "accepted", "skip", "receipt"):
+        if not self.ready and kind not in ("welcome", "error", "ping", "pong", "replaced", "goodbye"):
             self.broken = f"the server sent {kind} before welcome"
             return
         if kind != "error":
@@ -253,25 +250,22 @@ class Protocol:
             OutboxFull: too many are unanswered.
             ValueError: the id is one of them, or an argument is not as above.
         """
-        if id is None:
-            id = self._ids.next()
-        elif id in self.outbox:
-            raise ValueError(f"a message with the id {id.hex()} is already on its way")
-        else:
-            self._named = True
-        frame = frames.send(id, to, body, media, bodies, lists)
-        if not self.has_room(len(frame)):
-            raise OutboxFull(f"{len(self.outbox)} messages are unanswered; wait for some of them before sending more")
-        self._count += 1
-        self._outbox_bytes += len(frame)
-        sent = SentMessage(id, to, frame, self._count, self._owner)
-        self.outbox.add(sent)
-        self._depart()
-        return sent
+        id = self._id(id)
+        return self._post(id, to, frames.send(id, to, body, media, bodies, lists))
 
-    def has_room(self, frame_bytes: int = 0) -> bool:
-        """Whether another send fits below the bound."""
-        return len(self.outbox) < OUTBOX_MESSAGES and self._outbox_bytes + frame_bytes <= OUTBOX_BYTES
+    def manage(self, conversation: bytes, change: Change, *, id: bytes | None = None) -> SentMessage:
+        """Wants a change of a group; it is numbered, kept and repeated like a message.
+
+        Args:
+            conversation: the group; empty with `Created`.
+            change: what is to happen.
+            id: as in `send`.
+
+        Raises:
+            OutboxFull, ValueError: as `send`.
+        """
+        id = self._id(id)
+        return self._post(id, conversation, frames.manage(id, conversation, change), change)
 
     def ack(self, conversation: bytes, seq: int) -> None:
         """Tells that this device keeps every message of the conversation up to `seq`. ValueError: it never came."""
@@ -290,16 +284,23 @@ class Protocol:
         """
         if self.inbox.must_know(conversation):
             self.flush()
-        frame = frames.read(conversation, seq, authors)
-        self._reads.add(conversation, seq, frame, self._clock())
+        if (known := self.book.read(conversation, seq)) is not None:
+            authors = list(dict.fromkeys(author for author in (*authors, *known) if author != self.user))[:AUTHORS]
+            if not authors:
+                return  # nobody would be told
+        self._reads.add(conversation, seq, authors, self._clock())
         if self.ready:
-            self._output.append(frame)
+            self._output.append(frames.read(conversation, seq, authors))
 
-    def ask_devices(self, user: str) -> None:
-        """Asks for a user's devices; a `DeviceList` answers, or a `Trouble` if the server does not know the user."""
-        self._asked[user] = None
-        if self.ready:
-            self._output.append(frames.devices_get(user))
+    def ask(self, question: Question) -> None:
+        """Asks something; `questions.take_answers` has what comes."""
+        if self.questions.add(question) and self.ready:
+            self._output.append(question.frame)
+
+    def seek(self, sent: SentMessage) -> None:
+        """Somebody waits for an accepted message to come further: asks who is to get it, where that is not known."""
+        if (question := self.questions.seek(sent)) is not None:
+            self.ask(question)
 
     def flush(self) -> None:
         """Tells the server all that it was not told yet about what we have."""
@@ -308,18 +309,17 @@ class Protocol:
         dirty = self.inbox.take_dirty()
         acks = [wire.Ack(conversation=conversation, seq=seq) for conversation, seq in dirty] or [wire.Ack()]
         first = acks[0]
-        if self._receive and self.receipts > self._told_receipts:
-            first.receipts = self._told_receipts = self.receipts
+        if self._receive and (version := self.receipts.to_tell()):
+            first.receipts = version
         if self.outbox.unconfirmed and not self._named:
             first.accepted = self._accepted
         if first.ByteSize():
             self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in acks)
-        self._acks = self._new_receipts = self.outbox.unconfirmed = 0
+        self._acks = self.outbox.unconfirmed = 0
         self._ack_due = self._confirm_due = None
 
     def give_up(self) -> list[SentMessage]:
         """Forgets all unanswered sends; returns them."""
-        self._outbox_bytes = 0
         return self.outbox.clear()
 
     def cursors(self) -> dict[bytes, int]:
@@ -331,7 +331,7 @@ class Protocol:
     def _on_welcome(self, frame: wire.ServerFrame) -> None:
         welcome = frame.welcome
         self.user, self.device = welcome.user, welcome.device
-        self._ours.add(direct_conversation(self.user, self.user))
+        self.book.welcomed(self.user, self.device)
         told = welcome.limits
         self.limits = limits = Limits(**{name: getattr(told, name) for name in Limits.__dataclass_fields__})
         windows = [limit for limit in (limits.unaccepted_messages, limits.repeats - 1) if limit > 0]
@@ -341,15 +341,12 @@ class Protocol:
         self._liveness.welcomed()
         pending = (welcome.pending.messages, welcome.pending.conversations)
         self._events.append(Connected(self.user, self.device, welcome.server, welcome.time, limits, *pending))
-        # A higher one of ours is from before the server lost data. Cursors merge by maximum: telling twice is safe.
-        self.receipts = min(self.receipts, welcome.receipts)
-        self._told_receipts = 0  # said in hello, but not acknowledged by it
+        self.receipts.welcomed(self.user, welcome.receipts)
         for conversation, _ in self._reads:
             self.inbox.must_know(conversation)
         self.flush()
         self._output.extend(read for _, read in self._reads)
-        for user in self._asked:
-            self.ask_devices(user)
+        self._output.extend(question.frame for question in self.questions)
         self.outbox.release(self._clock())
         self._depart()
 
@@ -359,16 +356,11 @@ class Protocol:
         self.outbox.unconfirmed += 1
         sent = self.outbox.answered(accepted.id)
         if sent is not None:
-            self._outbox_bytes -= len(sent.frame)
-            sent.frame = b""
             sent.conversation, sent.seq, sent.time = accepted.conversation, accepted.seq, accepted.time
             sent.delay = None
-            sent.reach = self._reach(accepted.conversation)
-            if isinstance(sent.to, Device) and sent.to.user == self.user:
-                self._ours.add(sent.conversation)
-            if sent.conversation == direct_conversation(self.user, self.user):
-                # One device of the recipient has it: this one.
-                sent.reach.receipt(sent.seq, 0)
+            self.receipts.accepted(sent)
+            if self._receive and self.book.own(sent):  # only a receiving session hears of the rest
+                self._fetch(sent.conversation)
             self._events.append(Accepted(sent))
         self._depart()
         self._confirm_later(self.outbox.unconfirmed)
@@ -379,35 +371,30 @@ class Protocol:
         if not self.inbox.message(conversation, seq):
             self._acknowledge_repeat()
             return
-        media = tuple(got.media)
+        change = change_from_wire(got.change) if got.HasField("change") else None
+        if self.book.message(got, change):
+            self._fetch(conversation)
+        sender, device, media = got.sender, got.device, tuple(got.media)
         self._events.append(
-            Message(conversation, seq, got.sender, got.device, got.id, got.time, got.body, media, got.to, self._owner)
+            Message(conversation, seq, sender, device, got.id, got.time, got.body, media, got.to, change, self._owner)
         )
 
     def _on_receipt(self, frame: wire.ServerFrame) -> None:
-        receipt = frame.receipt
-        self._keep(receipt.version)
-        if receipt.user == self.user and receipt.conversation not in self._ours:
-            return  # our own cursors, moved by another device of ours
-        reach = self._reach(receipt.conversation)
-        if reach.receipt(receipt.delivered, receipt.read):
-            self._events.append(Receipt(receipt.conversation, receipt.user, reach.delivered, reach.read))
+        moved = self.receipts.receipt(frame.receipt, group=frame.receipt.conversation in self.book)
+        self._keep(moved)
+
+    def _on_receipts(self, frame: wire.ServerFrame) -> None:
+        self._keep(*self.receipts.receipts(frame.receipts))
 
     def _on_skip(self, frame: wire.ServerFrame) -> None:
         skip = frame.skip
-        first, last = getattr(skip, "from"), skip.to
-        try:
-            reason = SkipReason(skip.reason)
-        except ValueError:
-            reason = SkipReason.UNSPECIFIED  # of a later version
         if skip.user:
-            self._keep(skip.version)
-            if skip.user == self.user and skip.conversation not in self._ours:
-                return  # what another device of ours will not get
-            self._reach(skip.conversation).skip(first, last, reason)
-            self._events.append(Undelivered(skip.conversation, skip.user, first, last, reason))
+            self._keep(self.receipts.skip(skip))
             return
+        first, last, reason = getattr(skip, "from"), skip.to, reason_from_wire(skip.reason)
         if self.inbox.skip(skip.conversation, last):
+            if self.book.skipped(skip.conversation, last, reason):
+                self._fetch(skip.conversation)
             self._events.append(Skipped(skip.conversation, first, last, reason))
         self._acknowledge_repeat()
 
@@ -418,9 +405,8 @@ class Protocol:
             self.broken = f"{error.message} ({error.code})"
         elif not error.id:
             self._last_word = error
-            if error.code == "unknown_user" and not error.conversation and self._asked:
-                del self._asked[next(iter(self._asked))]  # questions are answered in order
-            self._events.append(Trouble(error.code, error.message, error.conversation))
+            if not self.questions.refused(error):
+                self._events.append(Trouble(error.code, error.message, error.conversation))
         elif error.retry == wire.RETRY_AFTER:
             wait_s = max(error.retry_ms / 1000, HOLD_AT_LEAST_S)
             if (sent := self.outbox.hold(error.id, self._clock() + wait_s)) is not None:
@@ -442,10 +428,18 @@ class Protocol:
     def _on_goodbye(self, frame: wire.ServerFrame) -> None:
         self.reconnect_s = frame.goodbye.reconnect_ms / 1000
 
-    def _on_devices(self, frame: wire.ServerFrame) -> None:
-        devices = frame.devices
-        self._asked.pop(devices.user, None)
-        self._events.append(DeviceList(devices.user, devices.version, tuple(devices.devices)))
+    def _on_group(self, frame: wire.ServerFrame) -> None:
+        state = state_from_wire(frame.group)
+        question = Question("group", state.conversation)
+        state, news = self.book.snapshot(state, asked=question in self.questions)
+        if news:
+            self._events.append(Refreshed(state))
+        self.questions.answer(question, state)
+
+    def _on_answer(self, frame: wire.ServerFrame) -> None:
+        self.questions.told(frame)
+
+    _on_devices = _on_groups = _on_progress = _on_blocks = _on_answer
 
     # Details.
 
@@ -464,23 +458,30 @@ class Protocol:
 
     def _reject(self, id: bytes, error: Refused) -> None:
         if (sent := self.outbox.answered(id)) is not None:
-            self._outbox_bytes -= len(sent.frame)
-            sent.frame = b""
             sent.error = error
             self._events.append(Rejected(sent))
 
-    def _reach(self, conversation: bytes) -> Reach:
-        reach = self._reaches.get(conversation)
-        if reach is None:
-            reach = self._reaches[conversation] = Reach()
-        return reach
+    def _id(self, chosen: bytes | None) -> bytes:
+        if chosen is None:
+            return self._ids.next()
+        if chosen in self.outbox:
+            raise ValueError(f"a message with the id {chosen.hex()} is already on its way")
+        self._named = True
+        return chosen
 
-    def _keep(self, version: int) -> None:
-        if version > self.receipts:
-            self.receipts = version
-            if self._receive:
-                self._new_receipts += 1
-                self._confirm_later(self._new_receipts)
+    def _post(self, id: bytes, to: Target, frame: bytes, change: Change | None = None) -> SentMessage:
+        sent = SentMessage(id, to, frame, self._owner, change)
+        self.outbox.add(sent)
+        self._depart()
+        return sent
+
+    def _fetch(self, conversation: bytes) -> None:
+        self.ask(Question("group", conversation))
+
+    def _keep(self, *news: Receipt | Undelivered | None) -> None:
+        self._events.extend(moved for moved in news if moved is not None)
+        if self._receive and self.receipts.new:
+            self._confirm_later(self.receipts.new)
 
     def _confirm_later(self, count: int) -> None:
         if count >= CONFIRM_EVERY:

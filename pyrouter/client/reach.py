@@ -5,7 +5,7 @@ Rules:
 - a message inside a skipped range is never delivered or read, whatever a cursor says (I7);
 - memory is per conversation, not per message.
 
-A direct or device conversation has one other side. Where there are more, the furthest of them counts.
+A direct or device conversation has one other side. Groups: `audience.py`, which has one `Reach` for each member.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ class Reach:
             if first <= seq <= last:
                 return reason
         return None
+
+    def of(self, _user: str, seq: int) -> State:
+        """As `state`: there is one other side."""
+        return self.state(seq)
 
     def state(self, seq: int) -> State:
         """The state of an accepted message."""

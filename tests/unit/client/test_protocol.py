@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pyrouter.client import liveness, reads
+from pyrouter.client import liveness, outbox, reads
 from pyrouter.client import protocol as module
 from pyrouter.client.errors import DevicesChanged, OutboxFull, Refused, Replaced, SessionRefused
 from pyrouter.client.ids import direct_conversation
 from pyrouter.client.model import Connected, Delayed, Device, DeviceList, Message, Rejected, State, Trouble
 from pyrouter.client.protocol import Protocol
+from pyrouter.client.questions import Question
 from pyrouter.wire import wire_pb2 as wire
 
 BOB = direct_conversation("alice", "bob")
@@ -46,7 +47,7 @@ class Session:
 def test_nothing_but_hello_leaves_before_welcome() -> None:
     session = Session()
     session.protocol.send("bob", b"early")
-    session.protocol.ask_devices("bob")
+    session.protocol.ask(Question("devices", user="bob"))
     session.protocol.connect("secret")
     assert [frame.WhichOneof("frame") for frame in session.said()] == ["hello"]
     session.hear(welcome=wire.Welcome(protocol=1, user="alice", device=1))
@@ -212,7 +213,7 @@ def test_a_message_above_the_frame_limit_is_rejected_here_and_costs_no_connectio
 
 
 def test_the_outbox_is_bounded_i6(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OUTBOX_MESSAGES", 3)
+    monkeypatch.setattr(outbox, "OUTBOX_MESSAGES", 3)
     session = Session()
     for _ in range(3):
         session.protocol.send("bob", b"x")
@@ -367,12 +368,14 @@ def test_the_receipt_version_is_acknowledged_by_receiving_sessions_only() -> Non
 def test_devices_are_asked_for_again_until_they_are_told() -> None:
     session = Session()
     session.connect()
-    session.protocol.ask_devices("bob")
+    session.protocol.ask(Question("devices", user="bob"))
     session.said()
     session.protocol.connection_lost()
     assert [frame.devices_get.user for frame in session.connect()] == ["bob"]
     session.hear(devices=wire.Devices(user="bob", version=3, devices=[1, 2]))
-    assert session.protocol.events()[-1] == DeviceList("bob", 3, (1, 2))
+    assert session.protocol.questions.take_answers() == [
+        (Question("devices", user="bob"), DeviceList("bob", 3, (1, 2)))
+    ]
     session.protocol.connection_lost()
     assert session.connect() == []
 
