@@ -7,12 +7,14 @@
 //! - [`engine`]: connections, sessions and users; composes the two halves of a partition; no sockets, no threads, no clock.
 //! - [`sequencer`]: may this sender write here, was this id seen, which number is next.
 //! - [`delivery`]: cursors, windows, receipts and skips: who is still owed what.
+//! - [`group`]: what a group is, and what every change does to it.
 //! - [`link`]: one connection's bytes: which carrier, RFC 6455, frame boundaries.
 //! - [`wire`]: frames to bytes and back.
 //! - [`log`]: records in segments on a disk; the only module that does I/O.
 
 pub mod delivery;
 pub mod engine;
+pub mod group;
 pub mod link;
 pub mod log;
 #[cfg(feature = "python")]

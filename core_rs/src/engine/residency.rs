@@ -465,6 +465,7 @@ pub(super) fn conversation_id(kind: Kind, mut sides: [(&str, u32); 2]) -> Conver
     match kind {
         Kind::Direct => hash.update(b"direct\0"),
         Kind::Device => hash.update(b"device\0"),
+        Kind::Group => debug_assert!(false, "a group is between no two"),
     }
     for (place, (name, device)) in sides.into_iter().enumerate() {
         if place == 1 {

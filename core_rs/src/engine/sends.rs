@@ -238,7 +238,9 @@ impl Engine {
         if let Some(user) = self.directory.get_mut(from.0) {
             user.mark.change();
         }
-        let sequenced = Sequenced { conversation, seq, user: from.0, device: from.1, at, time_ms, bodies, stored };
+        let (user, device) = from;
+        let (change, withheld) = (None, false);
+        let sequenced = Sequenced { conversation, seq, user, device, at, time_ms, bodies, change, withheld, stored };
         self.stats.accepted_total += 1;
         self.wait_for(slot, &send.id, repeat, bytes, Some(sequenced));
     }

@@ -22,6 +22,8 @@ pub enum Kind {
     Direct = 1,
     /// Between two devices; carries keys.
     Device = 2,
+    /// Of those whom its own messages made members.
+    Group = 3,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
         match value {
             1 => Some(Self::Direct),
             2 => Some(Self::Device),
+            3 => Some(Self::Group),
             _ => None,
         }
     }
@@ -61,6 +64,10 @@ pub struct Sequenced {
     pub time_ms: u64,
     /// For a message with a body per device: who has one, as (user slot, device).
     pub bodies: Option<crate::delivery::conversation::Devices>,
+    /// What it does to the group.
+    pub change: Option<Box<crate::group::Change>>,
+    /// The other user blocks the author: only the author's own other devices get it.
+    pub withheld: bool,
     /// The record's body.
     pub stored: Vec<u8>,
 }
