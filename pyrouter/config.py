@@ -80,8 +80,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     unaccepted: Size = Size.parse("1MiB")
     """The same in bytes."""
     conversation_messages: int = 100_000
-    """Undelivered messages in a conversation. Above it, a direct one refuses sends until some are collected, and a group
-    drops its oldest."""
+    """Undelivered messages in a conversation. Above it, a direct one refuses sends until some are collected, and a
+    group drops its oldest."""
     conversation: Size = Size.parse("256MiB")
     """The same in bytes."""
     group_members: int = 1024
