@@ -1,6 +1,6 @@
 //! Acknowledgements and read cursors, and what they let go.
 
-use super::conversation::{Conversation, Cursor, NONE, Online};
+use super::conversation::{Conversation, Cursor, Member, NONE, Online, mark};
 use super::{Delivery, owe, queue};
 use crate::engine::directory::Directory;
 use crate::sequencer::Reclaimed;
@@ -21,9 +21,16 @@ pub enum Refusal {
 
 impl Delivery {
     /// A session's device has everything up to `seq`.
-    pub fn ack(&mut self, dir: &Directory, r: u32, id: &ConversationId, seq: u64, mono_ms: u64) -> Result<(), Refusal> {
+    pub fn ack(
+        &mut self,
+        dir: &mut Directory,
+        r: u32,
+        id: &ConversationId,
+        seq: u64,
+        mono_ms: u64,
+    ) -> Result<(), Refusal> {
         let slot = self.find(id).ok_or(Refusal::Unknown)?;
-        let Self { conversations, receivers, run, dirty, .. } = self;
+        let Self { conversations, receivers, run, .. } = self;
         let receiver = receivers.get_mut(r as usize).ok_or(Refusal::Unknown)?;
         let conversation = conversations.get_mut(slot as usize).ok_or(Refusal::Unknown)?;
         let (user, device) = (receiver.user, receiver.device);
@@ -31,7 +38,9 @@ impl Delivery {
         let Some(&Cursor { acked: old, sent, online, .. }) = conversation.cursor(index, device) else {
             return Err(Refusal::Unknown);
         };
-        if seq > conversation.head {
+        let current = conversation.members.get(index).is_some_and(Member::is_current);
+        let last = conversation.members.get(index).map_or(0, |m| m.to);
+        if seq > conversation.head.min(last) {
             return Err(Refusal::BeyondHead);
         }
         if seq <= old {
@@ -46,19 +55,20 @@ impl Delivery {
                 queue(receivers, run, attached);
             }
         }
+        conversation.saw_snapshot(index, device, seq);
         conversation.advance(index, device, conversation.pass(seq, index, device));
         conversation.mark.touch(mono_ms);
         conversation.mark.change();
-        if !conversation.dirty {
-            conversation.dirty = true;
-            dirty.push_back(slot);
-        }
+        self.note_dirty(slot);
         self.raise(dir, slot, index);
+        if !current {
+            self.retire(dir, slot, index);
+        }
         self.reclaim(slot);
         Ok(())
     }
 
-    /// A session's user has read up to `seq` what the `authors` wrote (empty: everyone else).
+    /// A session's user has read up to `seq` what the `authors` wrote. Empty: everyone else; in a group nobody.
     pub fn read(
         &mut self,
         dir: &Directory,
@@ -72,11 +82,13 @@ impl Delivery {
         let receiver = self.receivers.get(r as usize).ok_or(Refusal::Unknown)?;
         let conversation = self.conversations.get_mut(slot as usize).ok_or(Refusal::Unknown)?;
         let index = conversation.member(receiver.user, receiver.device).ok_or(Refusal::Unknown)?;
-        if authors.iter().any(|author| conversation.members.iter().all(|m| m.user != *author)) {
+        let group = conversation.group.is_some();
+        // An author may have left a group since.
+        if !group && authors.iter().any(|author| conversation.members.iter().all(|m| m.user != *author)) {
             return Err(Refusal::Author);
         }
-        let member = conversation.members.get_mut(index).ok_or(Refusal::Unknown)?;
-        if seq > conversation.head {
+        let member = conversation.members.get_mut(index).filter(|m| !m.is_gone()).ok_or(Refusal::Unknown)?;
+        if seq > conversation.head.min(member.to) {
             return Err(Refusal::BeyondHead);
         }
         let acked = member.cursors.iter().filter(|c| c.device != 0).map(|c| c.acked).max();
@@ -92,11 +104,18 @@ impl Delivery {
         member.read_version = self.version;
         conversation.mark.touch(mono_ms);
         conversation.mark.change();
-        if !conversation.dirty {
-            conversation.dirty = true;
-            self.dirty.push_back(slot);
+        conversation.list(index);
+        if group {
+            let mut told: Vec<u32> =
+                authors.iter().filter_map(|&user| conversation.member(user, 0)).map(|i| i as u32).collect();
+            told.push(index as u32);
+            told.sort_unstable();
+            told.dedup();
+            self.announce(dir, slot, Some(index), &told);
+        } else {
+            self.notify(dir, slot, index, Some(authors));
         }
-        self.notify(dir, slot, index, Some(authors));
+        self.note_dirty(slot);
         Ok(())
     }
 
@@ -107,10 +126,7 @@ impl Delivery {
             return;
         }
         // What let them go is logged before their segments go.
-        if !conversation.dirty {
-            conversation.dirty = true;
-            self.dirty.push_back(slot);
-        }
+        self.note_dirty(slot);
         self.drop_while(slot, |conversation| conversation.behind == 0);
     }
 
@@ -194,6 +210,15 @@ impl Delivery {
 }
 
 impl Conversation {
+    /// An acknowledgement came: the mailbox had the snapshot if it was written before what is acknowledged.
+    fn saw_snapshot(&mut self, index: usize, device: u16, seq: u64) {
+        let (first, from) = (self.first, self.members.get(index).map_or(0, |m| m.from));
+        let Some(cursor) = self.cursor_mut(index, device) else { return };
+        if cursor.is(mark::SHOWN) && seq + 1 >= first && seq >= from {
+            cursor.unset(mark::FRESH | mark::SHOWN);
+        }
+    }
+
     /// Messages and bytes among `from..=to` that were written to a mailbox's session as messages.
     pub(super) fn in_flight(&self, member: usize, device: u16, from: u64, to: u64) -> (u32, u32) {
         let user = self.members.get(member).map_or(NONE, |m| m.user);

@@ -4,27 +4,45 @@
 //! that it never will. Three things make that less than the highest acknowledgement: a device that got no body of its own,
 //! a device that came when others still lacked something, and a device that went before it collected what was its.
 
+use smallvec::SmallVec;
+
 use super::Delivery;
 use super::conversation::{Conversation, Cursor, SkipRange};
 use crate::engine::directory::Directory;
 use crate::wire::types::SkipReason;
 
+/// Indices of members, each once.
+pub(super) type Authors = SmallVec<[u32; 8]>;
+
 impl Delivery {
-    /// Raises what a member's user is known to have, and tells the others; before messages are let go.
+    /// Raises what a member's user is known to have, and tells the others; before messages are let go. In a group, that
+    /// is those who wrote what is newly covered.
     pub(super) fn raise(&mut self, dir: &Directory, slot: u32, index: usize) {
-        let Self { conversations, version, .. } = self;
+        let Self { conversations, version, effects, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
-        let claim = conversation.claim(index);
-        let heard = conversation.spoken(index, claim);
-        if let Some(member) = conversation.members.get_mut(index)
-            && claim > member.delivered
-        {
-            member.delivered = claim;
-            if heard {
-                *version += 1;
-                member.version = *version;
-                self.notify(dir, slot, index, None);
-            }
+        let Some(claim) = conversation.claim(index) else { return };
+        let before = *version;
+        let claim = conversation.pass_withheld(index, claim, version);
+        if *version > before {
+            effects.floors.push(slot);
+        }
+        let group = conversation.group.is_some();
+        let heard = if group { conversation.heard(index, claim) } else { SmallVec::new() };
+        let spoken = if group { !heard.is_empty() } else { conversation.spoken(index, claim) };
+        let Some(member) = conversation.members.get_mut(index) else { return };
+        if claim <= member.delivered {
+            return;
+        }
+        member.delivered = claim;
+        if !spoken {
+            return;
+        }
+        *version += 1;
+        member.version = *version;
+        if group {
+            self.announce(dir, slot, Some(index), &heard);
+        } else {
+            self.notify(dir, slot, index, None);
         }
     }
 
@@ -51,7 +69,12 @@ impl Delivery {
         }
         conversation.mark.change();
         effects.floors.push(slot);
-        self.notify(dir, slot, index, None);
+        if conversation.group.is_some() {
+            let authors = conversation.authors(seqs.iter().copied(), index);
+            self.announce(dir, slot, Some(index), &authors);
+        } else {
+            self.notify(dir, slot, index, None);
+        }
     }
 
     /// After messages were found to be lost: who lacks them, and their authors, will be told.
@@ -105,7 +128,8 @@ impl Delivery {
         let range = conversation.first.max(member.delivered + 1)..=conversation.head;
         let orphaned = |&seq: &u64| conversation.lacks(index, seq) && !coming(seq) && !had(seq);
         let seqs: Vec<u64> = range.filter(orphaned).collect();
-        let resolved = member.cursors.iter().map(|c| c.base).min().unwrap_or(0);
+        let hidden = member.withheld().first().map_or(u64::MAX, |range| range.0);
+        let resolved = member.cursors.iter().map(|c| c.base).min().unwrap_or(0).min(hidden - 1);
         self.skip(dir, slot, index, &seqs, SkipReason::Expired);
         if let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index))
             && resolved > member.delivered
@@ -130,7 +154,7 @@ impl Conversation {
     /// Whether the message is somebody else's and no device of the member has acknowledged it.
     pub(super) fn lacks(&self, index: usize, seq: u64) -> bool {
         let Some(member) = self.members.get(index) else { return false };
-        let theirs = self.entry(seq).is_some_and(|e| usize::from(e.author) != index);
+        let theirs = self.entry(seq).is_some_and(|e| usize::from(e.author) != index && !e.withheld_from(index));
         let has =
             |c: &Cursor| c.device != 0 && c.base < seq && seq <= c.acked && self.has_body(seq, member.user, c.device);
         theirs && seq > member.delivered && !member.cursors.iter().any(has)
@@ -160,9 +184,9 @@ impl Conversation {
 
     /// How far a user's devices have everything, truthfully: a device vouches for nothing that was said before it came,
     /// until the others have that, and a device without a body of its own for nothing from there on, while another device
-    /// of the user waits for its body.
-    fn claim(&self, index: usize) -> u64 {
-        let Some(member) = self.members.get(index) else { return 0 };
+    /// of the user waits for its body. `None`: no farther than is known.
+    fn claim(&self, index: usize) -> Option<u64> {
+        let member = self.members.get(index)?;
         let vouched = |cursor: &Cursor, known: u64| {
             let mut upto = cursor.acked;
             for (&seq, who) in self.bodies.iter().flat_map(|b| b.iter()) {
@@ -181,7 +205,7 @@ impl Conversation {
             let devices = member.cursors.iter().filter(|c| c.device != 0 && c.base <= known);
             let next = devices.map(|c| vouched(c, claim)).max().unwrap_or(0);
             if next <= claim {
-                return claim;
+                return (claim > member.delivered).then_some(claim);
             }
             claim = next;
         }
@@ -191,7 +215,51 @@ impl Conversation {
     fn spoken(&self, member: usize, claim: u64) -> bool {
         let Some(delivered) = self.members.get(member).map(|m| m.delivered) else { return false };
         let from = self.first.max(delivered + 1);
-        let others = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) != member);
+        let others = |seq| self.entry(seq).is_some_and(|e| usize::from(e.author) != member && !e.withheld_from(member));
         claim > delivered && (from..=claim).any(others)
+    }
+
+    /// Who wrote what `claim` newly covers.
+    fn heard(&self, index: usize, claim: u64) -> Authors {
+        let Some(member) = self.members.get(index) else { return Authors::new() };
+        let from = self.first.max(member.delivered + 1);
+        self.authors((from..=claim).filter(|&seq| member.sees(seq)), index)
+    }
+
+    /// Who wrote these messages, the member `index` aside: indices of members.
+    pub(super) fn authors(&self, seqs: impl Iterator<Item = u64>, index: usize) -> Authors {
+        let mut authors = Authors::new();
+        for author in seqs.filter_map(|seq| self.entry(seq)).map(|e| u32::from(e.author)) {
+            if author != u32::from(u16::MAX) && author as usize != index && authors.last() != Some(&author) {
+                authors.push(author);
+            }
+        }
+        if authors.len() > 1 {
+            authors.sort_unstable();
+            authors.dedup();
+        }
+        authors
+    }
+
+    /// What of a claim may be made, seeing that messages were withheld: their author hears nothing of them until the user
+    /// has a later one of its messages, and first that those will never be had.
+    fn pass_withheld(&mut self, index: usize, claim: u64, version: &mut u64) -> u64 {
+        let Some(member) = self.members.get(index) else { return claim };
+        let Some(&(hidden, _)) = member.withheld().first() else { return claim };
+        if hidden > claim {
+            return claim;
+        }
+        let open =
+            |seq: &u64| self.entry(*seq).is_some_and(|e| usize::from(e.author) != index && !e.withheld_from(index));
+        let heard = (self.first.max(member.delivered + 1)..=claim).rev().find(open).unwrap_or(0);
+        let Some(member) = self.members.get_mut(index) else { return claim };
+        for (from, to) in member.take_withheld(heard) {
+            *version += 1;
+            member.skip(SkipRange { from, to, reason: SkipReason::Expired, version: *version });
+        }
+        match member.withheld().first() {
+            Some(&(hidden, _)) if hidden <= claim => hidden - 1,
+            _ => claim,
+        }
     }
 }

@@ -10,6 +10,7 @@ use thin_vec::ThinVec;
 
 pub use super::member::{Cursor, Member, SkipRange, mark};
 use crate::engine::directory::Mark;
+use crate::group::Group;
 use crate::log::Ref;
 use crate::sequencer::Kind;
 use crate::wire::types::{ConversationId, SkipReason};
@@ -37,9 +38,12 @@ pub struct Entry {
     pub device: u16,
     /// Slot of the body in memory, or [`NONE`].
     pub hot: u32,
-    /// How many mailboxes stand exactly here: their cursors' `acked` is this message.
+    /// How many mailboxes stand exactly here: their cursors' `acked` is this message. And [`WITHHELD`].
     pub at: u32,
 }
+
+/// In [`Entry::at`]: the other user blocks the author, so only the author's own devices get it.
+pub const WITHHELD: u32 = 1 << 31;
 
 impl Entry {
     /// Stands for a message that the disk lost.
@@ -54,6 +58,11 @@ impl Entry {
     /// Whether the disk lost it.
     pub fn lost(&self) -> bool {
         self.segment == 0
+    }
+
+    /// Whether it is withheld from a member.
+    pub fn withheld_from(&self, member: usize) -> bool {
+        self.at & WITHHELD != 0 && usize::from(self.author) != member
     }
 }
 
@@ -70,11 +79,19 @@ pub struct Online {
     pub owed: bool,
 }
 
-/// What only a conversation of many has.
+/// What only a group has.
 #[derive(Debug, Default)]
 pub struct Crowd {
     /// Index in `members`, by user.
-    index: HashMap<u32, u32>,
+    pub index: HashMap<u32, u32>,
+    /// Members to be logged.
+    pub moved: Vec<u32>,
+    /// Receipt version of the latest news for a member, as an author or of its own reading.
+    pub owed: HashMap<u32, u64>,
+    /// How many who were members have no mailbox any more, and places of such that may be given to others.
+    pub gone: usize,
+    /// See `gone`.
+    pub free: Vec<u32>,
 }
 
 /// See the module.
@@ -108,6 +125,8 @@ pub struct Conversation {
     pub behind: u32,
     /// Mailboxes with a session.
     pub online: ThinVec<Online>,
+    /// A group as its messages up to `head` made it.
+    pub group: Option<Box<Group>>,
     /// See [`Crowd`].
     pub crowd: Option<Box<Crowd>>,
     /// For messages with a body per device: which devices have one, as (user slot, device).
@@ -134,7 +153,8 @@ impl Conversation {
             members: SmallVec::new(),
             behind: 0,
             online: ThinVec::new(),
-            crowd: None,
+            group: (kind == Kind::Group).then(Box::default),
+            crowd: (kind == Kind::Group).then(Box::default),
             bodies: None,
             mark: Mark::default(),
         }
@@ -181,10 +201,19 @@ impl Conversation {
         self.entries.get_mut(usize::try_from(seq.checked_sub(self.first)?).ok()?)
     }
 
-    /// Whether a mailbox of `member` ever gets the message: not its own, inside the interval.
+    /// Whether a mailbox of `member` ever gets the message: not its own, inside an interval, not withheld.
     pub fn is_for(&self, entry: &Entry, seq: u64, member: usize, device: u16) -> bool {
         let own = usize::from(entry.author) == member && entry.device == device;
-        !own && self.members.get(member).is_some_and(|m| m.sees(seq))
+        !own && !entry.withheld_from(member) && self.members.get(member).is_some_and(|m| m.sees(seq))
+    }
+
+    /// A message that is withheld: from everybody but its author.
+    pub fn note_withheld(&mut self, seq: u64) {
+        let Some(author) = self.entry(seq).filter(|e| e.at & WITHHELD != 0).map(|e| e.author) else { return };
+        let others = (0_u16..).zip(&mut self.members).filter(|(index, _)| *index != author);
+        for member in others.map(|(_, m)| m).filter(|m| m.delivered < seq && !m.skips(seq)) {
+            member.withhold(seq);
+        }
     }
 
     /// Whether a mailbox has a body of its own in a message (or the one body for all).
@@ -196,11 +225,14 @@ impl Conversation {
     }
 
     /// The last message that the acknowledgement of `acked` covers: it passes over directly following ones that are not
-    /// for this mailbox.
+    /// for this mailbox. Of one that is withheld the mailbox is told first.
     pub fn pass(&self, acked: u64, member: usize, device: u16) -> u64 {
+        let last = self.members.get(member).map_or(0, |m| m.to);
         let mut upto = acked;
-        while let Some(entry) = self.entry(upto + 1) {
-            if self.is_for(entry, upto + 1, member, device) {
+        while upto < last
+            && let Some(entry) = self.entry(upto + 1)
+        {
+            if entry.withheld_from(member) || self.is_for(entry, upto + 1, member, device) {
                 break;
             }
             upto += 1;
@@ -215,6 +247,18 @@ impl Conversation {
         cursor.sent = cursor.sent.max(acked);
         cursor.set(mark::DIRTY);
         self.moved(old, acked);
+        self.list(index);
+    }
+
+    /// A member of a group is to be logged.
+    pub fn list(&mut self, index: usize) {
+        if let Some(crowd) = &mut self.crowd
+            && let Some(member) = self.members.get_mut(index)
+            && !member.listed
+        {
+            member.listed = true;
+            crowd.moved.push(index as u32);
+        }
     }
 
     /// A device's mailbox has what directly follows and is its own: it may have taken over one that waited.
@@ -254,6 +298,7 @@ impl Conversation {
         let place = self.online.len() as u32;
         let Some(cursor) = self.cursor_mut(index, device) else { return };
         cursor.sent = cursor.acked;
+        cursor.unset(mark::SHOWN);
         let online = Online { receiver, member: index as u32, device, owed };
         let known = cursor.online;
         if known == NONE {
@@ -311,14 +356,33 @@ impl Conversation {
         }
     }
 
+    /// A member without a device gets a mailbox that waits for one.
+    pub fn wait_for_device(&mut self, index: usize, acked: u64) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.cursors.push(Cursor::new(0, acked));
+            self.stand(acked, 1);
+        }
+    }
+
+    /// Takes a mailbox away, whatever waits in it.
+    pub fn remove_cursor(&mut self, index: usize, device: u16) {
+        self.unlink(index, device);
+        let Some(member) = self.members.get_mut(index) else { return };
+        let Some(place) = member.cursors.iter().position(|c| c.device == device) else { return };
+        let cursor = member.cursors.remove(place);
+        self.stand(cursor.acked, u32::MAX);
+    }
+
     /// Counts anew how many mailboxes stand where, and what else is derived.
     pub fn recount(&mut self) {
         self.behind = 0;
-        self.entries.iter_mut().for_each(|entry| entry.at = 0);
+        self.entries.iter_mut().for_each(|entry| entry.at &= WITHHELD);
         let cursors: Vec<u64> = self.cursors().map(|c| c.acked).collect();
         cursors.into_iter().for_each(|acked| self.stand(acked, 1));
         if let Some(crowd) = &mut self.crowd {
             crowd.index = (0..).zip(&self.members).map(|(index, member)| (member.user, index)).collect();
+            crowd.gone = self.members.iter().filter(|m| m.is_gone()).count();
+            crowd.free.clear();
         }
     }
 
@@ -328,7 +392,7 @@ impl Conversation {
         self.stand(new, 1);
     }
 
-    /// So many mailboxes more have `acked` as their last message (modulo 2³²). What is above the head was not read from
+    /// So many mailboxes more have `acked` as their last message (modulo 2³¹). What is above the head was not read from
     /// the log yet: it is counted when all is.
     fn stand(&mut self, acked: u64, more: u32) {
         let count = if acked < self.first {
@@ -339,13 +403,14 @@ impl Conversation {
                 None => return,
             }
         };
-        *count = count.wrapping_add(more);
+        // While the log is read counts may be off, until they are counted anew: they must not spill into the mark.
+        *count = *count & WITHHELD | count.wrapping_add(more) & !WITHHELD;
     }
 
     /// Takes the first entry out, whoever lacks it.
     pub fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
-        self.behind = self.behind.wrapping_add(entry.at);
+        self.behind = self.behind.wrapping_add(entry.at & !WITHHELD);
         self.first += 1;
         Some(entry)
     }

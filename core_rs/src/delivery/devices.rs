@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::conversation::{Cursor, NONE};
+use super::conversation::{Cursor, Member, NONE};
 use super::{Delivery, owe};
 use crate::engine::directory::Directory;
 
@@ -22,6 +22,14 @@ impl Delivery {
         changed
     }
 
+    /// The same in one conversation.
+    pub fn fit_in(&mut self, dir: &Directory, slot: u32, user: u32) {
+        if let Some(known) = dir.get(user).filter(|u| u.known) {
+            let devices: SmallVec<[u16; 4]> = known.devices.iter().map(|d| d.id).collect();
+            self.fit(dir, slot, user, &devices);
+        }
+    }
+
     /// After damage: a device of which a conversation knows nothing gets everything that is there, rather than nothing.
     pub fn fit_lost_devices(&mut self, dir: &Directory, user: u32) {
         let Some(known) = dir.get(user) else { return };
@@ -29,6 +37,9 @@ impl Delivery {
             let Some(conversation) = self.get_mut(slot) else { continue };
             let start = conversation.first - 1;
             for index in conversation.indices_of(user) {
+                if !conversation.members.get(index).is_some_and(Member::is_current) {
+                    continue;
+                }
                 for device in &known.devices {
                     conversation.add_device(index, device.id, start, 0);
                 }
@@ -45,25 +56,34 @@ impl Delivery {
     }
 
     fn fit(&mut self, dir: &Directory, slot: u32, user: u32, devices: &[u16]) -> bool {
-        let Self { conversations, dirty, .. } = self;
-        let Some(conversation) = conversations.get_mut(slot as usize) else { return false };
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return false };
         let head = conversation.head;
         let mut gone: Vec<(usize, Cursor)> = Vec::new();
         let mut came = false;
         let indices = conversation.indices_of(user);
         for &index in &indices {
             let Some(member) = conversation.members.get(index) else { continue };
-            let lacks = |&device: &u16| member.admits(device) && member.cursor(device).is_none();
-            let base = if devices.iter().any(lacks) { conversation.unvouched(index) } else { 0 };
+            let (current, waiting) = (member.is_current(), member.cursor(0).map(|c| c.acked));
+            let lacks = |&device: &u16| current && member.admits(device) && member.cursor(device).is_none();
+            let new: SmallVec<[u16; 4]> = devices.iter().copied().filter(|d| lacks(d)).collect();
+            let base = if new.is_empty() { 0 } else { conversation.unvouched(index) };
             let strays: SmallVec<[Cursor; 2]> =
                 member.cursors.iter().filter(|c| c.device != 0 && !devices.contains(&c.device)).copied().collect();
             for stray in strays {
-                conversation.drop_device(index, stray.device);
+                if current {
+                    conversation.drop_device(index, stray.device);
+                } else {
+                    conversation.remove_cursor(index, stray.device);
+                }
                 gone.push((index, stray));
             }
-            for &device in devices {
-                if conversation.add_device(index, device, head, base) {
+            // Who became a member of a group before its devices were known: all of them get what waits.
+            let start = waiting.filter(|_| conversation.group.is_some());
+            for device in new {
+                let base = if start.is_some() { 0 } else { base };
+                if conversation.add_device(index, device, start.unwrap_or(head), base) {
                     came = true;
+                    conversation.refresh(index, u64::MAX, Some(device));
                     conversation.pass_own(index, device);
                 }
             }
@@ -72,10 +92,8 @@ impl Delivery {
             return false;
         }
         conversation.mark.change();
-        if !conversation.dirty {
-            conversation.dirty = true;
-            dirty.push_back(slot);
-        }
+        indices.iter().for_each(|&index| conversation.list(index));
+        self.note_dirty(slot);
         for (index, cursor) in gone {
             self.note_orphaned(dir, slot, index, cursor);
         }

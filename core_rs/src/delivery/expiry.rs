@@ -1,14 +1,18 @@
-//! The hold time: what was not collected in time is dropped, and whoever lacks it is told, as are its authors.
+//! The hold time: what was not collected in time is dropped, and whoever lacks it is told, as are its authors. A group's
+//! cap does the same.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use slab::Slab;
 
-use super::conversation::NONE;
+use super::conversation::{Conversation, NONE, SkipRange};
 use super::{Delivery, Receiver, queue};
 use crate::engine::directory::Directory;
 use crate::wire::types::SkipReason;
+
+/// A floor rises by this part of a group's cap.
+const CAP_STEP: usize = 64;
 
 impl Delivery {
     /// Drops messages accepted before `before_s`, at most `most`. Gives how many were dropped, and when the oldest one
@@ -33,8 +37,15 @@ impl Delivery {
         conversation.floor_reason = reason;
         conversation.mark.change();
         self.effects.floors.push(slot);
+        let before = self.version;
         for index in 0..conversation.members.len() {
             self.floor_member(dir, slot, index, first..=upto, reason);
+        }
+        if let Some(conversation) = self.get(slot).filter(|c| c.group.is_some())
+            && self.version > before
+        {
+            let authors = conversation.authors(first..=upto, usize::MAX);
+            self.announce(dir, slot, None, &authors);
         }
         self.drop_to(slot, upto);
         self.raise_all(dir, slot);
@@ -42,6 +53,29 @@ impl Delivery {
         self.owe_all(slot, false);
     }
 
+    /// A group that holds more than it may goes on: its floor rises.
+    pub(super) fn cap(&mut self, dir: &Directory, slot: u32) {
+        let (messages, bytes) = self.group_caps;
+        let Some(conversation) = self.get(slot).filter(|c| c.group.is_some()) else { return };
+        let (mut left, mut held) = (conversation.entries.len(), conversation.bytes);
+        if left <= messages as usize && held <= bytes {
+            return;
+        }
+        // Not one by one: each floor looks at all members and is logged with them.
+        let room = (messages as usize).saturating_sub(messages as usize / CAP_STEP);
+        let room_bytes = bytes - bytes / CAP_STEP as u64;
+        let mut upto = conversation.first;
+        for entry in &conversation.entries {
+            if left <= room && held <= room_bytes {
+                break;
+            }
+            (left, held, upto) = (left - 1, held - u64::from(entry.len).min(held), upto + 1);
+        }
+        self.floor(dir, slot, upto - 1, SkipReason::Cap);
+    }
+
+    /// In a group, what a member lacks is reckoned from its cursors, not message by message; and its own messages among
+    /// them are passed over with the others.
     fn floor_member(
         &mut self,
         dir: &Directory,
@@ -52,8 +86,20 @@ impl Delivery {
     ) {
         let upto = *range.end();
         let Some(conversation) = self.get(slot) else { return };
-        let lacked: Vec<u64> = range.filter(|&seq| conversation.lacks(index, seq)).collect();
-        self.skip(dir, slot, index, &lacked, reason);
+        if conversation.group.is_some() {
+            let ranges = conversation.lacked(index, range);
+            let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+            conversation.refresh(index, upto, None);
+            if let Some(member) = conversation.members.get_mut(index).filter(|_| !ranges.is_empty()) {
+                self.version += 1;
+                for (from, to) in ranges {
+                    member.skip(SkipRange { from, to, reason, version: self.version });
+                }
+            }
+        } else {
+            let lacked: Vec<u64> = range.filter(|&seq| conversation.lacks(index, seq)).collect();
+            self.skip(dir, slot, index, &lacked, reason);
+        }
         let Self { conversations, receivers, run, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
         let Some(member) = conversation.members.get(index) else { return };
@@ -99,6 +145,25 @@ impl Delivery {
         hot.remove(entry.hot);
         (entry.segment, entry.hot) = (0, NONE);
     }
+}
+
+impl Conversation {
+    /// What of a range of messages no device of a member of a group has, inside its intervals and not noted before.
+    fn lacked(&self, index: usize, range: RangeInclusive<u64>) -> Vec<(u64, u64)> {
+        let Some(member) = self.members.get(index) else { return Vec::new() };
+        let (from, to) = ((*range.start()).max(member.delivered + 1), *range.end());
+        let intervals = member.earlier().iter().copied().chain([(member.from, member.to)]);
+        let inside = intervals.map(|i| (i.0.max(from), i.1.min(to))).filter(|i| i.0 <= i.1);
+        let had = member.cursors.iter().filter(|c| c.device != 0).map(|c| (c.base + 1, c.acked));
+        let noted = member.skipped().iter().map(|s| (s.from, s.to));
+        had.chain(noted).filter(|hole| hole.0 <= hole.1).fold(inside.collect(), |left, hole| without(&left, hole))
+    }
+}
+
+/// Ranges without what lies in `hole`.
+fn without(ranges: &[(u64, u64)], hole: (u64, u64)) -> Vec<(u64, u64)> {
+    let parts = |&(from, to): &(u64, u64)| [(from, to.min(hole.0 - 1)), (from.max(hole.1 + 1), to)];
+    ranges.iter().flat_map(parts).filter(|part| part.0 <= part.1).collect()
 }
 
 /// Messages and bytes are not on their way to a session any more: there may be room in its window.

@@ -9,6 +9,8 @@ use crate::wire::types::SkipReason;
 
 /// Ranges kept of what a user will never have; also of what was withheld from it, and intervals that are over.
 const MAX_RANGES: usize = 256;
+/// Intervals kept that are over, though nothing in them waits any more: who asks for an old message is told of them.
+const OLD_INTERVALS: usize = 16;
 
 /// A mailbox's place in the conversation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +34,10 @@ pub struct Cursor {
 pub mod mark {
     /// Changed since it was last logged.
     pub const DIRTY: u8 = 1;
+    /// The group's snapshot comes before its next message, until it acknowledged one that came behind.
+    pub const FRESH: u8 = 2;
+    /// Its session was written the snapshot.
+    pub const SHOWN: u8 = 4;
 }
 
 impl Cursor {
@@ -76,6 +82,8 @@ pub struct Rare {
     pub skipped: Vec<SkipRange>,
     /// Intervals that are over, in order.
     pub earlier: Vec<(u64, u64)>,
+    /// What was withheld from it, until it has something above: then the author is told a skip.
+    pub withheld: Vec<(u64, u64)>,
 }
 
 /// A user in the conversation.
@@ -148,6 +156,11 @@ impl Member {
         self.to == u64::MAX
     }
 
+    /// Whether it was a member, and has all that it was to get.
+    pub fn is_gone(&self) -> bool {
+        !self.is_current() && self.cursors.is_empty()
+    }
+
     /// Whether a message lies in one of its intervals.
     pub fn sees(&self, seq: u64) -> bool {
         let inside = |&(from, to): &(u64, u64)| from <= seq && seq <= to;
@@ -162,6 +175,55 @@ impl Member {
     /// What it will never have.
     pub fn skipped(&self) -> &[SkipRange] {
         self.rare.as_ref().map_or(&[], |rare| &rare.skipped)
+    }
+
+    /// It is a member from message `seq` on.
+    pub fn enter(&mut self, seq: u64) {
+        if self.is_current() {
+            return;
+        }
+        let over = (self.from, self.to);
+        let lowest = self.cursors.iter().map(|c| c.acked).min().unwrap_or(u64::MAX);
+        let earlier = &mut self.rare.get_or_insert_default().earlier;
+        earlier.push(over);
+        if earlier.len() > OLD_INTERVALS {
+            earlier.retain(|interval| interval.1 > lowest);
+        }
+        if earlier.len() > MAX_RANGES {
+            earlier.remove(0);
+        }
+        (self.from, self.to) = (seq, u64::MAX);
+        self.tidy();
+    }
+
+    /// What was withheld from it.
+    pub fn withheld(&self) -> &[(u64, u64)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.withheld)
+    }
+
+    /// A message is withheld from it. Of too many ranges the two oldest become one, as with [`Member::skip`].
+    pub fn withhold(&mut self, seq: u64) {
+        let list = &mut self.rare.get_or_insert_default().withheld;
+        match list.last_mut() {
+            Some(last) if seq <= last.1 => {}
+            Some(last) if seq == last.1 + 1 => last.1 = seq,
+            _ => list.push((seq, seq)),
+        }
+        if list.len() > MAX_RANGES {
+            let oldest = list.remove(0);
+            if let Some(next) = list.first_mut() {
+                next.0 = oldest.0;
+            }
+        }
+    }
+
+    /// Takes out what was withheld from it up to `seq`.
+    pub fn take_withheld(&mut self, seq: u64) -> Vec<(u64, u64)> {
+        let Some(rare) = &mut self.rare else { return Vec::new() };
+        let passed = rare.withheld.iter().take_while(|range| range.1 <= seq).count();
+        let taken = rare.withheld.drain(..passed).collect();
+        self.tidy();
+        taken
     }
 
     /// Adds a device at `acked` (see [`Cursor::base`]); the first one inherits the mailbox that was waiting. True when

@@ -8,20 +8,24 @@
 //! - [`conversation`]: one conversation's messages and cursors. `member`: a user in it.
 //! - [`hot`]: bodies in memory.
 //! - `acks`: acknowledgements, read cursors, and what is reclaimed by them.
+//! - `changes`: members of a group come and go.
 //! - `claims`: what a user is known to have, or never to get.
 //! - `devices`: mailboxes come and go with the devices of a user.
 //! - `run`: the run queue: messages and skips to sessions.
-//! - `receipts`: receipts to sessions.
-//! - `expiry`: the hold time.
+//! - `receipts`: receipts to sessions. `bursts`: those of groups.
+//! - `expiry`: the hold time, and a group's cap. `progress`: who has a message.
 //! - [`state`]: what survives, as bytes.
 
 mod acks;
+mod bursts;
+mod changes;
 mod claims;
 pub mod conversation;
 mod devices;
 mod expiry;
 pub mod hot;
 mod member;
+mod progress;
 mod receipts;
 mod run;
 pub mod state;
@@ -37,7 +41,7 @@ use crate::log::Ref;
 use crate::sequencer::{Reclaimed, Sequenced};
 use crate::wire::types::{ConversationId, ServerFrame};
 pub use acks::Refusal;
-use conversation::{Conversation, Entry, NONE};
+use conversation::{Conversation, Entry, NONE, WITHHELD};
 use hot::{Body, Hot};
 
 /// Where delivery writes: sessions, by the slot of their connection.
@@ -49,6 +53,9 @@ pub trait Outlet {
     /// Any other frame.
     fn frame(&mut self, conn: u32, frame: &ServerFrame<'_>);
 }
+
+/// News of groups reach a session at most this often, ms.
+pub const BURST_MS: u64 = 250;
 
 /// What delivery wants done outside; taken by the engine after each call.
 #[derive(Default, Debug)]
@@ -63,6 +70,8 @@ pub struct Effects {
     pub timers: Vec<(u32, u32)>,
     /// Conversations whose full state must be logged: a range of messages was dropped.
     pub floors: Vec<u32>,
+    /// Sessions for which [`Delivery::burst`] is to be called in [`BURST_MS`].
+    pub bursts: Vec<u32>,
 }
 
 impl Effects {
@@ -84,9 +93,13 @@ pub struct Receiver {
     queued: bool,
     /// Its receipts overflowed: what is above `told` is gathered anew.
     rescan: bool,
+    /// A timer runs for its news of groups.
+    timed: bool,
+    /// It may be told them.
+    due: bool,
     window: (u32, u32),
     inflight: (u32, u32),
-    /// Highest receipt version that was written to it.
+    /// All that concerns it up to this receipt version was written to it.
     told: u64,
     lists: Option<Box<Lists>>,
 }
@@ -97,7 +110,13 @@ struct Lists {
     /// Conversations that have messages for it: slot, and its index among the members.
     owed: VecDeque<(u32, u32)>,
     /// Members whose cursors it has not been told of.
-    receipts: Vec<(u32, u16)>,
+    receipts: Vec<(u32, u32)>,
+    /// The same of groups: they wait for their time.
+    held: Vec<(u32, u32)>,
+    /// Of what is held, the lowest receipt version; 0: nothing is.
+    held_from: u64,
+    /// Highest receipt version that was written to it.
+    high: u64,
 }
 
 /// What a new session of a device is told to wait for it.
@@ -144,6 +163,8 @@ pub struct Delivery {
     tickets: Slab<Ticket>,
     dirty: VecDeque<u32>,
     version: u64,
+    /// Undelivered messages of a group, and bytes of their records, above which its floor rises.
+    pub group_caps: (u32, u64),
     /// See [`Effects`].
     pub effects: Effects,
 }
@@ -161,6 +182,7 @@ impl Delivery {
             tickets: Slab::new(),
             dirty: VecDeque::new(),
             version: 0,
+            group_caps: (100_000, 256 << 20),
             effects: Effects::default(),
         }
     }
@@ -227,7 +249,8 @@ impl Delivery {
         let (all, hasher) = (&self.conversations, &self.hasher);
         let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id));
         self.by_id.insert_unique(hasher.hash_one(id), slot, rehash);
-        for member in all.get(slot as usize).map(|c| &*c.members).unwrap_or_default() {
+        let members = all.get(slot as usize).map(|c| &*c.members).unwrap_or_default();
+        for member in members.iter().filter(|m| !m.is_gone()) {
             if let Some(user) = dir.get_mut(member.user)
                 && user.conversations.last() != Some(&slot)
             {
@@ -258,18 +281,24 @@ impl Delivery {
 
     /// A durable message arrives from the sequencer. One that is here already changes nothing; false: one is missing
     /// before it, or its conversation is not here.
-    pub fn sequenced(&mut self, dir: &Directory, message: Sequenced, mono_ms: u64) -> bool {
+    pub fn sequenced(&mut self, dir: &mut Directory, message: Sequenced, mono_ms: u64) -> bool {
         let Some(slot) = self.find(&message.conversation) else { return false };
-        let Self { conversations, receivers, run, hot, effects, .. } = self;
-        let Some(conversation) = conversations.get_mut(slot as usize) else { return false };
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return false };
         if message.seq <= conversation.head {
             return true;
         }
-        let Some(author) = conversation.member(message.user, message.device) else { return false };
         if message.seq != conversation.head + 1 {
             return false;
         }
         let (seq, device) = (message.seq, message.device);
+        let went = match &message.change {
+            Some(change) => self.change(dir, slot, seq, message.user, change),
+            None => Vec::new(),
+        };
+        let Self { conversations, receivers, run, hot, effects, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return false };
+        let Some(index) = conversation.member(message.user, device) else { return false };
+        let author = u16::try_from(index).unwrap_or(u16::MAX);
         let time_s = (message.time_ms / 1000).min(u64::from(u32::MAX)) as u32;
         conversation.mark.touch(mono_ms);
         conversation.mark.change();
@@ -277,15 +306,18 @@ impl Delivery {
         conversation.bytes += u64::from(message.at.len);
         let stored = hot.insert(message.stored, slot, seq);
         let Ref { segment, offset, len } = message.at;
-        let author = author as u16;
-        conversation.entries.push_back(Entry { segment, offset, len, time_s, author, device, hot: stored, at: 0 });
+        let at = if message.withheld { WITHHELD } else { 0 };
+        conversation.entries.push_back(Entry { segment, offset, len, time_s, author, device, hot: stored, at });
         let bodiless = message.bodies.is_some();
         if let Some(bodies) = message.bodies {
             conversation.bodies.get_or_insert_default().insert(seq, bodies);
         }
+        if message.withheld {
+            conversation.note_withheld(seq);
+        }
         conversation.pass_author(author, device, seq);
         for online in &mut conversation.online {
-            let own = (online.member, online.device) == (u32::from(author), device);
+            let own = online.member == index as u32 && online.device == device;
             if !own && !online.owed {
                 online.owed = true;
                 owe(receivers, run, online.receiver, (slot, online.member));
@@ -295,12 +327,26 @@ impl Delivery {
             conversation.expires_s = u32::MAX;
             effects.timers.push((slot, time_s));
         }
+        for index in went {
+            self.retire(dir, slot, index);
+        }
         if bodiless {
             self.note_bodiless(dir, slot, seq);
         }
+        self.cap(dir, slot);
         self.reclaim(slot);
         self.cool();
         true
+    }
+
+    /// A conversation's cursors are to be logged.
+    fn note_dirty(&mut self, slot: u32) {
+        if let Some(conversation) = self.conversations.get_mut(slot as usize)
+            && !conversation.dirty
+        {
+            conversation.dirty = true;
+            self.dirty.push_back(slot);
+        }
     }
 
     /// Takes surplus bodies out of memory.
@@ -322,6 +368,8 @@ impl Delivery {
             writable: true,
             queued: false,
             rescan: true,
+            timed: false,
+            due: false,
             window: (who.window.0.max(1), who.window.1.max(1)),
             inflight: (0, 0),
             told: who.told,

@@ -6,7 +6,8 @@
 
 use slab::Slab;
 
-use super::conversation::Conversation;
+use super::bursts::ALL;
+use super::conversation::{Conversation, Member};
 use super::{Delivery, Outlet, Receiver, queue};
 use crate::engine::directory::Directory;
 use crate::wire::types::ServerFrame;
@@ -15,11 +16,11 @@ use crate::wire::types::ServerFrame;
 pub const QUEUED: usize = 256;
 
 impl Delivery {
-    /// Member `index` of a conversation moved: the sessions of the others are told, of `authors` only if given and not
-    /// empty; with `authors` (a read cursor) the user's own too.
+    /// Member `index` of a conversation of two moved: the sessions of the others are told, of `authors` only if given and
+    /// not empty; with `authors` (a read cursor) the user's own too.
     pub(super) fn notify(&mut self, dir: &Directory, slot: u32, index: usize, authors: Option<&[u32]>) {
         let Self { conversations, receivers, run, .. } = self;
-        let Some(conversation) = conversations.get(slot as usize) else { return };
+        let Some(conversation) = conversations.get(slot as usize).filter(|c| c.group.is_none()) else { return };
         for (other, member) in conversation.members.iter().enumerate() {
             let told = match authors {
                 None => other != index,
@@ -32,7 +33,7 @@ impl Delivery {
                 let Some(receiver) = receivers.get_mut(r as usize).filter(|r| member.admits(r.device)) else {
                     continue;
                 };
-                let item = (slot, index as u16);
+                let item = (slot, index as u32);
                 let receipts = &mut receiver.lists.get_or_insert_default().receipts;
                 if receipts.last() != Some(&item) {
                     receipts.push(item);
@@ -48,51 +49,76 @@ impl Delivery {
 
     /// Writes the receipts that a session lacks.
     pub(super) fn tell(&mut self, r: u32, dir: &Directory, out: &mut impl Outlet) {
+        let Some(receiver) = self.receivers.get_mut(r as usize) else { return };
+        if receiver.rescan {
+            receiver.rescan = false;
+            self.gather(r, dir);
+        }
+        self.tell_queued(r, dir, out);
+        if self.receivers.get(r as usize).is_some_and(|receiver| receiver.due) {
+            self.tell_held(r, dir, out);
+        }
+    }
+
+    /// Lists everything above what a session was told. Groups of which nothing was said to its user are not looked into.
+    fn gather(&mut self, r: u32, dir: &Directory) {
         let Self { conversations, receivers, .. } = self;
         let Some(receiver) = receivers.get_mut(r as usize) else { return };
-        let mut queued = receiver.lists.as_mut().map(|l| std::mem::take(&mut l.receipts)).unwrap_or_default();
-        if queued.is_empty() && !receiver.rescan {
+        let (me, device, told) = (receiver.user, receiver.device, receiver.told);
+        let (mut queued, mut held) = (Vec::new(), Vec::new());
+        for &slot in dir.get(me).map(|u| &*u.conversations).unwrap_or_default() {
+            let Some(conversation) = conversations.get(slot as usize) else { continue };
+            let Some(mine) = conversation.member(me, device) else { continue };
+            if conversation.owed(mine).is_some_and(|version| version > told) {
+                held.push((slot, ALL));
+            } else if conversation.group.is_none() {
+                let moved = |index: &usize| conversation.news(*index, (me, device)) > told;
+                queued.extend((0..conversation.members.len()).filter(moved).map(|index| (slot, index as u32)));
+            }
+        }
+        if queued.is_empty() && held.is_empty() && receiver.lists.is_none() {
             return;
         }
-        let (me, device, conn, told) = (receiver.user, receiver.device, receiver.conn, receiver.told);
-        let mut items: Vec<(u64, u32, u16)> = Vec::new();
-        let mut note = |slot: u32, index: usize, conversation: &Conversation| {
-            if let Some(member) = conversation.members.get(index) {
-                let version = if member.is(me, device) { member.read_version } else { member.version };
-                if version > told && conversation.member(me, device).is_some() {
-                    items.push((version, slot, index as u16));
-                }
-            }
-        };
-        if receiver.rescan {
-            for &slot in dir.get(me).map(|u| &*u.conversations).unwrap_or_default() {
-                if let Some(conversation) = conversations.get(slot as usize) {
-                    (0..conversation.members.len()).for_each(|index| note(slot, index, conversation));
-                }
-            }
-        } else {
-            for &(slot, index) in &queued {
-                if let Some(conversation) = conversations.get(slot as usize) {
-                    note(slot, usize::from(index), conversation);
-                }
+        let lists = receiver.lists.get_or_insert_default();
+        (lists.receipts, lists.held) = (queued, held);
+        receiver.due = !lists.held.is_empty();
+        lists.held_from = if receiver.due { told + 1 } else { 0 };
+    }
+
+    /// Conversations of two: at once.
+    fn tell_queued(&mut self, r: u32, dir: &Directory, out: &mut impl Outlet) {
+        let Self { conversations, receivers, .. } = self;
+        let Some(receiver) = receivers.get_mut(r as usize) else { return };
+        let Some(lists) = &mut receiver.lists else { return };
+        if lists.receipts.is_empty() {
+            return;
+        }
+        let mut queued = std::mem::take(&mut lists.receipts);
+        let (me, conn, told) = ((receiver.user, receiver.device), receiver.conn, receiver.told);
+        let mut items: Vec<(u64, u32, u32)> = Vec::new();
+        for (slot, index) in queued.drain(..) {
+            let Some(conversation) = conversations.get(slot as usize).filter(|c| c.group.is_none()) else { continue };
+            let version = conversation.news(index as usize, me);
+            if version > told && conversation.member(me.0, me.1).is_some() {
+                items.push((version, slot, index));
             }
         }
-        receiver.rescan = false;
-        queued.clear();
-        if let Some(lists) = &mut receiver.lists {
-            // Its room serves the next ones.
-            lists.receipts = queued;
-        }
+        // Its room serves the next ones.
+        lists.receipts = queued;
+        // What is held counts as not told, and so does everything above it.
+        let most = lists.held_from.checked_sub(1).unwrap_or(u64::MAX);
         items.sort_unstable();
         items.dedup();
         for &(version, slot, index) in &items {
+            let upto = version.min(most);
             if let Some(conversation) = conversations.get(slot as usize) {
-                tell_one(conversation, usize::from(index), (me, device), told, version, conn, dir, out);
+                tell_one(conversation, index as usize, me, told, (version, upto), conn, dir, out);
             }
-            receiver.told = version;
+            lists.high = lists.high.max(version);
+            receiver.told = receiver.told.max(upto);
         }
         for (_, slot, index) in items {
-            self.forget_skips(dir, slot, usize::from(index));
+            self.forget_skips(dir, slot, index as usize);
         }
     }
 
@@ -110,13 +136,14 @@ impl Delivery {
     }
 }
 
+/// `version` is that of the news; `upto` is the version up to which everything was told with it.
 #[allow(clippy::too_many_arguments)]
 fn tell_one(
     conversation: &Conversation,
     index: usize,
     me: (u32, u16),
     told: u64,
-    version: u64,
+    (version, upto): (u64, u64),
     conn: u32,
     dir: &Directory,
     out: &mut impl Outlet,
@@ -126,7 +153,7 @@ fn tell_one(
     let user = dir.name(member.user);
     if member.is(me.0, me.1) {
         let read = member.read;
-        return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version });
+        return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version: upto });
     }
     // What is read on one device says nothing of what only another one is to get.
     let (delivered, read) = (member.delivered, member.read.min(member.delivered));
@@ -134,11 +161,12 @@ fn tell_one(
     for range in member.skipped().iter().filter(|range| range.version > told) {
         let (from, to, reason) = (range.from, range.to, range.reason);
         latest = latest.max(range.version);
-        out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version: range.version });
+        let version = range.version.min(upto);
+        out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version });
     }
     // Also when there is nothing to tell any more: the version is to be acknowledged.
     if delivered > 0 || read > 0 || latest < version {
-        out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered, read, version });
+        out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered, read, version: upto });
     }
 }
 
@@ -159,15 +187,41 @@ impl Conversation {
         known
     }
 
+    /// Receipt version of what a member's device is to be told of member `index`; of oneself, that is what one read.
+    pub(super) fn news(&self, index: usize, me: (u32, u16)) -> u64 {
+        let version = |m: &Member| if m.is(me.0, me.1) { m.read_version } else { m.version };
+        self.members.get(index).map_or(0, version)
+    }
+
+    /// In a group: receipt version of the latest news for a member; 0: there was none.
+    pub(super) fn owed(&self, index: usize) -> Option<u64> {
+        let crowd = self.crowd.as_ref()?;
+        Some(crowd.owed.get(&(index as u32)).copied().unwrap_or(0))
+    }
+
     /// Whether some receiving device has yet to acknowledge a receipt here, or may have to: its user is a stub.
     pub fn owes_receipts(&self, dir: &Directory) -> bool {
-        self.members.iter().any(|member| {
+        self.owing(dir).next().is_some()
+    }
+
+    /// The users whose devices those are. In a group, authors to whom there was something to tell.
+    pub fn owing<'a>(&'a self, dir: &'a Directory) -> impl Iterator<Item = u32> + 'a {
+        let pair = if self.crowd.is_some() { &[] } else { &*self.members };
+        let in_pair = pair.iter().map(move |member| {
             let others =
-                self.members.iter().filter(|m| (m.user, m.only) != (member.user, member.only)).map(|m| m.version).max();
-            let newest = others.unwrap_or(0).max(member.read_version);
-            let Some(user) = dir.get(member.user) else { return false };
-            let devices = user.devices.iter().filter(|d| d.receives && member.admits(d.id));
-            newest > 0 && (!user.known || devices.map(|d| d.receipts).any(|receipts| receipts < newest))
-        })
+                pair.iter().filter(|m| (m.user, m.only) != (member.user, member.only)).map(|m| m.version).max();
+            (member, others.unwrap_or(0).max(member.read_version))
+        });
+        let owed = self.crowd.iter().flat_map(|crowd| &crowd.owed);
+        let in_group = owed.filter_map(|(&index, &newest)| Some((self.members.get(index as usize)?, newest)));
+        let in_group = in_group.filter(|(member, _)| member.is_current());
+        in_pair
+            .chain(in_group)
+            .filter(|&(member, newest)| {
+                let Some(user) = dir.get(member.user) else { return false };
+                let mut devices = user.devices.iter().filter(|d| d.receives && member.admits(d.id));
+                newest > 0 && (!user.known || devices.any(|d| d.receipts < newest))
+            })
+            .map(|(member, _)| member.user)
     }
 }

@@ -1,9 +1,10 @@
 //! The run queue: sessions that are owed something, served round robin, each within its window and its turn.
 
-use super::conversation::{Conversation, NONE};
+use super::conversation::{Conversation, NONE, mark};
 use super::hot::Hot;
 use super::{Delivery, Outlet, Receiver, Ticket};
 use crate::engine::directory::Directory;
+use crate::group::Group;
 use crate::log::{LogError, Ref};
 use crate::sequencer::Kind;
 use crate::wire::stored_for_device;
@@ -153,25 +154,41 @@ fn serve(
     online.owed = false;
     let Some(cursor) = conversation.cursor(index, device) else { return Served::All };
     let mut sent = cursor.sent.max(cursor.acked);
+    let Some(member) = conversation.members.get(index) else { return Served::All };
+    let last = conversation.head.min(member.to);
+    // Who has gone since has no use for it, and no claim to it.
+    let mut snapshot = conversation
+        .group
+        .as_deref()
+        .filter(|_| cursor.is(mark::FRESH) && !cursor.is(mark::SHOWN) && member.is_current());
+    let fresh = snapshot.is_some();
     let mut skips = Skips { conversation: conversation.id, conn: receiver.conn, open: None };
     let many = conversation.members.len() > 2;
     let mut messages = 0;
     let served = loop {
         let seq = sent + 1;
-        if seq > conversation.head {
+        if seq > last {
             break Served::All;
         }
         if seq < conversation.first {
-            skips.add(seq, conversation.first - 1, conversation.floor_reason, out);
-            sent = conversation.first - 1;
+            let upto = last.min(conversation.first - 1);
+            show(&mut snapshot, conversation, receiver.conn, dir, out);
+            skips.add(seq, upto, conversation.floor_reason, out);
+            sent = upto;
             continue;
         }
         let Some(entry) = conversation.entry(seq).copied() else { break Served::All };
+        if entry.withheld_from(index) {
+            skips.add(seq, seq, SkipReason::Blocked, out);
+            sent = seq;
+            continue;
+        }
         if !conversation.is_for(&entry, seq, index, device) {
             sent = seq;
             continue;
         }
         if entry.lost() {
+            show(&mut snapshot, conversation, receiver.conn, dir, out);
             skips.add(seq, seq, SkipReason::Lost, out);
             sent = seq;
             continue;
@@ -190,6 +207,7 @@ fn serve(
             break Served::More;
         }
         let Some(body) = hot.get_mut(entry.hot) else { break Served::Cold(seq) };
+        show(&mut snapshot, conversation, receiver.conn, dir, out);
         skips.flush(out);
         let own = usize::from(entry.author) == index && conversation.kind == Kind::Direct;
         let to = own.then(|| conversation.members.iter().find(|m| m.user != user).map_or(user, |m| m.user));
@@ -208,8 +226,12 @@ fn serve(
         sent = seq;
     };
     skips.flush(out);
+    let shown = fresh && snapshot.is_none();
     if let Some(cursor) = conversation.cursor_mut(index, device) {
         cursor.sent = sent;
+        if shown {
+            cursor.set(mark::SHOWN);
+        }
     }
     if matches!(served, Served::More | Served::Window)
         && let Some(online) = conversation.attached(index, device)
@@ -217,6 +239,13 @@ fn serve(
         online.owed = true;
     }
     served
+}
+
+/// Writes a group's snapshot, unless it was.
+fn show(snapshot: &mut Option<&Group>, conversation: &Conversation, conn: u32, dir: &Directory, out: &mut impl Outlet) {
+    if let Some(group) = snapshot.take() {
+        out.frame(conn, &ServerFrame::Group(group.frame(conversation.id, dir)));
+    }
 }
 
 /// Makes one frame of skips that touch.

@@ -1,16 +1,18 @@
 //! What survives of a conversation, as bytes: its full state (in the log and in the cold store), and cursors that moved.
 //!
-//! Both are merged by maximum, so that reading one twice, or an old one after a new one, does no harm.
+//! Both are merged by maximum, so that reading one twice, or an old one after a new one, does no harm. Version 1 of the
+//! full state knew no groups; it is still read.
 
 use smallvec::SmallVec;
 
 use super::conversation::{Conversation, Cursor, Member, SkipRange, mark};
 use crate::engine::binary::{Reader, put_bytes, put_u64};
 use crate::engine::directory::Directory;
+use crate::group::Group;
 use crate::sequencer::Kind;
 use crate::wire::types::{ConversationId, SkipReason};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl SkipReason {
     fn from_u64(value: u64) -> Option<Self> {
@@ -34,13 +36,20 @@ impl Conversation {
         put_u64(out, head);
         put_u64(out, self.first);
         out.push(self.floor_reason as u8);
-        put_u64(out, self.members.len() as u64);
-        for member in &self.members {
+        // Who is gone is remembered while somebody may have to be told of it.
+        let owing = self.owes_receipts(dir);
+        let kept = || (0_u32..).zip(&self.members).filter(|(_, m)| owing || !m.is_gone());
+        put_u64(out, kept().count() as u64);
+        for (index, member) in kept() {
             put_bytes(out, dir.name(member.user).as_bytes());
             put_u64(out, u64::from(member.only));
-            put_u64(out, member.from);
-            put_u64(out, member.to.wrapping_add(1));
+            put_u64(out, member.earlier().len() as u64 + 1);
+            for &(from, to) in member.earlier().iter().chain([&(member.from, member.to)]) {
+                put_u64(out, from);
+                put_u64(out, to.wrapping_add(1));
+            }
             put_progress(member, out);
+            put_u64(out, self.owed(index as usize).unwrap_or(0));
             put_u64(out, member.skipped().len() as u64);
             for range in member.skipped() {
                 put_u64(out, range.from);
@@ -48,14 +57,23 @@ impl Conversation {
                 put_u64(out, range.reason as u64);
                 put_u64(out, range.version);
             }
-            put_cursors(&member.cursors, member.delivered, out);
+            put_u64(out, member.withheld().len() as u64);
+            for &(from, to) in member.withheld() {
+                put_u64(out, from);
+                put_u64(out, to);
+            }
+            put_marked(member, out);
+        }
+        if let Some(group) = &self.group {
+            group.encode(dir, out);
         }
     }
 
     /// Reads a full state; users are looked up, or become stubs.
     pub fn decode(bytes: &[u8], dir: &mut Directory) -> Option<(Self, u64)> {
         let mut reader = Reader::new(bytes);
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
         let kind = Kind::from_u8(reader.u8()?)?;
@@ -68,46 +86,79 @@ impl Conversation {
         for _ in 0..reader.count()? {
             let user = dir.intern(reader.str()?);
             let only = reader.u64()?.try_into().ok()?;
-            let mut member = Member::new(user, only, reader.u64()?);
-            member.to = reader.u64()?.wrapping_sub(1);
+            let mut member = Member::new(user, only, 0);
+            let intervals = if version == 1 { 1 } else { reader.count()? };
+            for place in 0..intervals {
+                if place > 0 {
+                    let over = (member.from, member.to);
+                    member.rare.get_or_insert_default().earlier.push(over);
+                }
+                (member.from, member.to) = (reader.u64()?, reader.u64()?.wrapping_sub(1));
+            }
             read_progress(&mut member, &mut reader)?;
+            let owed = if version == 1 { 0 } else { reader.u64()? };
             for _ in 0..reader.count()? {
                 let (from, to) = (reader.u64()?, reader.u64()?);
                 let reason = SkipReason::from_u64(reader.u64()?)?;
                 member.skip(SkipRange { from, to, reason, version: reader.u64()? });
             }
-            for _ in 0..reader.count()? {
-                let cursor = read_cursor(&mut reader)?;
-                member.cursors.push(cursor);
+            if version == 1 {
+                for _ in 0..reader.count()? {
+                    member.cursors.push(read_cursor(&mut reader)?);
+                }
+            } else {
+                for _ in 0..reader.count()? {
+                    let range = (reader.u64()?, reader.u64()?);
+                    member.rare.get_or_insert_default().withheld.push(range);
+                }
+                member.cursors = read_marked(&mut reader)?;
+            }
+            if let Some(crowd) = &mut conversation.crowd {
+                let index = conversation.members.len() as u32;
+                crowd.index.insert(user, index);
+                if owed > 0 {
+                    crowd.owed.insert(index, owed);
+                }
             }
             conversation.members.push(member);
+        }
+        if kind == Kind::Group {
+            conversation.group = Some(Box::new(Group::decode(&mut reader, dir)?));
         }
         reader.is_empty().then_some((conversation, head))
     }
 
-    /// Takes over what another reading of the state knows better.
+    /// Takes over what another reading of the state knows better. That of a group may have been written before changes
+    /// could be seen that stand before it in the log.
     pub fn merge(&mut self, other: Self) {
         self.first = self.first.max(other.first);
         self.floor_reason = other.floor_reason;
-        for theirs in other.members {
-            let same = |ours: &&mut Member| (ours.user, ours.only) == (theirs.user, theirs.only);
-            let Some(ours) = self.members.iter_mut().find(same) else {
-                self.members.push(theirs);
-                continue;
+        let seq = |group: &Option<Box<Group>>| group.as_ref().map_or(0, |group| group.seq);
+        let newer = seq(&other.group) >= seq(&self.group);
+        for (index, theirs) in (0_u32..).zip(other.members) {
+            let owed = other.crowd.as_ref().and_then(|crowd| crowd.owed.get(&index)).copied().unwrap_or(0);
+            let known = match &self.crowd {
+                Some(crowd) => crowd.index.get(&theirs.user).map(|&index| index as usize),
+                None => self.members.iter().position(|m| (m.user, m.only) == (theirs.user, theirs.only)),
             };
-            ours.to = theirs.to;
-            ours.delivered = ours.delivered.max(theirs.delivered);
-            ours.read = ours.read.max(theirs.read);
-            ours.version = ours.version.max(theirs.version);
-            ours.read_version = ours.read_version.max(theirs.read_version);
-            ours.rare = theirs.rare;
-            let known = |c: &Cursor| theirs.cursors.iter().any(|t| t.device == c.device);
-            ours.cursors.retain(|c| known(c));
-            theirs.cursors.iter().for_each(|c| ours.set_cursor(c));
+            let place = known.unwrap_or(self.members.len()) as u32;
+            if let Some(crowd) = &mut self.crowd {
+                let known = crowd.owed.entry(place).or_default();
+                *known = owed.max(*known);
+                crowd.index.insert(theirs.user, place);
+            }
+            match known.and_then(|known| self.members.get_mut(known)) {
+                Some(ours) => ours.merge(theirs, newer),
+                None => self.members.push(theirs),
+            }
+        }
+        if newer {
+            self.group = other.group;
         }
     }
 
-    /// Appends the cursors that moved since the last call, and takes note that they are written.
+    /// Appends the cursors that moved since the last call, and takes note that they are written. For a group see
+    /// [`Conversation::encode_members`].
     pub fn encode_moved(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.id);
         put_u64(out, self.members.len() as u64);
@@ -119,7 +170,56 @@ impl Conversation {
         }
     }
 
-    /// Passes over the same, without the conversation; gives the highest number in it.
+    /// The same of a group: the members that moved, by name, each with all its mailboxes.
+    pub fn encode_members(&mut self, dir: &Directory, out: &mut Vec<u8>) {
+        let Some(crowd) = &mut self.crowd else { return };
+        let moved = std::mem::take(&mut crowd.moved);
+        out.extend_from_slice(&self.id);
+        put_u64(out, moved.len() as u64);
+        for index in moved {
+            let owed = self.owed(index as usize).unwrap_or(0);
+            let Some(member) = self.members.get_mut(index as usize) else { continue };
+            member.listed = false;
+            member.cursors.iter_mut().for_each(|c| c.unset(mark::DIRTY));
+            put_bytes(out, dir.name(member.user).as_bytes());
+            put_progress(member, out);
+            put_u64(out, owed);
+            put_marked(member, out);
+        }
+    }
+
+    /// Takes over what [`Conversation::encode_members`] wrote after the id; gives the highest number in it. Without a
+    /// conversation, or a member: passes over it.
+    pub fn apply_members(
+        mut conversation: Option<&mut Self>,
+        dir: &mut Directory,
+        reader: &mut Reader<'_>,
+    ) -> Option<u64> {
+        let mut highest = 0;
+        for _ in 0..reader.count()? {
+            let user = dir.find(reader.str()?);
+            let mut theirs = Member::new(0, 0, 0);
+            read_progress(&mut theirs, reader)?;
+            let owed = reader.u64()?;
+            theirs.cursors = read_marked(reader)?;
+            highest = theirs.cursors.iter().map(|c| c.acked).chain([highest, theirs.delivered, theirs.read]).max()?;
+            let Some(conversation) = &mut conversation else { continue };
+            let Some(index) = user.and_then(|user| conversation.member(user, 0)) else { continue };
+            if owed > 0
+                && let Some(crowd) = &mut conversation.crowd
+            {
+                let known = crowd.owed.entry(index as u32).or_default();
+                *known = owed.max(*known);
+            }
+            if let Some(member) = conversation.members.get_mut(index) {
+                member.merge_progress(&theirs);
+                member.merge_cursors(&theirs.cursors, true);
+            }
+        }
+        Some(highest)
+    }
+
+    /// Passes over what [`Conversation::encode_moved`] wrote after the id; gives the highest number in it.
     pub fn pass_over_moved(reader: &mut Reader<'_>) -> Option<u64> {
         let mut highest = 0;
         for _ in 0..reader.count()? {
@@ -149,6 +249,30 @@ impl Conversation {
 }
 
 impl Member {
+    /// See [`Conversation::merge`].
+    fn merge(&mut self, theirs: Self, newer: bool) {
+        self.merge_progress(&theirs);
+        self.merge_cursors(&theirs.cursors, newer);
+        if newer {
+            (self.from, self.to, self.rare) = (theirs.from, theirs.to, theirs.rare);
+        }
+    }
+
+    fn merge_progress(&mut self, theirs: &Self) {
+        self.delivered = self.delivered.max(theirs.delivered);
+        self.read = self.read.max(theirs.read);
+        self.version = self.version.max(theirs.version);
+        self.read_version = self.read_version.max(theirs.read_version);
+    }
+
+    /// Raises the cursors; if they are `all` that there are, others go.
+    fn merge_cursors(&mut self, theirs: &[Cursor], all: bool) {
+        if all {
+            self.cursors.retain(|c| theirs.iter().any(|t| t.device == c.device));
+        }
+        theirs.iter().for_each(|c| self.set_cursor(c));
+    }
+
     /// Raises a device's cursor; a device that is new here takes the waiting mailbox.
     fn set_cursor(&mut self, known: &Cursor) {
         let &Cursor { device, acked, base, .. } = known;
@@ -162,6 +286,7 @@ impl Member {
             cursor.acked = cursor.acked.max(acked);
             cursor.sent = cursor.acked;
             cursor.base = base;
+            cursor.marks = known.marks;
         }
     }
 }
@@ -197,4 +322,33 @@ fn read_cursor(reader: &mut Reader<'_>) -> Option<Cursor> {
     let cursor = Cursor::new((head >> 1).try_into().ok()?, reader.u64()?);
     let base = if head & 1 == 0 { 0 } else { reader.u64()? };
     Some(Cursor { base, ..cursor })
+}
+
+/// All cursors of a member, with their marks.
+fn put_marked(member: &Member, out: &mut Vec<u8>) {
+    put_u64(out, member.cursors.len() as u64);
+    for cursor in &member.cursors {
+        let (based, fresh) = (cursor.base > member.delivered, cursor.is(mark::FRESH));
+        put_u64(out, u64::from(cursor.device) << 2 | u64::from(fresh) << 1 | u64::from(based));
+        put_u64(out, cursor.acked);
+        if based {
+            put_u64(out, cursor.base);
+        }
+    }
+}
+
+fn read_marked(reader: &mut Reader<'_>) -> Option<SmallVec<[Cursor; 1]>> {
+    let mut cursors = SmallVec::new();
+    for _ in 0..reader.count()? {
+        let head = reader.u64()?;
+        let mut cursor = Cursor::new((head >> 2).try_into().ok()?, reader.u64()?);
+        if head & 1 != 0 {
+            cursor.base = reader.u64()?;
+        }
+        if head & 2 != 0 {
+            cursor.set(mark::FRESH);
+        }
+        cursors.push(cursor);
+    }
+    Some(cursors)
 }

@@ -165,7 +165,7 @@ impl Engine {
         }
         self.stats.acks_total += 1;
         let mono_ms = self.clock.mono_ms();
-        match self.delivery.ack(&self.directory, receiver, &id, ack.seq, mono_ms) {
+        match self.delivery.ack(&mut self.directory, receiver, &id, ack.seq, mono_ms) {
             Ok(()) => {}
             Err(refusal) => self.refuse_cursor(slot, refusal, id),
         }

@@ -35,7 +35,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 pub use api::{ConnId, Identity, Key, Request, Stats, Verdict, Write, write_flags};
 pub use config::Config;
 
-use crate::delivery::{Delivery, Outlet};
+use crate::delivery::{BURST_MS, Delivery, Outlet};
 use crate::link::{Framing, Link, LinkLimits, Status};
 use crate::log::{Appender, LogError, LogOptions, Record, Recovered};
 use crate::sequencer::{Sequenced, Sequencer};
@@ -113,7 +113,8 @@ impl Engine {
     pub fn new(mut config: Config, now: Now) -> Self {
         config.unaccepted_total = config.unaccepted_total.min(config.segment_bytes.into());
         let log = Appender::new(&Recovered::default(), &LogOptions::default());
-        let delivery = Delivery::new(config.hot_bytes);
+        let mut delivery = Delivery::new(config.hot_bytes);
+        delivery.group_caps = (config.conversation_messages, config.conversation_bytes);
         Self {
             clock: Clock::new(now),
             timers: Timers::default(),
@@ -295,6 +296,7 @@ impl Engine {
             Timer::Conn(..) => {}
             Timer::Resume(slot) => self.resume_waiting(slot),
             Timer::Expiry(slot) => self.expire(slot),
+            Timer::Receipts(receiver) => self.delivery.burst(receiver),
             Timer::Cursors => self.log_cursors(),
             Timer::Tend => self.tend_log(),
             Timer::Sweep => self.sweep(),
@@ -443,6 +445,9 @@ impl Engine {
         while let Some((slot, time_s)) = self.delivery.effects.timers.pop() {
             self.set_expiry(slot, u64::from(time_s) * 1000);
         }
+        while let Some(receiver) = self.delivery.effects.bursts.pop() {
+            self.timers.set(self.clock.mono_ms() + BURST_MS, Timer::Receipts(receiver));
+        }
         self.delivery.effects.floors.sort_unstable();
         self.delivery.effects.floors.dedup();
         while let Some(slot) = self.delivery.effects.floors.pop() {
@@ -461,7 +466,7 @@ impl Engine {
             return;
         }
         while let Some(message) = self.between.pop_front() {
-            if !self.delivery.sequenced(&self.directory, message, self.clock.mono_ms()) {
+            if !self.delivery.sequenced(&mut self.directory, message, self.clock.mono_ms()) {
                 self.alarm("internal", "A message arrived at delivery out of order.".into());
             }
         }

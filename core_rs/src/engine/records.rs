@@ -21,6 +21,8 @@ pub mod kind {
     pub const CURSORS: u8 = 4;
     /// A message again, from a segment that is to go.
     pub const CARRIED: u8 = 5;
+    /// Members that moved, of some groups.
+    pub const GROUP_CURSORS: u8 = 7;
 }
 
 /// Conversations whose cursors are logged in one turn.
@@ -129,7 +131,7 @@ impl Engine {
     }
 
     fn write_cursors(&mut self, most: usize) {
-        let mut record = Vec::new();
+        let (mut pairs, mut groups) = (Vec::new(), Vec::new());
         for _ in 0..most {
             let Some(slot) = self.delivery.next_dirty() else { break };
             let Some(conversation) = self.delivery.get_mut(slot) else { continue };
@@ -137,14 +139,22 @@ impl Engine {
                 self.log_conversation(slot);
                 continue;
             }
-            conversation.encode_moved(&mut record);
+            let (record, kind) = if conversation.group.is_some() {
+                conversation.encode_members(&self.directory, &mut groups);
+                (&mut groups, kind::GROUP_CURSORS)
+            } else {
+                conversation.encode_moved(&mut pairs);
+                (&mut pairs, kind::CURSORS)
+            };
             if record.len() >= CURSORS_RECORD {
-                self.append(kind::CURSORS, &[&record], true);
-                record.clear();
+                let full = std::mem::take(record);
+                self.append(kind, &[&full], true);
             }
         }
-        if !record.is_empty() {
-            self.append(kind::CURSORS, &[&record], true);
+        for (record, kind) in [(pairs, kind::CURSORS), (groups, kind::GROUP_CURSORS)] {
+            if !record.is_empty() {
+                self.append(kind, &[&record], true);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::binary::Reader;
 use super::directory::UserState;
 use super::records::kind;
 use super::segments::Owner;
-use crate::delivery::conversation::{Conversation, Entry};
+use crate::delivery::conversation::{Conversation, Entry, WITHHELD};
 use crate::log::{Appender, FindingKind, Record, Recovered};
 use crate::sequencer::{Repeat, Writer};
 use crate::wire::message::{decode_stored, device_bodies};
@@ -47,6 +47,7 @@ impl Engine {
             kind::CONVERSATION => self.replay_conversation(&mut replay, record),
             kind::USER => self.replay_user(record),
             kind::CURSORS => self.replay_cursors(&mut replay, record),
+            kind::GROUP_CURSORS => self.replay_members(&mut replay, record),
             _ => None,
         };
         replay.damaged += u64::from(understood.is_none());
@@ -181,6 +182,19 @@ impl Engine {
         Some(())
     }
 
+    /// The same of groups.
+    fn replay_members(&mut self, replay: &mut Replay, record: &Record<'_>) -> Option<()> {
+        let mut reader = Reader::new(record.body);
+        while !reader.is_empty() {
+            let id: ConversationId = reader.array()?;
+            let known = self.delivery.find(&id).and_then(|slot| self.delivery.get_mut(slot));
+            let moved = Conversation::apply_members(known, &mut self.directory, &mut reader)?;
+            let head = replay.heads.entry(id).or_default();
+            *head = moved.max(*head);
+        }
+        Some(())
+    }
+
     /// Everything is read: derives what follows from it.
     pub(super) fn finish_replay(&mut self, recovered: &Recovered, log: Appender) {
         let replay = self.replay.take().unwrap_or_default();
@@ -250,6 +264,9 @@ impl Engine {
         conversation.entries.resize(missing.max(conversation.entries.len()), Entry::LOST);
         conversation.head = head;
         conversation.mark.touch(mono_ms);
+        conversation.recount();
+        self.delivery.reconcile(&mut self.directory, slot);
+        let Some(conversation) = self.delivery.get_mut(slot) else { return };
         let authored: Vec<(u16, u16, u64)> = (conversation.first..)
             .zip(&conversation.entries)
             .filter(|(_, e)| !e.lost() && e.author != u16::MAX)
@@ -258,7 +275,12 @@ impl Engine {
         for (author, device, seq) in authored {
             conversation.pass_author(author, device, seq);
         }
-        conversation.recount();
+        let withheld: Vec<u64> = (conversation.first..)
+            .zip(&conversation.entries)
+            .filter(|(_, e)| e.at & WITHHELD != 0)
+            .map(|e| e.0)
+            .collect();
+        withheld.into_iter().for_each(|seq| conversation.note_withheld(seq));
         conversation.bytes = conversation.entries.iter().map(|e| u64::from(e.len)).sum();
         let bytes = conversation.bytes;
         let first = conversation.first;

@@ -277,9 +277,7 @@ impl Engine {
         self.sequencer.load(id, writers, head, head + 1, 0);
         self.reunite(slot);
         for user in users {
-            if self.directory.get(user).is_some_and(|u| u.known) {
-                self.fit_mailboxes(user);
-            }
+            self.delivery.fit_in(&self.directory, slot, user);
         }
     }
 
@@ -296,8 +294,8 @@ impl Engine {
 
     /// Nobody knows whether the devices of a stub are owed receipts: asks for it.
     fn load_stubs(&mut self, slot: u32) {
-        let members = self.delivery.get(slot).map(|c| &*c.members).unwrap_or_default();
-        for user in members.iter().filter_map(|m| self.directory.get(m.user)).filter(|u| !u.known) {
+        let owing = self.delivery.get(slot).into_iter().flat_map(|c| c.owing(&self.directory));
+        for user in owing.filter_map(|user| self.directory.get(user)).filter(|u| !u.known) {
             let key = Key::User(user.name.as_str().into());
             if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
                 nobody.insert(Vec::new());

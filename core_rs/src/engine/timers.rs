@@ -17,6 +17,8 @@ pub enum Timer {
     Resume(u32),
     /// The oldest message of a conversation; its slot.
     Expiry(u32),
+    /// News of groups that a session is held back; its receiver.
+    Receipts(u32),
     /// Cursors that are not logged yet.
     Cursors,
     /// The next step for the log's oldest segment.

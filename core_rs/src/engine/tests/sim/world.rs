@@ -372,7 +372,7 @@ impl World {
             let Some(message) = self.engine.between.pop_front() else { break };
             self.passed.push_back(message.clone());
             self.passed.drain(..self.passed.len().saturating_sub(16));
-            assert!(self.engine.delivery.sequenced(&self.engine.directory, message, mono_ms), "out of order");
+            assert!(self.engine.delivery.sequenced(&mut self.engine.directory, message, mono_ms), "out of order");
             self.engine.settle();
         }
         self.engine.hold_between = hold;
@@ -384,7 +384,7 @@ impl World {
         let mono_ms = self.now.mono_ms;
         for message in self.passed.iter().cloned().collect::<Vec<_>>() {
             if self.engine.delivery.find(&message.conversation).is_some() {
-                assert!(self.engine.delivery.sequenced(&self.engine.directory, message, mono_ms), "a repeat");
+                assert!(self.engine.delivery.sequenced(&mut self.engine.directory, message, mono_ms), "a repeat");
             }
         }
         self.engine.settle();

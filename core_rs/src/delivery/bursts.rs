@@ -1,0 +1,186 @@
+//! Receipts of groups: told in bursts, many in one frame.
+//!
+//! An acknowledgement tells the authors of what it newly covers, a read cursor those whom it names. What there is for a
+//! session is held for up to [`super::BURST_MS`], so that a thousand members reading at once are a trickle. As receipts of
+//! other conversations are not held, versions overtake each other: what a session is told as `version` is always that up
+//! to which it was told everything.
+
+use super::conversation::Conversation;
+use super::{Delivery, Lists, Outlet, Receiver};
+use crate::engine::directory::Directory;
+use crate::wire::types::{ConversationId, CursorOf, ServerFrame};
+
+/// In place of a member: all that moved.
+pub(super) const ALL: u32 = u32::MAX;
+/// Most that is held for a session one by one.
+const HELD: usize = 512;
+/// Most cursors in a frame.
+const CURSORS: usize = 128;
+/// Cursors told to a session in a turn, about.
+const TOLD_PER_TURN: usize = 1024;
+
+impl Delivery {
+    /// Member `index` of a group moved (none: several did): the sessions of these members will be told. The version is the
+    /// latest.
+    pub(super) fn announce(&mut self, dir: &Directory, slot: u32, index: Option<usize>, told: &[u32]) {
+        let Self { conversations, receivers, effects, version, .. } = self;
+        let Some(conversation) = conversations.get_mut(slot as usize) else { return };
+        let item = (slot, index.map_or(ALL, |index| index as u32));
+        for &other in told {
+            let Some(member) = conversation.members.get(other as usize).filter(|m| m.is_current()) else { continue };
+            let user = member.user;
+            if let Some(crowd) = &mut conversation.crowd {
+                crowd.owed.insert(other, *version);
+            }
+            conversation.list(other as usize);
+            for &r in dir.get(user).map(|u| &*u.receivers).unwrap_or_default() {
+                if let Some(receiver) = receivers.get_mut(r as usize)
+                    && receiver.hold(item, *version)
+                {
+                    effects.bursts.push(r);
+                }
+            }
+        }
+    }
+
+    /// A session's time for news of groups has come.
+    pub fn burst(&mut self, r: u32) {
+        let Some(receiver) = self.receivers.get_mut(r as usize) else { return };
+        receiver.timed = false;
+        if receiver.lists.as_ref().is_some_and(|lists| lists.held_from > 0) {
+            receiver.due = true;
+            self.queue(r);
+        }
+    }
+
+    /// Writes what is held for a session, a turn's worth of it.
+    pub(super) fn tell_held(&mut self, r: u32, dir: &Directory, out: &mut impl Outlet) {
+        let Self { conversations, receivers, .. } = self;
+        let Some(receiver) = receivers.get_mut(r as usize) else { return };
+        let Some(lists) = &mut receiver.lists else { return };
+        lists.compact();
+        let mut frame =
+            Frame { conn: receiver.conn, told: receiver.told, high: lists.high, id: [0; 16], cursors: Vec::new() };
+        let me = (receiver.user, receiver.device);
+        let mut left = TOLD_PER_TURN;
+        while left > 0
+            && let Some((slot, which)) = lists.held.pop()
+        {
+            let Some(conversation) = conversations.get(slot as usize).filter(|c| c.group.is_some()) else { continue };
+            let mine = conversation.member(me.0, me.1).and_then(|mine| conversation.members.get(mine));
+            if !mine.is_some_and(|mine| mine.is_current()) {
+                continue;
+            }
+            let some = which as usize..which as usize + 1;
+            for index in if which == ALL { 0..conversation.members.len() } else { some } {
+                left = left.saturating_sub(usize::from(frame.add(conversation, index, me, dir, out)));
+            }
+        }
+        if !lists.held.is_empty() {
+            lists.high = frame.high;
+            frame.flush(receiver.told, out);
+            return self.queue(r);
+        }
+        if frame.high > receiver.told && frame.id != [0; 16] {
+            // Also when there is nothing to tell any more: the version is to be acknowledged.
+            frame.end(out);
+        }
+        receiver.told = receiver.told.max(frame.high);
+        (lists.high, lists.held_from) = (frame.high, 0);
+        receiver.due = false;
+    }
+}
+
+impl Receiver {
+    /// Takes note of news of a group. True: a timer is to be set for it.
+    fn hold(&mut self, item: (u32, u32), version: u64) -> bool {
+        if self.rescan {
+            return false;
+        }
+        let lists = self.lists.get_or_insert_default();
+        if lists.held_from == 0 {
+            lists.held_from = version;
+        }
+        if lists.held.last() != Some(&item) {
+            lists.held.push(item);
+            if lists.held.len() > HELD {
+                lists.shorten();
+            }
+        }
+        !std::mem::replace(&mut self.timed, true)
+    }
+}
+
+impl Lists {
+    fn compact(&mut self) {
+        self.held.sort_unstable();
+        self.held.dedup();
+    }
+
+    /// There is much: then of each group everything.
+    fn shorten(&mut self) {
+        self.compact();
+        if self.held.len() > HELD / 2 {
+            self.held.iter_mut().for_each(|item| item.1 = ALL);
+            self.held.dedup();
+        }
+    }
+}
+
+/// A frame of receipts that is being filled. All but the last in a burst carry the version that was told before it: what
+/// they say counts as told when everything is.
+struct Frame<'a> {
+    conn: u32,
+    told: u64,
+    high: u64,
+    id: ConversationId,
+    cursors: Vec<CursorOf<'a>>,
+}
+
+impl<'a> Frame<'a> {
+    /// Adds what is news of a member; true if there was something.
+    fn add(
+        &mut self,
+        conversation: &Conversation,
+        index: usize,
+        me: (u32, u16),
+        dir: &'a Directory,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let version = conversation.news(index, me);
+        if conversation.id != self.id || self.cursors.len() >= CURSORS {
+            self.flush(self.told, out);
+            self.id = conversation.id;
+        }
+        let Some(member) = conversation.members.get(index).filter(|_| version > self.told) else { return false };
+        self.high = self.high.max(version);
+        let user = dir.name(member.user);
+        if member.is(me.0, me.1) {
+            self.cursors.push(CursorOf { user, delivered: 0, read: member.read, skipped: false });
+            return true;
+        }
+        for range in member.skipped().iter().filter(|range| range.version > self.told) {
+            let (conversation, from, to, reason) = (conversation.id, range.from, range.to, range.reason);
+            out.frame(self.conn, &ServerFrame::Skip { conversation, from, to, reason, user, version: self.told });
+        }
+        let (delivered, read) = (member.delivered, member.read.min(member.delivered));
+        self.cursors.push(CursorOf { user, delivered, read, skipped: false });
+        true
+    }
+
+    fn flush(&mut self, version: u64, out: &mut impl Outlet) {
+        if !self.cursors.is_empty() {
+            self.write(version, out);
+        }
+    }
+
+    /// The last one: everything was told.
+    fn end(&mut self, out: &mut impl Outlet) {
+        self.write(self.high, out);
+    }
+
+    fn write(&mut self, version: u64, out: &mut impl Outlet) {
+        out.frame(self.conn, &ServerFrame::Receipts { conversation: self.id, cursors: &self.cursors, version });
+        self.cursors.clear();
+    }
+}

@@ -1,0 +1,190 @@
+//! Members come and go: what a change of a group means for mailboxes.
+//!
+//! Who comes sees the group from that change on, and gets its snapshot before the first message. Who goes sees its own
+//! going and nothing after it; its mailboxes are no more once they have passed that. Members keep their place in the list
+//! while the conversation is in memory, since messages name their authors by it.
+
+use std::collections::HashSet;
+
+use super::Delivery;
+use super::conversation::{Conversation, Cursor, Member, mark};
+use crate::engine::directory::Directory;
+use crate::group::{Change, Moved};
+
+/// Members of old whose places are kept, because there may be news of them; above this, places are given to others. That
+/// costs a tick, and claims nothing.
+const MAX_GONE: usize = 1024;
+
+impl Delivery {
+    /// A change of a group, message `seq`, is to be seen; before the message itself is. One that was seen before changes
+    /// nothing. Gives the members that went.
+    pub fn change(&mut self, dir: &mut Directory, slot: u32, seq: u64, actor: u32, change: &Change) -> Vec<usize> {
+        let Some(conversation) = self.get_mut(slot) else { return Vec::new() };
+        let Some(group) = &mut conversation.group else { return Vec::new() };
+        let Moved { came, went } = group.apply(seq, actor, change);
+        conversation.mark.change();
+        let went: Vec<usize> = went.into_iter().filter_map(|user| conversation.exit(user, seq)).collect();
+        for user in came {
+            self.enter(dir, slot, user, seq);
+        }
+        self.note_dirty(slot);
+        went
+    }
+
+    /// A user becomes a member with message `seq`.
+    fn enter(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+        let index = conversation.admit(dir, slot, user, seq);
+        if let Some(user) = dir.get_mut(user)
+            && !user.conversations.contains(&slot)
+        {
+            user.conversations.push(slot);
+        }
+        self.connect_member(dir, slot, index);
+    }
+
+    /// Mailboxes of a member who went and has all that it was to get are no more.
+    pub(super) fn retire(&mut self, dir: &mut Directory, slot: u32, index: usize) {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+        if conversation.retire(index)
+            && let Some(user) = conversation.members.get(index).and_then(|m| dir.get_mut(m.user))
+        {
+            user.conversations.retain(|other| *other != slot);
+        }
+    }
+
+    /// After the log was read: members are those of the group, whatever was missing.
+    pub fn reconcile(&mut self, dir: &mut Directory, slot: u32) {
+        let Some(conversation) = self.get_mut(slot) else { return };
+        let Some(group) = &conversation.group else { return };
+        let (seq, first) = (group.seq, conversation.first);
+        let members: Vec<u32> = group.members.iter().map(|m| m.0).collect();
+        let strays = conversation.members.iter().filter(|m| m.is_current() && group.role(m.user).is_none());
+        let strays: Vec<u32> = strays.map(|m| m.user).collect();
+        for user in strays {
+            conversation.exit(user, seq);
+        }
+        for user in members {
+            let known = self.get(slot).and_then(|c| c.members.get(c.member(user, 0)?));
+            if known.is_none_or(|m| !m.is_current() || m.cursors.is_empty()) {
+                self.enter(dir, slot, user, first);
+            }
+        }
+        for index in 0..self.get(slot).map_or(0, |c| c.members.len()) {
+            self.retire(dir, slot, index);
+        }
+    }
+}
+
+impl Conversation {
+    /// A user is no member any more after message `seq`; where it stands.
+    fn exit(&mut self, user: u32, seq: u64) -> Option<usize> {
+        let index = self.member(user, 0)?;
+        let member = self.members.get_mut(index)?;
+        member.to = member.to.min(seq);
+        self.list(index);
+        Some(index)
+    }
+
+    /// A user is a member from message `seq` on, with a mailbox for each of its devices; where it stands.
+    fn admit(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) -> usize {
+        let index = match self.member(user, 0) {
+            Some(index) => {
+                if let Some(crowd) = &mut self.crowd
+                    && self.members.get(index).is_some_and(Member::is_gone)
+                {
+                    crowd.gone = crowd.gone.saturating_sub(1);
+                    crowd.free.retain(|&free| free as usize != index);
+                }
+                index
+            }
+            None => self.seat(dir, slot, Member::new(user, 0, seq)),
+        };
+        let behind = self.members.get(index).is_some_and(|m| !m.cursors.is_empty());
+        let base = if behind { self.unvouched(index) } else { 0 };
+        if let Some(member) = self.members.get_mut(index) {
+            member.enter(seq);
+            if !behind {
+                // What was said before it came is not for it: nobody is to be told that it has that.
+                member.delivered = member.delivered.max(seq.saturating_sub(1));
+            }
+        }
+        let known = dir.get(user).filter(|u| u.known);
+        for device in known.map(|u| &*u.devices).unwrap_or_default() {
+            self.add_device(index, device.id, seq.saturating_sub(1), base);
+        }
+        if self.members.get(index).is_some_and(|m| m.cursors.is_empty()) {
+            self.wait_for_device(index, seq.saturating_sub(1));
+        }
+        self.refresh(index, u64::MAX, None);
+        self.list(index);
+        index
+    }
+
+    /// In a group: the member's mailboxes (or that of one device) that lack something up to `upto` get the snapshot first.
+    pub(super) fn refresh(&mut self, index: usize, upto: u64, device: Option<u16>) {
+        if self.group.is_none() {
+            return;
+        }
+        let Some(member) = self.members.get_mut(index) else { return };
+        let which = |c: &&mut Cursor| c.acked < upto && device.is_none_or(|device| device == c.device);
+        for cursor in member.cursors.iter_mut().filter(which) {
+            cursor.set(mark::FRESH);
+            cursor.unset(mark::SHOWN);
+        }
+    }
+
+    /// Gives a new member a place: a new one, or that of one who is gone.
+    fn seat(&mut self, dir: &mut Directory, slot: u32, member: Member) -> usize {
+        let user = member.user;
+        let Self { members, crowd, entries, .. } = self;
+        let Some(crowd) = crowd else {
+            members.push(member);
+            return members.len() - 1;
+        };
+        if crowd.free.is_empty() && crowd.gone > MAX_GONE {
+            let authors: HashSet<u16> = entries.iter().map(|entry| entry.author).collect();
+            let free = |&index: &u32| {
+                let named = u16::try_from(index).is_ok_and(|index| authors.contains(&index));
+                !named && members.get(index as usize).is_some_and(|m| m.is_gone() && !m.listed)
+            };
+            crowd.free = (0..members.len() as u32).filter(free).collect();
+        }
+        let index = crowd.free.pop().unwrap_or(members.len() as u32);
+        match members.get_mut(index as usize) {
+            Some(gone) => {
+                crowd.gone = crowd.gone.saturating_sub(1);
+                crowd.owed.remove(&index);
+                crowd.index.remove(&gone.user);
+                if let Some(user) = dir.get_mut(gone.user) {
+                    user.conversations.retain(|other| *other != slot);
+                }
+                *gone = member;
+            }
+            None => members.push(member),
+        }
+        crowd.index.insert(user, index);
+        index as usize
+    }
+
+    /// Takes away the mailboxes that passed the member's last interval; true when none is left.
+    fn retire(&mut self, index: usize) -> bool {
+        let Some(member) = self.members.get(index).filter(|m| !m.is_current() && !m.cursors.is_empty()) else {
+            return false;
+        };
+        let to = member.to;
+        let passed: Vec<Cursor> = member.cursors.iter().filter(|c| c.acked >= to).copied().collect();
+        for cursor in &passed {
+            self.remove_cursor(index, cursor.device);
+        }
+        if passed.is_empty() {
+            return false;
+        }
+        self.list(index);
+        let gone = self.members.get(index).is_some_and(Member::is_gone);
+        if gone && let Some(crowd) = &mut self.crowd {
+            crowd.gone += 1;
+        }
+        gone
+    }
+}
