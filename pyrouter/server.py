@@ -13,8 +13,11 @@ import asyncio
 import gc
 import os
 import resource
+import shlex
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 import uvloop
 
@@ -112,14 +115,24 @@ def _shown(config: Config) -> str:
     return data if os.path.isabs(data) or data.startswith(".") else f"./{data}"  # noqa: PTH117  # text, as it was given
 
 
+def _command() -> str:
+    """How a shell in this directory calls us: the environment that this process runs in may not be active there."""
+    if shutil.which("pyrouter"):
+        return "pyrouter"
+    beside = Path(sys.executable).parent / "pyrouter"
+    near = beside.is_relative_to(Path.cwd())
+    return shlex.quote(str(beside.relative_to(Path.cwd()) if near else beside))
+
+
 def _hints(config: Config, listener: Listener) -> str:
+    command = _command()
     server = f"ws://{listener.addresses[0]}"
     where = "" if config.server.data == type(config.server)().data else f" --data {_shown(config)}"
-    token = "TOKEN" if config.auth.issuer else f"$(pyrouter token {{}}{where})"
+    token = "TOKEN" if config.auth.issuer else f"$({command} token {{}}{where})"
     return (
         "Try, in two other terminals:\n"
-        f'  pyrouter listen --server {server} --token "{token.format("bob")}"\n'
-        f'  pyrouter send --server {server} --token "{token.format("alice")}" --to bob hello\n'
+        f'  {command} listen --server {server} --token "{token.format("bob")}"\n'
+        f'  {command} send --server {server} --token "{token.format("alice")}" --to bob hello\n'
         f"Health: http://{listener.addresses[0]}/   Stop: Ctrl-C"
     )
 

@@ -18,8 +18,11 @@ use crate::wire::types::ConversationId;
 pub const SWEEP_MS: u64 = 1000;
 /// Full states written anew in one turn.
 const RESTATED_PER_TURN: usize = 1024;
-/// Least and most of memory that is looked over in one sweep.
-const SWEPT: (u32, u32) = (1024, 8192);
+/// The same while there is more in memory than [`SWEPT`] tells, ms: often and little, so that a wave of what goes quiet
+/// together does not hold up the loop (I11).
+const SWEEP_PART_MS: u64 = 100;
+/// What is looked over in one sweep; of more than that, the most of one [`SWEEP_PART_MS`].
+const SWEPT: (u32, u32) = (1024, 820);
 
 /// Whose full state a record is: a slot.
 #[derive(Clone, Copy, Debug)]
@@ -314,22 +317,20 @@ impl Engine {
         self.keep_time();
         self.tend_log();
         let (conversations, users) = (self.delivery.capacity(), self.directory.capacity());
+        let large = conversations.max(users) > SWEPT.0;
+        let period_ms = if large { SWEEP_PART_MS } else { SWEEP_MS };
         // All of memory in about half the time after which it is quiet.
-        let turns = (self.config.quiet_ms / SWEEP_MS / 2).max(1) as u32;
-        let part = |all: u32| (all / turns).clamp(SWEPT.0, SWEPT.1);
-        for _ in 0..part(conversations).min(conversations) {
+        let turns = (self.config.quiet_ms / period_ms / 2).max(1) as u32;
+        let part = |all: u32| if large { all.div_ceil(turns).min(SWEPT.1) } else { all };
+        for _ in 0..part(conversations) {
             self.sweep.0 = (self.sweep.0 + 1) % conversations.max(1);
             self.consider_conversation(self.sweep.0);
         }
-        for _ in 0..part(users).min(users) {
+        for _ in 0..part(users) {
             self.sweep.1 = (self.sweep.1 + 1) % users.max(1);
             self.consider_user(self.sweep.1);
         }
         self.give_back();
-        self.next_sweep();
-    }
-
-    fn next_sweep(&mut self) {
-        self.timers.set(self.clock.mono_ms() + SWEEP_MS, Timer::Sweep);
+        self.timers.set(self.clock.mono_ms() + period_ms, Timer::Sweep);
     }
 }
