@@ -15,10 +15,11 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 
 KILLS ?= 500
 FUZZ_SECONDS ?= 60
+SIM_STEPS ?= 1000000
 # The coverage instrumentation is unstable, the compiler need not be: this lets the stable one use it.
 FUZZ := RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/$(BIN):$$PATH" cargo fuzz
 
-.PHONY: help build rebuild run test lint format bench demo torture fuzz autobahn proto packaging clean
+.PHONY: help build rebuild run test lint format bench demo torture sim fuzz autobahn proto packaging clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -54,6 +55,9 @@ demo: build ## A conversation with its ticks: one is away, the server is killed 
 
 torture: build ## Kill a server at random under load, KILLS=500 times; nothing accepted may be lost
 	PYROUTER_KILLS=$(KILLS) $(BIN)/pytest tests/torture
+
+sim: | need-rust ## Drive core, log and a failing disk by chance against a model, SIM_STEPS=1000000; a failure says its seed
+	$(if $(SIM_SEED),,SIM_STEPS=$(SIM_STEPS)) cargo test --profile sim --locked --lib -- --nocapture sim::runs::as_asked_for
 
 fuzz: | $(BIN)/cargo-fuzz need-rust ## Throw bytes at frames, carriers and log records, FUZZ_SECONDS=60 for each
 	@cd core_rs && for target in $$($(FUZZ) list); do \

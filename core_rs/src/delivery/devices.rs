@@ -34,16 +34,23 @@ impl Delivery {
     pub fn fit_lost_devices(&mut self, dir: &Directory, user: u32) {
         let Some(known) = dir.get(user) else { return };
         for &slot in &known.conversations {
-            let Some(conversation) = self.get_mut(slot) else { continue };
+            let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
             let start = conversation.first - 1;
             for index in conversation.indices_of(user) {
                 if !conversation.members.get(index).is_some_and(Member::is_current) {
                     continue;
                 }
                 for device in &known.devices {
-                    conversation.add_device(index, device.id, start, 0);
+                    if conversation.add_device(index, device.id, start, 0) {
+                        conversation.pass_own(index, device.id);
+                    }
                 }
             }
+            if !conversation.dirty {
+                conversation.dirty = true;
+                self.dirty.push_back(slot);
+            }
+            self.reclaim(slot);
         }
     }
 

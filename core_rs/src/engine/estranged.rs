@@ -41,15 +41,25 @@ impl Engine {
             let head = orphans.iter().map(|o| o.seq).max().unwrap_or(0);
             orphans.iter().for_each(|o| self.segments.added(o.entry.segment, o.entry.len));
             estranged.insert(id, Estranged { head, orphans, wanted: true });
-            self.asked.insert(id);
-            self.loading.entry(Key::Conversation(id)).or_default();
-            self.requests.push_back(Request::Load(Key::Conversation(id)));
+            self.ask(Key::Conversation(id));
         }
         for (id, head) in replay.heads.into_iter().filter(|(id, _)| self.delivery.find(id).is_none()) {
             let known = estranged.entry(id).or_default();
             known.head = known.head.max(head);
         }
         self.estranged = estranged;
+        // What the log knew of these may be gone: they are put right before the rest of it goes.
+        let stubs: Vec<Key> = (self.directory.slots().filter_map(|slot| self.directory.get(slot)))
+            .filter(|user| !user.known)
+            .map(|user| Key::User(user.name.as_str().into()))
+            .collect();
+        stubs.into_iter().for_each(|key| self.ask(key));
+    }
+
+    fn ask(&mut self, key: Key) {
+        self.asked.insert(key.clone());
+        self.loading.entry(key.clone()).or_default();
+        self.requests.push_back(Request::Load(key));
     }
 
     /// The cold store does not know it: made anew, if its members can be told.

@@ -86,8 +86,8 @@ pub struct Engine {
     damaged: bool,
     /// See the module.
     estranged: HashMap<ConversationId, estranged::Estranged>,
-    /// Those of them that the cold store is still asked for.
-    asked: HashSet<ConversationId>,
+    /// What the cold store is still asked for after damage: those of them, and users of whom only the name is known.
+    asked: HashSet<Key>,
     /// Who local connections will be once they said hello.
     early: HashMap<ConnId, Identity>,
     segments: Segments,

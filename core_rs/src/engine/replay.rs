@@ -197,7 +197,7 @@ impl Engine {
 
     /// Everything is read: derives what follows from it.
     pub(super) fn finish_replay(&mut self, recovered: &Recovered, log: Appender) {
-        let replay = self.replay.take().unwrap_or_default();
+        let mut replay = self.replay.take().unwrap_or_default();
         self.log = log;
         self.durable = self.log.last_batch();
         if self.clock.resume(recovered.last_time_ms) {
@@ -211,6 +211,13 @@ impl Engine {
         let told = told.map(|m| m.version.max(m.read_version)).max().unwrap_or(0);
         self.delivery.resume_versions(told.max(super::receipt_version(ahead)));
         self.damaged = recovered.findings.iter().any(|f| f.kind != FindingKind::TornEnd);
+        if self.damaged {
+            // A message may be lost whose number somebody was told: it is remembered by its id.
+            for repeat in self.sequencer.repeats() {
+                let head = replay.heads.entry(repeat.conversation).or_default();
+                *head = repeat.seq.max(*head);
+            }
+        }
         for segment in &recovered.segments {
             self.segments.sized(segment.id, segment.bytes);
         }

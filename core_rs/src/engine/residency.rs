@@ -112,11 +112,19 @@ impl Engine {
         if !found && blob.is_some() {
             self.alarm("cold_row_damaged", format!("A row of the cold store cannot be read: {key:?}."));
         }
-        if let Key::Conversation(id) = key {
-            self.asked.remove(id);
-            if !found {
-                self.make_anew(id);
-            }
+        self.asked.remove(key);
+        if let Key::Conversation(id) = key
+            && !found
+        {
+            self.make_anew(id);
+        }
+        if let Key::User(name) = key
+            && found
+            && self.damaged
+            && let Some(user) = self.directory.find(name)
+        {
+            // It was mended: the next start may not know that there was damage.
+            self.log_user(user);
         }
         if !found {
             self.absent.insert(key.clone());
@@ -167,9 +175,12 @@ impl Engine {
         self.fit_mailboxes(user);
     }
 
-    /// Every device of a user has a mailbox in each of its conversations that are in memory, and nobody else has.
+    /// Every device of a user has a mailbox in each of its conversations that are in memory, and nobody else has. A mailbox
+    /// that is new there is logged before the next message: a crash must not move it behind that one.
     pub(super) fn fit_mailboxes(&mut self, user: u32) {
-        self.delivery.fit_devices(&self.directory, user);
+        if !self.delivery.fit_devices(&self.directory, user).is_empty() {
+            self.log_all_cursors();
+        }
     }
 
     /// Reads remembered ids, as `log_user` wrote them after the devices.

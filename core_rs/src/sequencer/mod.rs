@@ -215,6 +215,11 @@ impl Sequencer {
         self.senders.retain(|from, _| which(*from));
     }
 
+    /// All that is remembered, of all devices.
+    pub fn repeats(&self) -> impl Iterator<Item = &Repeat> {
+        self.senders.values().flat_map(Sender::iter).map(|(_, repeat)| repeat)
+    }
+
     /// Gives memory back after many conversations left.
     pub fn shrink(&mut self) {
         self.conversations.shrink_to_fit();

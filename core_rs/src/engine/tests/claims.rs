@@ -159,7 +159,7 @@ fn the_members_of_ones_own_device_conversation_stay_apart_after_a_crash() {
     let mut rig = restart(rig);
     let tablet = rig.join("ann", 2, true);
     let got = rig.got(tablet);
-    assert_eq!(got[0], Got::Welcome { messages: 2, conversations: 1 });
+    assert!(matches!(got[0], Got::Welcome { messages: 2, conversations: 1, .. }));
     assert_eq!(seqs(&got), [1, 2]);
 }
 

@@ -1,5 +1,6 @@
 //! Server frames read back, plainly: a field is a number and a varint or bytes.
 
+use super::group_frames::{self, Change, CursorOf, Snapshot};
 use crate::wire::types::ConversationId;
 
 /// A frame as a test wants to look at it.
@@ -9,6 +10,7 @@ pub enum Got {
     Welcome {
         messages: u64,
         conversations: u64,
+        receipts: u64,
     },
     Accepted {
         id: Vec<u8>,
@@ -23,6 +25,7 @@ pub enum Got {
         id: Vec<u8>,
         body: Vec<u8>,
         to: String,
+        change: Option<Box<Change>>,
     },
     Receipt {
         conversation: ConversationId,
@@ -53,10 +56,24 @@ pub enum Got {
         version: u64,
         devices: Vec<u64>,
     },
+    Group(Box<Snapshot>),
+    Groups(Vec<ConversationId>),
+    Progress {
+        conversation: ConversationId,
+        seq: u64,
+        cursors: Vec<CursorOf>,
+    },
+    Receipts {
+        conversation: ConversationId,
+        cursors: Vec<CursorOf>,
+        version: u64,
+    },
+    Blocks(Vec<String>),
 }
 
+/// What a field holds.
 #[derive(Clone, Debug)]
-enum Value {
+pub(super) enum Value {
     Number(u64),
     Bytes(Vec<u8>),
 }
@@ -74,10 +91,11 @@ fn varint(bytes: &mut &[u8]) -> u64 {
     value
 }
 
-struct Fields(Vec<(u64, Value)>);
+/// A message's fields, in the order in which they came.
+pub(super) struct Fields(pub Vec<(u64, Value)>);
 
 impl Fields {
-    fn read(mut bytes: &[u8]) -> Self {
+    pub fn read(mut bytes: &[u8]) -> Self {
         let mut fields = Vec::new();
         while !bytes.is_empty() {
             let tag = varint(&mut bytes);
@@ -96,21 +114,34 @@ impl Fields {
         Self(fields)
     }
 
-    fn number(&self, number: u64) -> u64 {
+    pub fn number(&self, number: u64) -> u64 {
         let found = self.0.iter().rev().find(|f| f.0 == number);
         found.map_or(0, |f| if let Value::Number(n) = f.1 { n } else { panic!("field {number}") })
     }
 
-    fn bytes(&self, number: u64) -> Vec<u8> {
+    pub fn bytes(&self, number: u64) -> Vec<u8> {
         let found = self.0.iter().rev().find(|f| f.0 == number);
         found.map_or(Vec::new(), |f| if let Value::Bytes(b) = &f.1 { b.clone() } else { panic!("field {number}") })
     }
 
-    fn text(&self, number: u64) -> String {
+    pub fn text(&self, number: u64) -> String {
         String::from_utf8(self.bytes(number)).unwrap()
     }
 
-    fn id16(&self, number: u64) -> ConversationId {
+    pub fn has(&self, number: u64) -> bool {
+        self.0.iter().any(|f| f.0 == number)
+    }
+
+    pub fn many(&self, number: u64) -> Vec<Vec<u8>> {
+        let bytes = |f: &(u64, Value)| if let Value::Bytes(b) = &f.1 { b.clone() } else { panic!("field {number}") };
+        self.0.iter().filter(|f| f.0 == number).map(bytes).collect()
+    }
+
+    pub fn texts(&self, number: u64) -> Vec<String> {
+        self.many(number).into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+    }
+
+    pub fn id16(&self, number: u64) -> ConversationId {
         self.bytes(number).try_into().unwrap_or_default()
     }
 }
@@ -129,7 +160,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
         got.push(match number {
             1 => {
                 let pending = Fields::read(&f.bytes(6));
-                Got::Welcome { messages: pending.number(1), conversations: pending.number(2) }
+                Got::Welcome { messages: pending.number(1), conversations: pending.number(2), receipts: f.number(9) }
             }
             2 => Got::Accepted { id: f.bytes(1), conversation: f.id16(2), seq: f.number(3) },
             3 => Got::Message {
@@ -140,6 +171,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
                 id: f.bytes(5),
                 body: f.bytes(7),
                 to: f.text(9),
+                change: group_frames::change(&f).map(Box::new),
             },
             4 => Got::Receipt {
                 conversation: f.id16(1),
@@ -175,6 +207,17 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
                 });
                 Got::Devices { user: f.text(1), version: f.number(2), devices: devices.collect() }
             }
+            12 => Got::Group(Box::new(group_frames::snapshot(&f))),
+            13 => Got::Groups(f.many(1).into_iter().map(|id| id.try_into().unwrap()).collect()),
+            14 => {
+                let cursors = group_frames::cursors(&f, 3);
+                Got::Progress { conversation: f.id16(1), seq: f.number(2), cursors }
+            }
+            15 => {
+                let cursors = group_frames::cursors(&f, 2);
+                Got::Receipts { conversation: f.id16(1), cursors, version: f.number(3) }
+            }
+            16 => Got::Blocks(f.texts(1)),
             other => panic!("frame {other}"),
         });
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 pub mod frames;
+pub mod group_frames;
 pub mod rig;
 
 mod bad_input;

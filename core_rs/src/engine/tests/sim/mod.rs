@@ -1,21 +1,22 @@
 //! The router by model: core, log and a disk that fails, driven by chance and held to plain maps.
 //!
 //! One number, the seed, decides everything: what clients do, what is late, when the machine dies. A run that fails says
-//! its seed and step; `SIM_SEED=… SIM_STEPS=…` repeats it exactly. `make sim` runs for as long as it is let.
+//! its seed and step; `SIM_SEED=… SIM_STEPS=… make sim` repeats it exactly, `SIM_TRACE=1` tells what happens in it.
+//! `SIM_STEPS=… make sim` alone goes through as many steps, of seeds that were not tried before.
 //!
 //! - [`world`]: connections, disk, cold store and time around an engine; whatever can be late or die does.
 //! - [`model`]: what is true: who wrote what, who must get it, who has it.
 //! - [`program`]: client programs, and what each checks in everything that it is told.
 //! - [`steps`]: what happens next. [`damage`]: a disk that forgets what was durable. [`finish`]: the end of a run.
+//! - [`runs`]: the runs that are made, and how one is repeated.
 
 mod damage;
 mod finish;
 mod model;
 mod program;
+mod runs;
 mod steps;
 mod world;
-
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::engine::Config;
 use crate::log::LogOptions;
@@ -100,6 +101,7 @@ impl Sim {
         if let Err(end) = self.world.turn(&mut self.rng) {
             self.restart(end);
         }
+        self.world.tell();
         self.note_devices();
         self.note_acks();
         let stats = self.world.engine.stats();
@@ -293,68 +295,5 @@ impl Sim {
                 inbox.settling.retain(|s| s.0 > floor);
             }
         }
-    }
-}
-
-/// One run; when it fails, it says how to repeat it.
-fn run(seed: u64, steps: u64, damage: bool) -> (Counts, u64) {
-    let mut sim = None;
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let sim = sim.insert(Sim::new(seed, damage));
-        let counts = sim.run(steps);
-        (counts, sim.trace)
-    }));
-    outcome.unwrap_or_else(|panic| {
-        let step = sim.map_or(0, |sim| sim.model.step);
-        let again = if damage { " SIM_DAMAGE=1" } else { "" };
-        eprintln!("seed {seed} failed at step {step}: again with SIM_SEED={seed} SIM_STEPS={step}{again} make sim");
-        resume_unwind(panic)
-    })
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
-}
-
-#[test]
-fn a_seed_repeats_exactly() {
-    assert_eq!(run(7, 600, false), run(7, 600, false));
-}
-
-/// 100,000 steps; or what the environment asks for.
-#[test]
-fn i1_to_i8_hold_through_every_crash() {
-    if number("SIM_SEED").is_some() || number("SIM_STEPS").is_some() {
-        return;
-    }
-    for seed in 0..50 {
-        run(seed, 2_000, false);
-    }
-}
-
-#[test]
-fn i12_what_a_damaged_disk_forgot_is_told() {
-    if number("SIM_SEED").is_some() || number("SIM_STEPS").is_some() {
-        return;
-    }
-    for seed in 1_000..1_010 {
-        run(seed, 1_000, true);
-    }
-}
-
-/// As many steps as the environment asks for: of one seed, or of one after the other.
-#[test]
-fn as_asked_for() {
-    let damage = number("SIM_DAMAGE").is_some();
-    match (number("SIM_SEED"), number("SIM_STEPS")) {
-        (Some(seed), steps) => drop(run(seed, steps.unwrap_or(2_000), damage)),
-        (None, Some(steps)) => {
-            let mut counts = Vec::new();
-            for seed in 10_000..10_000 + steps.div_ceil(2_000) {
-                counts.push(run(seed, 2_000, damage || seed % 4 == 3).0);
-            }
-            println!("{:?}", counts.last());
-        }
-        (None, None) => {}
     }
 }

@@ -108,10 +108,14 @@ impl Program {
         let Some(connection) = &mut self.connection else { return };
         say(|| format!("{} ← {got:?}", connection.wire));
         match got {
-            Got::Welcome { .. } => connection.welcomed = true,
+            Got::Welcome { receipts, .. } => {
+                connection.welcomed = true;
+                // Whoever kept a higher one has outlived the server's data.
+                self.version = self.version.min(receipts);
+            }
             Got::Accepted { id, conversation, seq } => self.accepted(model, &id, conversation, seq),
             Got::Error { code, id, .. } => self.error(model, &code, &id),
-            Got::Message { conversation, seq, sender, device, id, body, to } => {
+            Got::Message { conversation, seq, sender, device, id, body, to, .. } => {
                 let from = (model.users.iter().position(|u| u.name == sender).expect("a user"), device as u32);
                 self.message(model, (conversation, seq), (from, &id, &body, &to), now_ms);
             }
@@ -138,6 +142,7 @@ impl Program {
             }
             Got::Ping => connection.pings += 1,
             Got::Pong(_) | Got::Replaced | Got::Goodbye(_) => {}
+            Got::Group(_) | Got::Groups(_) | Got::Progress { .. } | Got::Receipts { .. } | Got::Blocks(_) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::OnceLock;
 
-use crate::delivery::conversation::Conversation;
+use crate::delivery::conversation::{Conversation, Cursor};
 use crate::engine::conns::Stage;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
@@ -15,10 +15,15 @@ use crate::wire::types::{ClientFrame, ConversationId, Hello};
 
 use super::super::rig::framed;
 
-/// Tells what happens, if `SIM_TRACE` is set.
-pub fn say(what: impl FnOnce() -> String) {
+/// Whether what happens is told: `SIM_TRACE` is set.
+fn traced() -> bool {
     static TOLD: OnceLock<bool> = OnceLock::new();
-    if *TOLD.get_or_init(|| std::env::var("SIM_TRACE").is_ok()) {
+    *TOLD.get_or_init(|| std::env::var("SIM_TRACE").is_ok())
+}
+
+/// Tells what happens, if that is wanted.
+pub fn say(what: impl FnOnce() -> String) {
+    if traced() {
         eprintln!("{}", what());
     }
 }
@@ -71,6 +76,8 @@ pub struct World {
     pub unread: Vec<(ConversationId, u64)>,
     space: bool,
     next_wire: usize,
+    /// What was told of memory.
+    told: BTreeMap<String, String>,
     /// Nothing is late or held any more.
     pub prompt: bool,
     pub lives: u32,
@@ -101,6 +108,7 @@ impl World {
             unread: Vec::new(),
             space: true,
             next_wire: 0,
+            told: BTreeMap::new(),
             prompt: false,
             lives: 0,
             found,
@@ -207,6 +215,41 @@ impl World {
     pub fn pending(&self) -> Vec<&Conversation> {
         let all = self.engine.delivery.slots().filter_map(|slot| self.engine.delivery.get(slot));
         all.filter(|c| !c.is_empty()).collect()
+    }
+
+    /// Tells what changed in memory, if that is wanted.
+    pub fn tell(&mut self) {
+        if !traced() {
+            return;
+        }
+        let mut now = BTreeMap::new();
+        for slot in self.engine.directory.slots() {
+            let Some(user) = self.engine.directory.get(slot) else { continue };
+            let devices: Vec<_> = user.devices.iter().map(|d| (d.id, d.seen_s, d.receipts)).collect();
+            now.insert(format!("user {}", user.name), format!("known {} {devices:?}", user.known));
+        }
+        for slot in self.engine.delivery.slots() {
+            let Some(c) = self.engine.delivery.get(slot) else { continue };
+            let cursor = |c: &Cursor| format!("{}@{} sent {} base {}", c.device, c.acked, c.sent, c.base);
+            let members = c.members.iter().map(|m| {
+                let cursors: Vec<_> = m.cursors.iter().map(cursor).collect();
+                let name = self.engine.directory.name(m.user);
+                let skipped: Vec<_> = m.skipped.iter().flat_map(|s| s.iter()).map(|r| (r.from, r.to)).collect();
+                format!("{name} delivered {} read {} skipped {skipped:?} {cursors:?}", m.delivered, m.read)
+            });
+            let members: Vec<_> = members.collect();
+            let sequenced = self.engine.sequencer.head(&c.id);
+            now.insert(format!("{:?}", c.id), format!("{}..{} of {sequenced:?} {members:?}", c.first, c.head));
+        }
+        for (what, state) in &now {
+            if self.told.get(what) != Some(state) {
+                eprintln!("    {what}: {state}");
+            }
+        }
+        for what in self.told.keys().filter(|what| !now.contains_key(*what)) {
+            eprintln!("    {what}: not in memory");
+        }
+        self.told = now;
     }
 
     /// The last batch that holds a record, and the last durable one.
