@@ -1,6 +1,6 @@
 //! Everything around an engine: connections, the disk, the cold store, and time; each late, held, or dying at any moment.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::OnceLock;
 
 use crate::delivery::conversation::{Conversation, Cursor};
@@ -8,7 +8,7 @@ use crate::engine::conns::Stage;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
 use crate::log::sim::{Rng, SimDisk};
-use crate::log::{Appender, LogOptions, Reader, Recovered, Writer, recover, unlink};
+use crate::log::{Appender, LogOptions, Reader, Recovered, Ref, Writer, recover, unlink};
 use crate::sequencer::Sequenced;
 use crate::time::Now;
 use crate::wire::types::{ClientFrame, ConversationId, Hello};
@@ -234,7 +234,7 @@ impl World {
             let members = c.members.iter().map(|m| {
                 let cursors: Vec<_> = m.cursors.iter().map(cursor).collect();
                 let name = self.engine.directory.name(m.user);
-                let skipped: Vec<_> = m.skipped.iter().flat_map(|s| s.iter()).map(|r| (r.from, r.to)).collect();
+                let skipped: Vec<_> = m.skipped().iter().map(|r| (r.from, r.to)).collect();
                 format!("{name} delivered {} read {} skipped {skipped:?} {cursors:?}", m.delivered, m.read)
             });
             let members: Vec<_> = members.collect();
@@ -367,23 +367,29 @@ impl World {
         true
     }
 
+    /// The disk refused to read messages: they count as lost.
+    fn not_read(&mut self, which: impl Fn(&Ref) -> bool) {
+        for slot in self.engine.delivery.slots() {
+            let Some(conversation) = self.engine.delivery.get(slot) else { continue };
+            let entries = (conversation.first..).zip(&conversation.entries);
+            let here = entries.filter(|(_, e)| which(&e.at())).map(|(seq, _)| (conversation.id, seq));
+            self.unread.extend(here);
+        }
+    }
+
     fn do_job(&mut self) -> Result<bool, End> {
         match self.jobs.pop_front() {
             Some(Request::Read { token, refs }) => {
                 let bodies = self.reader.read(&refs);
                 let bodies = self.dead(bodies)?;
-                for (at, _) in refs.iter().zip(&bodies).filter(|(_, body)| body.is_err()) {
-                    for slot in self.engine.delivery.slots().collect::<Vec<_>>() {
-                        let Some(conversation) = self.engine.delivery.get(slot) else { continue };
-                        let entries = (conversation.first..).zip(&conversation.entries);
-                        let here = entries.filter(|(_, e)| e.at() == *at).map(|(seq, _)| (conversation.id, seq));
-                        self.unread.extend(here);
-                    }
-                }
+                let failed: HashSet<Ref> =
+                    refs.iter().zip(&bodies).filter(|(_, body)| body.is_err()).map(|(at, _)| *at).collect();
+                self.not_read(|at| failed.contains(at));
                 self.engine.read_done(token, bodies);
             }
             Some(Request::Scan(segment)) => {
                 let mut from = Some(0);
+                let (mut seen, mut trouble) = (HashSet::new(), false);
                 while let Some(place) = from {
                     let part = self.reader.scan(segment, place, 2_000);
                     let Ok(part) = self.dead(part)? else {
@@ -391,6 +397,11 @@ impl World {
                         break;
                     };
                     from = part.next;
+                    seen.extend(part.records.iter().map(|record| record.at));
+                    trouble |= !part.findings.is_empty();
+                    if trouble && from.is_none() {
+                        self.not_read(|at| at.segment == segment && !seen.contains(at));
+                    }
                     self.engine.scanned(segment, part.records, from.is_none());
                 }
             }
