@@ -63,7 +63,7 @@ class Authenticate(Protocol):
 
 
 class Authorize(Protocol):
-    """Says whether a user may do something in a conversation of theirs.
+    """Says whether a user may do something in a conversation of theirs, or in a group that it wants to make or join.
 
     Asked before a connection's first such action there; the answer holds for that connection.
     """
@@ -74,7 +74,8 @@ class Authorize(Protocol):
         Args:
             sender: the user.
             conversation: its 16-byte id, see docs/wire.md.
-            action: what they want to do: `send` a message, or tell that they `read` one.
+            action: what they want to do: `send` a message, tell that they `read` one, or `manage` a group: make it, change
+                it, join it.
         """
 
 

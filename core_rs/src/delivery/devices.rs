@@ -30,6 +30,31 @@ impl Delivery {
         }
     }
 
+    /// Of a user only the name was known. A device of it that a group does not know came while the group was not in
+    /// memory, or before that looked at its members: it gets what its user's other mailboxes have yet to get.
+    pub fn fit_late_devices(&mut self, dir: &Directory, user: u32) {
+        let Some(known) = dir.get(user) else { return };
+        for &slot in &known.conversations {
+            let Some(conversation) = self.get_mut(slot).filter(|c| c.group.is_some()) else { continue };
+            let mut came = false;
+            for index in conversation.indices_of(user) {
+                let member = conversation.members.get(index).filter(|m| m.is_current());
+                let Some(start) = member.and_then(|m| m.cursors.iter().map(|c| c.acked).min()) else { continue };
+                for device in &known.devices {
+                    if conversation.add_device(index, device.id, start, 0) {
+                        conversation.refresh(index, u64::MAX, Some(device.id));
+                        conversation.list(index);
+                        came = true;
+                    }
+                }
+            }
+            if came {
+                conversation.mark.change();
+                self.note_dirty(slot);
+            }
+        }
+    }
+
     /// After damage: a device of which a conversation knows nothing gets everything that is there, rather than nothing.
     pub fn fit_lost_devices(&mut self, dir: &Directory, user: u32) {
         let Some(known) = dir.get(user) else { return };

@@ -69,9 +69,8 @@ impl Conversation {
         }
     }
 
-    /// Reads a full state; users are looked up, or become stubs.
-    pub fn decode(bytes: &[u8], dir: &mut Directory) -> Option<(Self, u64)> {
-        let mut reader = Reader::new(bytes);
+    /// Reads a full state, and leaves the reader at what follows; users are looked up, or become stubs.
+    pub fn decode(reader: &mut Reader<'_>, dir: &mut Directory) -> Option<(Self, u64)> {
         let version = reader.u8()?;
         if !(1..=VERSION).contains(&version) {
             return None;
@@ -95,7 +94,7 @@ impl Conversation {
                 }
                 (member.from, member.to) = (reader.u64()?, reader.u64()?.wrapping_sub(1));
             }
-            read_progress(&mut member, &mut reader)?;
+            read_progress(&mut member, reader)?;
             let owed = if version == 1 { 0 } else { reader.u64()? };
             for _ in 0..reader.count()? {
                 let (from, to) = (reader.u64()?, reader.u64()?);
@@ -104,14 +103,14 @@ impl Conversation {
             }
             if version == 1 {
                 for _ in 0..reader.count()? {
-                    member.cursors.push(read_cursor(&mut reader)?);
+                    member.cursors.push(read_cursor(reader)?);
                 }
             } else {
                 for _ in 0..reader.count()? {
                     let range = (reader.u64()?, reader.u64()?);
                     member.rare.get_or_insert_default().withheld.push(range);
                 }
-                member.cursors = read_marked(&mut reader)?;
+                member.cursors = read_marked(reader)?;
             }
             if let Some(crowd) = &mut conversation.crowd {
                 let index = conversation.members.len() as u32;
@@ -123,9 +122,9 @@ impl Conversation {
             conversation.members.push(member);
         }
         if kind == Kind::Group {
-            conversation.group = Some(Box::new(Group::decode(&mut reader, dir)?));
+            conversation.group = Some(Box::new(Group::decode(reader, dir)?));
         }
-        reader.is_empty().then_some((conversation, head))
+        Some((conversation, head))
     }
 
     /// Takes over what another reading of the state knows better. That of a group may have been written before changes

@@ -105,9 +105,9 @@ pub enum Request {
         device: u32,
         /// Where.
         conversation: ConversationId,
-        /// The other user of a direct or device conversation.
+        /// The other user of a direct or device conversation; none of a group.
         peer: Option<String>,
-        /// `send` or `read`.
+        /// `send`, `read` or `manage`.
         action: &'static str,
     },
     /// Answer with `loaded`.

@@ -4,6 +4,7 @@
 //! user is a *stub* when only its name is known, because a conversation names it; its devices then come from the cold
 //! store before anything is decided about them.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 
 use compact_str::CompactString;
@@ -13,9 +14,12 @@ use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
 use super::binary::{Reader, put_bytes, put_u64};
+use crate::wire::types::ConversationId;
 
 /// Highest device number.
 pub const MAX_DEVICE: u32 = u16::MAX as u32;
+/// Version of a user's state as bytes; 1 had neither groups nor blocks, and is still read.
+const VERSION: u8 = 2;
 
 /// One device of a user: a mailbox.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,6 +77,10 @@ pub struct User {
     pub list_version: u32,
     /// Sorted by id.
     pub devices: SmallVec<[Device; 1]>,
+    /// The groups that numbered changes made it a member of.
+    pub groups: ThinVec<ConversationId>,
+    /// Whom it blocks, by name.
+    pub blocked: ThinVec<CompactString>,
     /// Conversations in memory (slots of `Delivery`) of which it is a member.
     pub conversations: ThinVec<u32>,
     /// Its attached sessions (receivers of `Delivery`).
@@ -92,6 +100,17 @@ impl User {
         self.devices.iter_mut().find(|d| d.id == id)
     }
 
+    /// Whether it takes nothing from this user.
+    pub fn blocks(&self, name: &str) -> bool {
+        self.blocked.iter().any(|blocked| blocked == name)
+    }
+
+    /// Whether both are members of some group.
+    pub fn shares_group(&self, other: &Self) -> bool {
+        let mine: HashSet<&ConversationId> = self.groups.iter().collect();
+        other.groups.iter().any(|id| mine.contains(id))
+    }
+
     /// Adds a device and grows the list's version.
     pub fn add_device(&mut self, id: u16, now_s: u32) {
         let place = self.devices.partition_point(|d| d.id < id);
@@ -100,9 +119,9 @@ impl User {
         self.mark.change();
     }
 
-    /// The state that survives: devices and versions. Remembered ids follow, written by the sequencer.
+    /// The state that survives, but for remembered ids, which follow.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(1);
+        out.push(VERSION);
         put_bytes(out, self.name.as_bytes());
         put_u64(out, u64::from(self.list_version));
         put_u64(out, self.devices.len() as u64);
@@ -112,6 +131,10 @@ impl User {
             put_u64(out, u64::from(device.seen_s));
             put_u64(out, device.receipts);
         }
+        put_u64(out, self.groups.len() as u64);
+        self.groups.iter().for_each(|id| out.extend_from_slice(id));
+        put_u64(out, self.blocked.len() as u64);
+        self.blocked.iter().for_each(|name| put_bytes(out, name.as_bytes()));
     }
 }
 
@@ -123,12 +146,17 @@ pub struct UserState<'a> {
     pub list_version: u32,
     /// Sorted by id.
     pub devices: SmallVec<[Device; 1]>,
+    /// See [`User`].
+    pub groups: ThinVec<ConversationId>,
+    /// See [`User`].
+    pub blocked: ThinVec<CompactString>,
 }
 
 impl<'a> UserState<'a> {
     /// Reads the part that the directory wrote, and leaves the reader at what follows.
     pub fn decode(reader: &mut Reader<'a>) -> Option<Self> {
-        if reader.u8()? != 1 {
+        let version = reader.u8()?;
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
         let name = reader.str()?;
@@ -141,7 +169,16 @@ impl<'a> UserState<'a> {
             let receipts = reader.u64()?;
             devices.push(Device { id, receives, seen_s, receipts });
         }
-        Some(Self { name, list_version, devices })
+        let (mut groups, mut blocked) = (ThinVec::new(), ThinVec::new());
+        if version >= 2 {
+            for _ in 0..reader.count()? {
+                groups.push(reader.array()?);
+            }
+            for _ in 0..reader.count()? {
+                blocked.push(reader.str()?.into());
+            }
+        }
+        Some(Self { name, list_version, devices, groups, blocked })
     }
 }
 
@@ -170,6 +207,8 @@ impl Directory {
             known: false,
             list_version: 0,
             devices: SmallVec::new(),
+            groups: ThinVec::new(),
+            blocked: ThinVec::new(),
             conversations: ThinVec::new(),
             receivers: SmallVec::new(),
             mark: Mark::default(),
@@ -253,13 +292,25 @@ mod tests {
         user.add_device(7, 100);
         user.add_device(2, 200);
         user.device_mut(7).unwrap().receipts = 1 << 40;
+        user.groups.extend([[1; 16], [2; 16]]);
+        user.blocked.push("ann".into());
         let mut bytes = Vec::new();
         user.encode(&mut bytes);
         let state = UserState::decode(&mut Reader::new(&bytes)).unwrap();
         assert_eq!((state.name, state.list_version), ("zoë", 2));
         assert_eq!(state.devices, user.devices);
+        assert_eq!((state.groups, state.blocked), (user.groups.clone(), user.blocked.clone()));
         for cut in 0..bytes.len() {
             assert!(UserState::decode(&mut Reader::new(&bytes[..cut])).is_none());
         }
+    }
+
+    #[test]
+    fn a_state_of_before_there_were_groups_is_read() {
+        let bytes = [1, 3, b'b', b'o', b'b', 4, 1, 7, 1, 100, 5];
+        let mut reader = Reader::new(&bytes);
+        let state = UserState::decode(&mut reader).unwrap();
+        assert_eq!((state.name, state.list_version, state.devices[0].receipts), ("bob", 4, 5));
+        assert!(state.groups.is_empty() && state.blocked.is_empty() && reader.is_empty());
     }
 }

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::api::{Key, Request};
+use super::ids::conversation_id;
 use super::replay::{Orphan, Replay};
-use super::residency::conversation_id;
 use crate::sequencer::Kind;
 use crate::wire::types::{ConversationId, SkipReason};
 
@@ -127,8 +127,9 @@ impl Engine {
         let users: SmallVec<[u32; 2]> =
             self.delivery.get(slot).into_iter().flat_map(|c| &c.members).map(|m| m.user).collect();
         users.into_iter().for_each(|user| self.delivery.fit_lost_devices(&self.directory, user));
+        orphans.sort_by_key(|orphan| orphan.seq);
         for orphan in orphans {
-            self.place(slot, orphan.seq, &orphan.sender, orphan.entry, orphan.bodies);
+            self.adopt(slot, orphan);
         }
         self.finish_conversation(slot, head);
         self.log_conversation(slot);

@@ -5,10 +5,12 @@
 
 use super::Engine;
 use super::conns::{Stage, pause};
+use super::permits::Action;
+use super::sends::NO_CONVERSATION;
 use super::session::{Deferred, Session, Waiting};
 use crate::delivery::{Outlet, Refusal};
 use crate::link::Flow;
-use crate::wire::types::{Ack, ClientFrame, DeviceList, PROTOCOL, Read, ServerFrame};
+use crate::wire::types::{Ack, ClientFrame, ConversationId, DeviceList, PROTOCOL, Read, ServerFrame};
 use crate::wire::{WireError, codes, decode_client, json};
 
 /// How handling a frame ended.
@@ -124,17 +126,12 @@ impl Engine {
             }
             ClientFrame::Pong { .. } => {}
             ClientFrame::DevicesGet { user } => return self.devices_get(slot, &user),
-            ClientFrame::Manage(manage) => self.not_yet(slot, &manage.id),
-            ClientFrame::GroupGet { .. } | ClientFrame::ProgressGet { .. } | ClientFrame::Block { .. } => {
-                self.not_yet(slot, &[]);
-            }
+            ClientFrame::Manage(manage) => return self.manage(slot, &manage),
+            ClientFrame::GroupGet { conversation } => return self.group_get(slot, conversation),
+            ClientFrame::ProgressGet { conversation, seq } => return self.progress_get(slot, conversation, seq),
+            ClientFrame::Block { user, off } => return self.block(slot, &user, off),
         }
         Handled::Done
-    }
-
-    fn not_yet(&mut self, slot: u32, id: &[u8]) {
-        self.stats.errors_total += 1;
-        self.tell_error(slot, codes::UNKNOWN_FRAME, "This server has no groups yet.", id, None);
     }
 
     fn ack(&mut self, slot: u32, ack: Ack) -> Handled {
@@ -177,7 +174,7 @@ impl Engine {
         if let Handled::Blocked = self.need_conversation(slot, &id) {
             return Handled::Blocked;
         }
-        match self.permitted(slot, &id, true) {
+        match self.permitted(slot, &id, Action::Read) {
             Some(true) => {}
             Some(false) => {
                 self.tell_error(slot, codes::FORBIDDEN, "Reading here is not allowed.", &[], Some(id));
@@ -198,10 +195,10 @@ impl Engine {
         Handled::Done
     }
 
-    fn refuse_cursor(&mut self, slot: u32, refusal: Refusal, id: crate::wire::types::ConversationId) {
+    pub(super) fn refuse_cursor(&mut self, slot: u32, refusal: Refusal, id: ConversationId) {
         self.stats.errors_total += 1;
         let (code, message) = match refusal {
-            Refusal::Unknown => (codes::UNKNOWN_CONVERSATION, "There is no such conversation for you."),
+            Refusal::Unknown => (codes::UNKNOWN_CONVERSATION, NO_CONVERSATION),
             Refusal::BeyondHead => (codes::ACK_BEYOND_HEAD, "The conversation does not go that far."),
             Refusal::BeyondDelivered => (codes::ACK_BEYOND_HEAD, "Read is above what was acknowledged."),
             Refusal::Author => (codes::BAD_FIELD, "An author is not a member of the conversation."),

@@ -7,13 +7,17 @@
 //! - [`api`]: what passes between an engine and its driver. [`config`]: limits. [`clock`], [`timers`]: time.
 //! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
-//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory.
+//!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
+//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `gather`: frames that want many
+//!   rows. `ids`: those of conversations.
 //! - `expiry`: when delivery is to drop what was not collected.
-//! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage.
-//!   `segments`: what of it can go.
+//! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
+//!   groups there. `segments`: what of it can go.
 
 pub mod api;
+mod asks;
 pub mod binary;
+mod changes;
 pub mod clock;
 pub mod config;
 mod conns;
@@ -21,7 +25,11 @@ pub mod directory;
 mod estranged;
 mod expiry;
 mod frames;
+mod gather;
+mod groups;
+mod ids;
 mod joins;
+mod permits;
 mod records;
 mod replay;
 mod residency;
@@ -466,8 +474,12 @@ impl Engine {
             return;
         }
         while let Some(message) = self.between.pop_front() {
+            let change = message.change.as_ref().map(|_| (message.conversation, message.seq));
             if !self.delivery.sequenced(&mut self.directory, message, self.clock.mono_ms()) {
                 self.alarm("internal", "A message arrived at delivery out of order.".into());
+            }
+            if let Some((id, seq)) = change {
+                self.sequencer.landed(&id, seq);
             }
         }
     }

@@ -21,8 +21,12 @@ pub mod kind {
     pub const CURSORS: u8 = 4;
     /// A message again, from a segment that is to go.
     pub const CARRIED: u8 = 5;
+    /// A message that the other user does not get, since it blocks the author.
+    pub const WITHHELD: u8 = 6;
     /// Members that moved, of some groups.
     pub const GROUP_CURSORS: u8 = 7;
+    /// A withheld message again.
+    pub const CARRIED_WITHHELD: u8 = 8;
 }
 
 /// Conversations whose cursors are logged in one turn.
@@ -94,8 +98,9 @@ impl Engine {
     /// would be taken for lost.
     fn log_conversation_at(&mut self, slot: u32, head: u64) {
         let Some(conversation) = self.delivery.get(slot) else { return };
-        let mut blob = Vec::new();
+        let (id, mut blob) = (conversation.id, Vec::new());
         conversation.encode(head, &self.directory, &mut blob);
+        self.encode_flying(&id, &mut blob);
         let (at, _) = self.append(kind::CONVERSATION, &[&blob], true);
         if let Some(conversation) = self.delivery.get_mut(slot) {
             self.segments.stated(&mut conversation.mark, at, Owner::Conversation(slot));

@@ -2,7 +2,8 @@
 //!
 //! Records are merged by maximum, so that the order in which states and messages come does not matter: a message may
 //! stand before the full state of its conversation, which was written anew behind it. What has no state in the log had
-//! left memory, and nothing waits in it.
+//! left memory, and nothing waits in it. A group is the fold of its changes onto its state; a change that a state has is not
+//! done again.
 
 use std::collections::HashMap;
 
@@ -12,10 +13,12 @@ use super::Engine;
 use super::binary::Reader;
 use super::directory::UserState;
 use super::records::kind;
+use super::residency::hand_over;
 use super::segments::Owner;
 use crate::delivery::conversation::{Conversation, Entry, WITHHELD};
+use crate::group::Change;
 use crate::log::{Appender, FindingKind, Record, Recovered};
-use crate::sequencer::{Repeat, Writer};
+use crate::sequencer::{Flying, Repeat};
 use crate::wire::message::{decode_stored, device_bodies};
 use crate::wire::types::{ConversationId, Message};
 
@@ -28,6 +31,7 @@ pub(super) struct Orphan {
     pub seq: u64,
     pub entry: Entry,
     pub bodies: Option<Named>,
+    pub change: Option<Box<Change>>,
 }
 
 /// What is known only while the log is read.
@@ -43,7 +47,9 @@ impl Engine {
     pub(super) fn replay_record(&mut self, record: &Record<'_>) {
         let Some(mut replay) = self.replay.take() else { return };
         let understood = match record.kind {
-            kind::MESSAGE | kind::CARRIED => self.replay_message(&mut replay, record),
+            kind::MESSAGE | kind::CARRIED | kind::WITHHELD | kind::CARRIED_WITHHELD => {
+                self.replay_message(&mut replay, record)
+            }
             kind::CONVERSATION => self.replay_conversation(&mut replay, record),
             kind::USER => self.replay_user(record),
             kind::CURSORS => self.replay_cursors(&mut replay, record),
@@ -59,8 +65,10 @@ impl Engine {
         let time_s = (message.time / 1000).min(u64::from(u32::MAX)) as u32;
         let device = u16::try_from(message.device).ok()?;
         let at = record.at;
-        let entry = Entry { segment: at.segment, offset: at.offset, len: at.len, time_s, device, ..Entry::LOST };
-        if record.kind == kind::MESSAGE {
+        let withheld = matches!(record.kind, kind::WITHHELD | kind::CARRIED_WITHHELD);
+        let mut entry = Entry { segment: at.segment, offset: at.offset, len: at.len, time_s, device, ..Entry::LOST };
+        entry.at = if withheld { WITHHELD } else { 0 };
+        if matches!(record.kind, kind::MESSAGE | kind::WITHHELD) {
             self.replay_repeat(&message, device);
         }
         let bodies: Option<Named> = message
@@ -68,10 +76,14 @@ impl Engine {
             .is_empty()
             .then(|| device_bodies(record.body).map(|b| (b.0.into(), b.1 as u16)).collect::<Box<[_]>>())
             .filter(|b| !b.is_empty());
+        let change = message.change.as_deref().and_then(|change| self.known_change(change));
         match self.delivery.find(&message.conversation) {
-            Some(slot) => self.place(slot, message.seq, message.sender, entry, bodies),
+            Some(slot) => {
+                self.fold(slot, message.seq, message.sender, change.as_deref());
+                self.place(slot, message.seq, message.sender, entry, bodies);
+            }
             None => {
-                let orphan = Orphan { sender: message.sender.into(), seq: message.seq, entry, bodies };
+                let orphan = Orphan { sender: message.sender.into(), seq: message.seq, entry, bodies, change };
                 replay.orphans.entry(message.conversation).or_default().push(orphan);
             }
         }
@@ -121,7 +133,9 @@ impl Engine {
     }
 
     fn replay_conversation(&mut self, replay: &mut Replay, record: &Record<'_>) -> Option<()> {
-        let (state, head) = Conversation::decode(record.body, &mut self.directory)?;
+        let mut reader = Reader::new(record.body);
+        let (state, head) = Conversation::decode(&mut reader, &mut self.directory)?;
+        let flying = self.decode_flying(&mut reader)?;
         let id = state.id;
         let known = replay.heads.entry(id).or_default();
         *known = head.max(*known);
@@ -144,7 +158,10 @@ impl Engine {
         let conversation = self.delivery.get_mut(slot)?;
         self.segments.stated(&mut conversation.mark, record.at, Owner::Conversation(slot));
         for orphan in replay.orphans.remove(&id).unwrap_or_default() {
-            self.place(slot, orphan.seq, &orphan.sender, orphan.entry, orphan.bodies);
+            self.adopt(slot, orphan);
+        }
+        for Flying { seq, actor, change, .. } in flying {
+            self.delivery.change(&mut self.directory, slot, seq, actor, &change);
         }
         Some(())
     }
@@ -158,6 +175,7 @@ impl Engine {
         user.known = true;
         user.list_version = state.list_version;
         user.devices = state.devices;
+        (user.groups, user.blocked) = (state.groups, state.blocked);
         self.segments.stated(&mut user.mark, record.at, Owner::User(slot));
         for device in &devices {
             self.sequencer.forget((slot, *device));
@@ -235,6 +253,7 @@ impl Engine {
             if self.directory.get(user).is_some_and(|u| u.known) {
                 self.mend(user);
                 self.fit_mailboxes(user);
+                self.settle_groups(user);
                 if self.damaged {
                     self.log_user(user);
                 }
@@ -263,7 +282,6 @@ impl Engine {
     pub(super) fn finish_conversation(&mut self, slot: u32, head: u64) {
         let (mono_ms, now_s) = (self.clock.mono_ms(), (self.clock.time_ms() / 1000) as u32);
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
-        let id = conversation.id;
         let acked = conversation.members.iter().flat_map(|m| &m.cursors).map(|c| c.acked).max().unwrap_or(0);
         let head = conversation.head.max(head).max(acked);
         // What the log knows to have been numbered and is not there was lost with the disk.
@@ -302,10 +320,9 @@ impl Engine {
             }
             time_s = entry.time_s;
         }
-        let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
         let oldest = conversation.entries.front().map(|e| e.time_s);
         let bodies: Vec<u64> = conversation.bodies.iter().flat_map(|b| b.keys().copied()).collect();
-        self.sequencer.load(id, writers, head, first, bytes);
+        hand_over(&mut self.sequencer, conversation, (head, first, bytes));
         self.delivery.reclaim(slot);
         for seq in bodies {
             self.delivery.note_bodiless(&self.directory, slot, seq);

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 
-use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use super::Engine;
@@ -15,8 +14,9 @@ use super::binary::Reader;
 use super::conns::Stage;
 use super::directory::{Mark, UserState};
 use super::frames::Handled;
+use super::ids::conversation_id;
 use crate::delivery::conversation::{Conversation, Cursor, Member};
-use crate::sequencer::{Kind, Repeat, Writer};
+use crate::sequencer::{Kind, Repeat, Sequencer, Writer};
 use crate::wire::types::ConversationId;
 
 /// Users and conversations that leave before tables give memory back.
@@ -104,6 +104,7 @@ impl Engine {
             (Key::User(name), Some([])) => {
                 let user = self.directory.intern(name);
                 self.know(user, 0, SmallVec::new());
+                self.settle_groups(user);
                 true
             }
             (Key::User(_), Some(blob)) => self.take_user(blob),
@@ -139,6 +140,7 @@ impl Engine {
             let Some(slot) = self.conns.slot(conn) else { continue };
             match self.conns.get(slot).map(|c| c.stage) {
                 Some(Stage::Joining) => self.join(slot),
+                Some(Stage::Ready) if self.gathers(slot, key, found) => {}
                 Some(Stage::Ready) => self.resume(slot),
                 _ => {}
             }
@@ -155,8 +157,12 @@ impl Engine {
             return true;
         }
         let devices: SmallVec<[u16; 4]> = state.devices.iter().map(|d| d.id).collect();
+        if let Some(user) = self.directory.get_mut(user) {
+            (user.groups, user.blocked) = (state.groups, state.blocked);
+        }
         self.know(user, state.list_version, state.devices);
         self.take_repeats(user, &devices, &mut reader);
+        self.settle_groups(user);
         true
     }
 
@@ -172,6 +178,7 @@ impl Engine {
         known.devices = devices;
         known.mark.touch(mono_ms);
         self.mend(user);
+        self.delivery.fit_late_devices(&self.directory, user);
         self.fit_mailboxes(user);
     }
 
@@ -211,6 +218,7 @@ impl Engine {
         let Some(known) = self.directory.get_mut(user) else { return };
         let (version, devices) = (known.list_version, std::mem::take(&mut known.devices));
         self.know(user, version, devices);
+        self.settle_groups(user);
         self.log_user(user);
     }
 
@@ -267,7 +275,9 @@ impl Engine {
     }
 
     fn take_conversation(&mut self, blob: &[u8]) -> bool {
-        let Some((conversation, head)) = Conversation::decode(blob, &mut self.directory) else { return false };
+        let Some((conversation, head)) = Conversation::decode(&mut Reader::new(blob), &mut self.directory) else {
+            return false;
+        };
         if self.delivery.find(&conversation.id).is_some() {
             return true;
         }
@@ -281,11 +291,9 @@ impl Engine {
 
     /// Puts a conversation in which nothing waits into memory, with a mailbox for every known device.
     fn take_in(&mut self, conversation: Conversation, head: u64) {
-        let id = conversation.id;
         let users: SmallVec<[u32; 2]> = conversation.members.iter().map(|m| m.user).collect();
-        let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
+        hand_over(&mut self.sequencer, &conversation, (head, head + 1, 0));
         let slot = self.delivery.insert(&mut self.directory, conversation);
-        self.sequencer.load(id, writers, head, head + 1, 0);
         self.reunite(slot);
         for user in users {
             self.delivery.fit_in(&self.directory, slot, user);
@@ -467,25 +475,13 @@ impl Engine {
     }
 }
 
-/// The id of a conversation between two users, or two devices of them: docs/wire.md.
-pub(super) fn conversation_id(kind: Kind, mut sides: [(&str, u32); 2]) -> ConversationId {
-    sides.sort_unstable();
-    let mut hash = Sha256::new();
-    match kind {
-        Kind::Direct => hash.update(b"direct\0"),
-        Kind::Device => hash.update(b"device\0"),
-        Kind::Group => debug_assert!(false, "a group is between no two"),
+/// The sequencer takes a conversation over: who may write in it, its last number, the first that is undelivered, and the
+/// bytes of what is.
+pub(super) fn hand_over(sequencer: &mut Sequencer, conversation: &Conversation, (head, first, bytes): (u64, u64, u64)) {
+    let id = conversation.id;
+    if let Some(group) = &conversation.group {
+        return sequencer.load_group(id, (**group).clone(), head, first, bytes);
     }
-    for (place, (name, device)) in sides.into_iter().enumerate() {
-        if place == 1 {
-            hash.update([0]);
-        }
-        hash.update(name);
-        if kind == Kind::Device {
-            hash.update([0]);
-            hash.update(device.to_be_bytes());
-        }
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.first_chunk::<16>().copied().unwrap_or_default()
+    let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
+    sequencer.load(id, writers, head, first, bytes);
 }

@@ -256,16 +256,18 @@ impl Engine {
             return;
         }
         for Scanned { kind, at, body, .. } in records {
-            if kind != kind::MESSAGE && kind != kind::CARRIED {
-                continue;
-            }
+            let again = match kind {
+                kind::MESSAGE | kind::CARRIED => kind::CARRIED,
+                kind::WITHHELD | kind::CARRIED_WITHHELD => kind::CARRIED_WITHHELD,
+                _ => continue,
+            };
             let Ok(message) = decode_stored(&body) else { continue };
             let (conversation, seq) = (message.conversation, message.seq);
             let entry = self.delivery.find(&conversation).and_then(|slot| self.delivery.get(slot)?.entry(seq));
             if entry.is_none_or(|entry| entry.at() != at) {
                 continue;
             }
-            let (to, batch) = self.append(kind::CARRIED, &[&body], true);
+            let (to, batch) = self.append(again, &[&body], true);
             self.stats.carried_total += 1;
             self.segments.carried.push_back(Carried { batch, conversation, seq, from: at, to });
         }

@@ -2,46 +2,61 @@
 //!
 //! Nothing that reveals a number leaves before its batch is durable (I1), and nothing here asks who is online (I13).
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
-use super::api::{ConnId, Key, Request};
+use super::api::{ConnId, Key};
 use super::conns::pause;
 use super::directory::MAX_DEVICE;
 use super::frames::Handled;
+use super::ids::conversation_id;
+use super::permits::Action;
 use super::records::kind;
-use super::residency::conversation_id;
 use super::{Engine, session::Session};
 use crate::delivery::Outlet;
+use crate::log::Ref;
 use crate::sequencer::{Kind, Outcome, Refusal, Repeat, Sequenced};
 use crate::wire::codes;
 use crate::wire::message::{encode_stored, encode_stored_bodies};
 use crate::wire::types::{ConversationId, DeviceList, ErrorFrame, MAX_ID, Message, Retry, Send, ServerFrame, Target};
 
-/// Answers of the embedder kept for one session; at more it is asked anew.
-const PERMITS: usize = 4096;
+/// What whoever is no member of a conversation gets, whether there is one or not (I8).
+pub(super) const NO_CONVERSATION: &str = "There is no such conversation for you.";
 
 /// What a send costs until it is durable, beside its body, bytes: its record's frame, names and ids, and its [`Pending`].
 /// Without it many small messages would pass the bound on all sends unseen.
 const OVERHEAD: u64 = 256;
 
-/// An `accepted` that waits for its batch.
+/// An answer that waits for its batch.
 pub(super) struct Pending {
     batch: u64,
     conn: ConnId,
     id: [u8; MAX_ID],
     id_len: u8,
     repeat: Repeat,
+    /// Instead of an `accepted`.
+    list: Option<List>,
     /// Bytes that count as unaccepted.
     bytes: u32,
     /// For delivery; a repeat has none.
     message: Option<Sequenced>,
 }
 
+/// A user's own lists, as they were when it asked.
+pub(super) enum List {
+    /// Whom it blocks.
+    Blocks(ThinVec<CompactString>),
+    /// The groups that it is a member of.
+    Groups(ThinVec<ConversationId>),
+}
+
 impl Engine {
     pub(super) fn send(&mut self, slot: u32, send: Send<'_>) -> Handled {
         let Some((user, device)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
         if let Some(repeat) = self.sequencer.sender((user, device)).and_then(|s| s.find(&send.id)) {
-            self.send_again(slot, (user, device), &send, repeat);
+            let target = self.target_id((user, device), &send.target);
+            self.again(slot, &send.id, target, send.body.len(), repeat);
             return Handled::Done;
         }
         let bytes = send.body.len() + send.bodies.iter().map(|b| b.body.len()).sum::<usize>();
@@ -60,7 +75,7 @@ impl Engine {
             Ok(None) => return Handled::Done,
             Err(handled) => return handled,
         };
-        match self.permitted(slot, &id, false) {
+        match self.permitted(slot, &id, Action::Send) {
             Some(true) => {}
             Some(false) => {
                 self.refuse_send(slot, &send, codes::FORBIDDEN, "Sending here is not allowed.");
@@ -68,16 +83,23 @@ impl Engine {
             }
             None => return Handled::Blocked,
         }
-        if !send.bodies.is_empty() && !self.lists_match(slot, &id, &send) {
-            return Handled::Done;
+        if !send.bodies.is_empty() {
+            if self.sequencer.group(&id).is_some_and(|group| group.role(user).is_some()) {
+                self.refuse_send(slot, &send, codes::BAD_FIELD, "A group takes one body for all.");
+                return Handled::Done;
+            }
+            if !self.lists_match(slot, &id, &send) {
+                return Handled::Done;
+            }
         }
         let caps = (self.config.conversation_messages, self.config.conversation_bytes);
         match self.sequencer.number(&id, (user, device), &send.id, bytes as u64, caps) {
             Ok(Outcome::Next(seq)) => self.accept(slot, (user, device), id, seq, &send, bytes),
-            Ok(Outcome::Repeated(repeat)) => self.accept_again(slot, &send, repeat),
+            Ok(Outcome::Repeated(repeat)) => self.accept_again(slot, &send.id, send.body.len(), repeat),
             Err(refusal) => {
                 let (code, message) = match refusal {
-                    Refusal::Unknown => (codes::UNKNOWN_CONVERSATION, "There is no such conversation for you."),
+                    Refusal::Unknown => (codes::UNKNOWN_CONVERSATION, NO_CONVERSATION),
+                    Refusal::Forbidden => (codes::FORBIDDEN, "Only admins send in this group."),
                     Refusal::Full => (codes::CONVERSATION_FULL, "Too much waits in this conversation."),
                     Refusal::IdReused => (codes::ID_REUSED, "This id was used in another conversation."),
                 };
@@ -88,22 +110,31 @@ impl Engine {
     }
 
     fn refuse_send(&mut self, slot: u32, send: &Send<'_>, code: &'static str, message: &str) {
-        self.stats.refused_total += 1;
-        self.tell_error(slot, code, message, &send.id, None);
+        self.refuse_id(slot, &send.id, code, message);
     }
 
-    /// A repeat is the same message, whatever has changed since: who is there, which devices, the room on the disk.
-    fn send_again(&mut self, slot: u32, from: (u32, u16), send: &Send<'_>, repeat: Repeat) {
+    /// Refuses the send, or the change, that has this id.
+    pub(super) fn refuse_id(&mut self, slot: u32, id: &[u8], code: &'static str, message: &str) {
+        self.stats.refused_total += 1;
+        self.tell_error(slot, code, message, id, None);
+    }
+
+    /// Where a send goes, whether there is such a conversation or not.
+    fn target_id(&self, from: (u32, u16), target: &Target<'_>) -> ConversationId {
         let me = self.directory.name(from.0);
-        let target = match &send.target {
+        match target {
             Target::Conversation(id) => *id,
             Target::User(name) => conversation_id(Kind::Direct, [(me, 0), (name, 0)]),
             Target::Device(name, other) => conversation_id(Kind::Device, [(me, from.1.into()), (name, *other)]),
-        };
+        }
+    }
+
+    /// A repeat is the same message, whatever has changed since: who is there, which devices, the room on the disk.
+    pub(super) fn again(&mut self, slot: u32, id: &[u8], target: ConversationId, bytes: usize, repeat: Repeat) {
         if target == repeat.conversation {
-            self.accept_again(slot, send, repeat);
+            self.accept_again(slot, id, bytes, repeat);
         } else {
-            self.refuse_send(slot, send, codes::ID_REUSED, "This id was used in another conversation.");
+            self.refuse_id(slot, id, codes::ID_REUSED, "This id was used in another conversation.");
         }
     }
 
@@ -228,52 +259,91 @@ impl Engine {
             let who = send.bodies.iter().filter_map(|b| Some((self.directory.find(&b.user)?, b.device as u16)));
             Some(who.collect())
         };
-        self.ensure_logged(from.0, &conversation, seq - 1);
-        let (at, batch) = self.append(kind::MESSAGE, &[&stored], true);
+        let (user, device) = from;
+        let withheld = self.is_withheld(from, &conversation);
+        let (at, change) = (Ref::default(), None);
+        let sequenced = Sequenced { conversation, seq, user, device, at, time_ms, bodies, change, withheld, stored };
+        self.log_message(slot, &send.id, bytes, sequenced);
+    }
+
+    /// A numbered message goes into the log, and is accepted when it is there. `bytes` count as unaccepted.
+    pub(super) fn log_message(&mut self, slot: u32, id: &[u8], bytes: usize, mut message: Sequenced) {
+        let Sequenced { conversation, seq, user, device, time_ms, .. } = message;
+        self.ensure_logged(user, &conversation, seq - 1);
+        let kind = if message.withheld { kind::WITHHELD } else { kind::MESSAGE };
+        let (at, batch) = self.append(kind, &[&message.stored], true);
+        message.at = at;
         self.segments.added(at.segment, at.len);
         // Delivery counts what is stored, which is more than the body.
         self.sequencer.grew(&conversation, u64::from(at.len).saturating_sub(bytes as u64));
         let mut repeat = Repeat { conversation, seq, time_ms, batch, number: 0 };
-        repeat.number = self.sequencer.remember(from, &send.id, repeat, self.config.repeats);
-        if let Some(user) = self.directory.get_mut(from.0) {
+        repeat.number = self.sequencer.remember((user, device), id, repeat, self.config.repeats);
+        if let Some(user) = self.directory.get_mut(user) {
             user.mark.change();
         }
-        let (user, device) = from;
-        let (change, withheld) = (None, false);
-        let sequenced = Sequenced { conversation, seq, user, device, at, time_ms, bodies, change, withheld, stored };
         self.stats.accepted_total += 1;
-        self.wait_for(slot, &send.id, repeat, bytes, Some(sequenced));
+        self.wait_for(slot, id, repeat, bytes, Some(message));
     }
 
     /// A repeat waits like the original, and keeps the order of the connection's sends.
-    fn accept_again(&mut self, slot: u32, send: &Send<'_>, mut repeat: Repeat) {
+    fn accept_again(&mut self, slot: u32, id: &[u8], bytes: usize, mut repeat: Repeat) {
         self.stats.repeated_total += 1;
         let last = self.conns.session(slot).and_then(|s| s.sending.as_ref()).map_or(0, |s| s.last_batch);
         repeat.batch = repeat.batch.max(last);
         if repeat.batch <= self.durable {
             let Repeat { conversation, seq, time_ms, number, .. } = repeat;
-            return self.tell_accepted(slot, &send.id, conversation, seq, time_ms, number);
+            return self.tell_accepted(slot, id, conversation, seq, time_ms, number);
         }
-        self.wait_for(slot, &send.id, repeat, send.body.len(), None);
+        self.wait_for(slot, id, repeat, bytes, None);
+    }
+
+    /// A user is told one of its lists once all that led to it is durable.
+    pub(super) fn tell_list(&mut self, slot: u32, list: List) {
+        let batch = self.log.last_batch();
+        if batch <= self.durable {
+            return self.write_list(slot, &list);
+        }
+        let bytes = match &list {
+            List::Blocks(names) => names.iter().map(|name| name.len() + size_of::<CompactString>()).sum(),
+            List::Groups(ids) => size_of_val(&**ids),
+        };
+        let repeat = Repeat { batch, ..Repeat::default() };
+        let conn = self.conns.id(slot);
+        let (id, bytes) = ([0; MAX_ID], bytes as u32);
+        let pending = Pending { batch, conn, id, id_len: 0, repeat, list: Some(list), bytes, message: None };
+        self.wait(slot, pending);
+    }
+
+    fn write_list(&mut self, slot: u32, list: &List) {
+        match list {
+            List::Blocks(names) => {
+                self.conns.frame(slot, &ServerFrame::Blocks(names.iter().map(CompactString::as_str).collect()));
+            }
+            List::Groups(ids) => self.conns.frame(slot, &ServerFrame::Groups(ids)),
+        }
     }
 
     fn wait_for(&mut self, slot: u32, id: &[u8], repeat: Repeat, bytes: usize, message: Option<Sequenced>) {
         let mut kept = [0; MAX_ID];
         kept.iter_mut().zip(id).for_each(|(to, from)| *to = *from);
-        let conn = self.conns.id(slot);
-        let bytes = bytes as u32;
-        let pending = Pending { batch: repeat.batch, conn, id: kept, id_len: id.len() as u8, repeat, bytes, message };
+        let (batch, conn) = (repeat.batch, self.conns.id(slot));
+        let (id_len, bytes) = (id.len() as u8, bytes as u32);
+        self.wait(slot, Pending { batch, conn, id: kept, id_len, repeat, list: None, bytes, message });
+    }
+
+    fn wait(&mut self, slot: u32, pending: Pending) {
+        let Pending { batch, conn, bytes, .. } = pending;
         if self.pending.back().is_none_or(|last| last.batch <= pending.batch) {
             self.pending.push_back(pending);
         } else {
             // A repeat may belong to an earlier batch than the newest.
-            let place = self.pending.partition_point(|p| p.batch <= pending.batch);
+            let place = self.pending.partition_point(|p| p.batch <= batch);
             self.pending.insert(place, pending);
         }
         self.unaccepted += u64::from(bytes) + OVERHEAD;
         let Some(session) = self.conns.session_mut(slot) else { return };
         let sending = session.sending.get_or_insert_default();
-        sending.last_batch = sending.last_batch.max(repeat.batch);
+        sending.last_batch = sending.last_batch.max(batch);
         sending.unaccepted = (sending.unaccepted.0 + 1, sending.unaccepted.1 + bytes);
         let full = sending.unaccepted.0 >= self.config.unaccepted_messages
             || sending.unaccepted.1 >= self.config.unaccepted_bytes;
@@ -319,6 +389,9 @@ impl Engine {
         if room {
             self.conns.pause(slot, pause::UNACCEPTED, false);
         }
+        if let Some(list) = &pending.list {
+            return self.write_list(slot, list);
+        }
         let Repeat { conversation, seq, time_ms, number, .. } = pending.repeat;
         let id = pending.id.get(..usize::from(pending.id_len)).unwrap_or_default();
         self.tell_accepted(slot, id, conversation, seq, time_ms, number);
@@ -335,54 +408,5 @@ impl Engine {
             sending.confirms.push_back(number);
         }
         self.conns.frame(slot, &ServerFrame::Accepted { id, conversation: at, seq, time });
-    }
-
-    /// Whether the embedder allows a session to send or read in a conversation; `None`: it has been asked.
-    pub(super) fn permitted(&mut self, slot: u32, id: &ConversationId, reading: bool) -> Option<bool> {
-        if !self.config.authorize {
-            return Some(true);
-        }
-        let session = self.conns.session(slot)?;
-        let known = session.permits.as_ref().and_then(|p| p.known.get(&(*id, reading)));
-        if let Some(allowed) = known {
-            return Some(*allowed);
-        }
-        let writers = self.sequencer.writers(id).unwrap_or_default();
-        if !writers.iter().any(|w| w.user == session.user) {
-            return Some(true);
-        }
-        let peer = writers.iter().find(|w| w.user != session.user).map_or(session.user, |w| w.user);
-        let request = Request::Authorize {
-            conn: self.conns.id(slot),
-            ticket: u64::from(reading),
-            user: self.directory.name(session.user).to_owned(),
-            device: u32::from(session.device),
-            conversation: *id,
-            peer: Some(self.directory.name(peer).to_owned()),
-            action: if reading { "read" } else { "send" },
-        };
-        self.requests.push_back(request);
-        if let Some(session) = self.conns.session_mut(slot) {
-            session.permits.get_or_insert_default().asked = Some((*id, reading));
-        }
-        None
-    }
-
-    /// The embedder's answer to the session's last question: it holds for this session.
-    pub fn permit(&mut self, id: ConnId, ticket: u64, allowed: bool) {
-        let Some(slot) = self.conns.slot(id) else { return };
-        let Some(permits) = self.conns.session_mut(slot).and_then(|s| s.permits.as_mut()) else { return };
-        match permits.asked {
-            Some(asked) if u64::from(asked.1) == ticket => {
-                if permits.known.len() >= PERMITS {
-                    permits.known.clear();
-                }
-                permits.known.insert(asked, allowed);
-                permits.asked = None;
-            }
-            _ => return,
-        }
-        self.resume(slot);
-        self.settle();
     }
 }

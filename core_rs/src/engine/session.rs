@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::gather::Gather;
+use super::permits::Action;
 use crate::wire::types::ConversationId;
 
 /// A client frame that waits for something to be loaded or allowed.
@@ -21,15 +23,17 @@ pub struct Waiting {
     pub bytes: usize,
     /// Something was asked for and has not been answered yet.
     pub blocked: bool,
+    /// What the first one wants of the cold store, when that is more than one row.
+    pub gather: Option<Box<Gather>>,
 }
 
-/// What the embedder allowed or forbade in this session: by conversation, and whether it is reading.
+/// What the embedder allowed or forbade in this session: by conversation and action.
 #[derive(Default)]
 pub struct Permits {
     /// Its answers.
-    pub known: HashMap<(ConversationId, bool), bool>,
+    pub known: HashMap<(ConversationId, Action), bool>,
     /// What it was asked last.
-    pub asked: Option<(ConversationId, bool)>,
+    pub asked: Option<(ConversationId, Action)>,
 }
 
 /// What a session that sends needs.

@@ -4,11 +4,13 @@
 //! [`Reclaimed`]. Both are idempotent, and nothing else passes between the two, so that in a cluster they can stand on
 //! different nodes. It must never know cursors, windows or who is online (I13).
 
+mod groups;
 mod repeats;
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+pub use groups::Flying;
 pub use repeats::{Repeat, Sender};
 
 use crate::log::Ref;
@@ -88,6 +90,8 @@ pub struct Reclaimed {
 pub enum Refusal {
     /// No such conversation, or not theirs: the same to the sender (I8).
     Unknown,
+    /// A member may not send here: the group's rules say so.
+    Forbidden,
     /// It holds as much undelivered as it may.
     Full,
     /// The id was used for a message in another conversation.
@@ -110,6 +114,8 @@ struct Conversation {
     first: u64,
     bytes_in: u64,
     bytes_out: u64,
+    /// Instead of `writers`.
+    group: Option<Box<groups::Numbered>>,
 }
 
 /// See the module.
@@ -124,7 +130,8 @@ pub struct Sequencer {
 impl Sequencer {
     /// Takes a conversation in: its last number, who may write, and what is undelivered (`first..=head`, `bytes`).
     pub fn load(&mut self, id: ConversationId, writers: SmallVec<[Writer; 2]>, head: u64, first: u64, bytes: u64) {
-        self.conversations.insert(id, Conversation { head, writers, first, bytes_in: bytes, bytes_out: 0 });
+        self.conversations
+            .insert(id, Conversation { head, writers, first, bytes_in: bytes, bytes_out: 0, group: None });
     }
 
     /// Whether a conversation is in memory.
@@ -142,13 +149,14 @@ impl Sequencer {
         self.conversations.get(id).map(|c| c.head)
     }
 
-    /// Who may write in a conversation.
+    /// Who may write in a conversation of two; nobody where a group's rules say that.
     pub fn writers(&self, id: &ConversationId) -> Option<&[Writer]> {
         self.conversations.get(id).map(|c| &*c.writers)
     }
 
     /// Decides about a send of `bytes`, and takes the next number for it unless it is a repeat or refused. `caps` are the
-    /// undelivered messages and bytes that the conversation may hold.
+    /// undelivered messages and bytes that the conversation may hold; a group never refuses for that, delivery lets go of
+    /// its oldest.
     pub fn number(
         &mut self,
         id: &ConversationId,
@@ -159,15 +167,18 @@ impl Sequencer {
     ) -> Result<Outcome, Refusal> {
         let conversation = self.conversations.get_mut(id).ok_or(Refusal::Unknown)?;
         let may_write = |w: &Writer| w.user == from.0 && (w.device == 0 || w.device == from.1);
-        if !conversation.writers.iter().any(may_write) {
-            return Err(Refusal::Unknown);
+        match &conversation.group {
+            None if conversation.writers.iter().any(may_write) => {}
+            None => return Err(Refusal::Unknown),
+            Some(numbered) => numbered.admit(from.0)?,
         }
         if let Some(repeat) = self.senders.get(&from).and_then(|sender| sender.find(message_id)) {
             return if repeat.conversation == *id { Ok(Outcome::Repeated(repeat)) } else { Err(Refusal::IdReused) };
         }
         let held = conversation.bytes_in - conversation.bytes_out.min(conversation.bytes_in);
         let messages = conversation.head + 1 - conversation.first.min(conversation.head + 1);
-        if messages >= u64::from(caps.0) || held + bytes > caps.1 {
+        let full = messages >= u64::from(caps.0) || held + bytes > caps.1;
+        if full && conversation.group.is_none() {
             return Err(Refusal::Full);
         }
         conversation.head += 1;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::wire::types::{ConversationId, MAX_ID};
 
 /// What an id became.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repeat {
     /// In this conversation …
     pub conversation: ConversationId,

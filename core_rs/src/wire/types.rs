@@ -280,7 +280,7 @@ pub struct CursorOf<'a> {
 }
 
 /// `Message`. `to` is empty except for the sender's own other devices.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct Message<'a> {
     pub conversation: ConversationId,

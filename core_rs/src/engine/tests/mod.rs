@@ -9,6 +9,7 @@ mod bad_input;
 mod claims;
 mod conversations;
 mod expiry;
+mod groups;
 mod log;
 mod recovery;
 mod residency;

@@ -1,0 +1,173 @@
+//! Groups through the engine: who may what, what everybody sees of it, and what is left after a crash.
+
+mod basics;
+
+use super::group_frames::{Change as Seen, Snapshot};
+use super::*;
+use crate::wire::types::{Change, Manage, Profile, Rules, Target, Who};
+
+/// Members by role: 0 member, 1 admin, 2 owner.
+type Members = Vec<(String, u64)>;
+
+/// Ann owns a group, bob is an admin, cal and dan are members; eve exists.
+struct Party {
+    rig: Rig<SimDisk>,
+    ann: Client,
+    bob: Client,
+    cal: Client,
+    dan: Client,
+    eve: Client,
+    at: ConversationId,
+}
+
+/// Everybody is there, and has everything.
+fn party() -> Party {
+    party_in(rig())
+}
+
+fn party_in(mut rig: Rig<SimDisk>) -> Party {
+    let [ann, bob, cal, dan, eve] = ["ann", "bob", "cal", "dan", "eve"].map(|name| rig.join(name, 1, true));
+    let at = create(&mut rig, ann, b"g", &["bob", "cal", "dan"]);
+    manage(&mut rig, ann, at, b"a", Change::Promoted(names(&["bob"])));
+    let mut party = Party { rig, ann, bob, cal, dan, eve, at };
+    party.collect();
+    party
+}
+
+impl Party {
+    fn all(&self) -> [Client; 5] {
+        [self.ann, self.bob, self.cal, self.dan, self.eve]
+    }
+
+    /// Everybody takes and acknowledges everything, and confirms it.
+    fn collect(&mut self) {
+        for client in self.all() {
+            collect(&mut self.rig, client, self.at);
+        }
+        self.rig.pass(300);
+        for client in self.all() {
+            collect(&mut self.rig, client, self.at);
+        }
+    }
+
+    /// What a wish comes to: `None` if it was accepted.
+    fn wish(&mut self, by: Client, id: &[u8], change: Change<'_>) -> Option<String> {
+        manage(&mut self.rig, by, self.at, id, change)
+    }
+
+    fn members(&mut self) -> Members {
+        snapshot(&mut self.rig, self.ann, self.at).expect("a member").members
+    }
+
+    /// The process is killed and comes back; everybody joins again.
+    fn restart(self) -> Self {
+        let mut rig = restart(self.rig);
+        let [ann, bob, cal, dan, eve] = ["ann", "bob", "cal", "dan", "eve"].map(|name| rig.join(name, 1, true));
+        Self { rig, ann, bob, cal, dan, eve, at: self.at }
+    }
+}
+
+fn names(names: &[&'static str]) -> Vec<std::borrow::Cow<'static, str>> {
+    names.iter().map(|&name| name.into()).collect()
+}
+
+fn created(members: &[&'static str]) -> Change<'static> {
+    let rules = Rules { post: Who::Everyone, add: Who::Admins, edit: Who::Admins };
+    Change::Created { members: names(members), profile: named(b"friends"), rules }
+}
+
+fn named(name: &'static [u8]) -> Profile<'static> {
+    Profile { name: Some(name.into()), ..Profile::default() }
+}
+
+fn feed(rig: &mut Rig<SimDisk>, by: Client, at: Option<ConversationId>, id: &[u8], change: Change<'_>) {
+    rig.feed(by, &ClientFrame::Manage(Manage { id: id.into(), conversation: at, change }));
+}
+
+/// Makes a group, which must be accepted.
+fn create(rig: &mut Rig<SimDisk>, by: Client, id: &[u8], others: &[&'static str]) -> ConversationId {
+    feed(rig, by, None, id, created(others));
+    rig.turn();
+    conversation(&rig.got(by))
+}
+
+/// Wants a change; `None`: accepted, else the code of the refusal.
+fn manage(rig: &mut Rig<SimDisk>, by: Client, at: ConversationId, id: &[u8], change: Change<'_>) -> Option<String> {
+    rig.got(by);
+    feed(rig, by, Some(at), id, change);
+    rig.turn();
+    answer(&rig.got(by), id)
+}
+
+/// Sends into a group; as [`manage`].
+fn say(rig: &mut Rig<SimDisk>, by: Client, at: ConversationId, id: &[u8]) -> Option<String> {
+    rig.got(by);
+    rig.feed(by, &rig::message(Target::Conversation(at), id, b"hello"));
+    rig.turn();
+    answer(&rig.got(by), id)
+}
+
+fn answer(got: &[Got], id: &[u8]) -> Option<String> {
+    got.iter()
+        .find_map(|g| match g {
+            Got::Accepted { id: of, .. } if of == id => Some(None),
+            Got::Error { code, id: of, .. } if of == id => Some(Some(code.clone())),
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("no answer to {id:?}: {got:?}"))
+}
+
+/// Takes everything, acknowledges it and every `accepted`; gives what came.
+fn collect(rig: &mut Rig<SimDisk>, client: Client, at: ConversationId) -> Vec<Got> {
+    let got = rig.got(client);
+    let covers = |g: &Got| match g {
+        Got::Message { conversation, seq, .. } if *conversation == at => Some(*seq),
+        Got::Skip { conversation, to, user, .. } if *conversation == at && user.is_empty() => Some(*to),
+        _ => None,
+    };
+    if let Some(seq) = got.iter().filter_map(covers).max() {
+        rig.ack(client, at, seq);
+    }
+    let version = |g: &Got| match g {
+        Got::Receipt { version, .. } | Got::Skip { version, .. } | Got::Receipts { version, .. } => *version,
+        _ => 0,
+    };
+    let receipts = got.iter().map(version).max().unwrap_or(0);
+    let accepted = got.iter().filter(|g| matches!(g, Got::Accepted { .. })).count() as u32;
+    rig.feed(client, &ClientFrame::Ack(Ack { receipts, accepted, ..Ack::default() }));
+    rig.turn();
+    got
+}
+
+/// The group as a member is told it; `None`: it is told that there is none.
+fn snapshot(rig: &mut Rig<SimDisk>, by: Client, at: ConversationId) -> Option<Snapshot> {
+    rig.got(by);
+    rig.feed(by, &ClientFrame::GroupGet { conversation: Some(at) });
+    rig.turn();
+    let got = rig.got(by);
+    let found = got.iter().find_map(|g| if let Got::Group(group) = g { Some((**group).clone()) } else { None });
+    assert!(found.is_some() || codes(&got) == ["unknown_conversation"], "{got:?}");
+    found
+}
+
+/// The groups that a user is told to be in.
+fn groups(rig: &mut Rig<SimDisk>, by: Client) -> Vec<ConversationId> {
+    rig.got(by);
+    rig.feed(by, &ClientFrame::GroupGet { conversation: None });
+    rig.turn();
+    let got = rig.got(by);
+    got.iter().find_map(|g| if let Got::Groups(ids) = g { Some(ids.clone()) } else { None }).expect("an answer")
+}
+
+/// Changes and messages as they came: number, sender, change.
+fn seen(got: &[Got]) -> Vec<(u64, &str, Option<&Seen>)> {
+    let message = |g| match g {
+        &Got::Message { seq, ref sender, ref change, .. } => Some((seq, sender.as_str(), change.as_deref())),
+        _ => None,
+    };
+    got.iter().filter_map(message).collect()
+}
+
+fn people(members: &[(&str, u64)]) -> Members {
+    members.iter().map(|&(name, role)| (name.to_owned(), role)).collect()
+}
