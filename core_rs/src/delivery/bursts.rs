@@ -112,8 +112,9 @@ impl Receiver {
 }
 
 impl Lists {
+    /// Each once; the last is the first to be told.
     fn compact(&mut self) {
-        self.held.sort_unstable();
+        self.held.sort_unstable_by(|a, b| b.cmp(a));
         self.held.dedup();
     }
 

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::Delivery;
-use super::conversation::{Conversation, Cursor, Member, mark};
+use super::conversation::{Conversation, Cursor, Member, NONE, mark};
 use crate::engine::directory::Directory;
 use crate::group::{Change, Moved};
 
@@ -24,16 +24,15 @@ impl Delivery {
         let Moved { came, went } = group.apply(seq, actor, change);
         conversation.mark.change();
         let went: Vec<usize> = went.into_iter().filter_map(|user| conversation.exit(user, seq)).collect();
-        for user in came {
-            self.enter(dir, slot, user, seq);
-        }
+        let came: Vec<u32> = came.into_iter().map(|user| self.enter(dir, slot, user, seq)).collect();
+        self.remind(dir, slot, &came);
         self.note_dirty(slot);
         went
     }
 
     /// A user becomes a member with message `seq`.
-    fn enter(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) {
-        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+    fn enter(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) -> u32 {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return NONE };
         let index = conversation.admit(dir, slot, user, seq);
         if let Some(user) = dir.get_mut(user)
             && !user.conversations.contains(&slot)
@@ -41,6 +40,23 @@ impl Delivery {
             user.conversations.push(slot);
         }
         self.connect_member(dir, slot, index);
+        index as u32
+    }
+
+    /// Who comes may have been here before, and written what others will never have: while it was away that was not told.
+    fn remind(&mut self, dir: &Directory, slot: u32, came: &[u32]) {
+        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
+        let skipping = conversation.members.iter().any(|m| !m.skipped().is_empty());
+        if came.is_empty() || !skipping {
+            return;
+        }
+        self.version += 1;
+        for member in conversation.members.iter_mut().filter(|m| !m.skipped().is_empty()) {
+            member.version = self.version;
+            member.rare.iter_mut().flat_map(|rare| &mut rare.skipped).for_each(|range| range.version = self.version);
+        }
+        self.effects.floors.push(slot);
+        self.announce(dir, slot, None, came);
     }
 
     /// Mailboxes of a member who went and has all that it was to get are no more.

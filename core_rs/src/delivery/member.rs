@@ -12,6 +12,18 @@ const MAX_RANGES: usize = 256;
 /// Intervals kept that are over, though nothing in them waits any more: who asks for an old message is told of them.
 const OLD_INTERVALS: usize = 16;
 
+#[cfg(test)]
+thread_local! {
+    /// How often a member was looked at: what is done for each of them shows here.
+    pub static TOUCHED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+#[inline(always)]
+fn touch() {
+    #[cfg(test)]
+    TOUCHED.set(TOUCHED.get() + 1);
+}
+
 /// A mailbox's place in the conversation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cursor {
@@ -133,26 +145,31 @@ impl Member {
 
     /// The cursor of a device.
     pub fn cursor(&self, device: u16) -> Option<&Cursor> {
+        touch();
         self.cursors.iter().find(|c| c.device == device)
     }
 
     /// The same, to change.
     pub fn cursor_mut(&mut self, device: u16) -> Option<&mut Cursor> {
+        touch();
         self.cursors.iter_mut().find(|c| c.device == device)
     }
 
     /// Whether this is the member that a user's device belongs to.
     pub fn is(&self, user: u32, device: u16) -> bool {
+        touch();
         self.user == user && self.admits(device)
     }
 
     /// Whether this device takes part.
     pub fn admits(&self, device: u16) -> bool {
+        touch();
         self.only == 0 || self.only == device
     }
 
     /// Whether it is a member now.
     pub fn is_current(&self) -> bool {
+        touch();
         self.to == u64::MAX
     }
 
@@ -163,6 +180,7 @@ impl Member {
 
     /// Whether a message lies in one of its intervals.
     pub fn sees(&self, seq: u64) -> bool {
+        touch();
         let inside = |&(from, to): &(u64, u64)| from <= seq && seq <= to;
         inside(&(self.from, self.to)) || self.earlier().iter().any(inside)
     }
@@ -174,6 +192,7 @@ impl Member {
 
     /// What it will never have.
     pub fn skipped(&self) -> &[SkipRange] {
+        touch();
         self.rare.as_ref().map_or(&[], |rare| &rare.skipped)
     }
 
@@ -198,6 +217,7 @@ impl Member {
 
     /// What was withheld from it.
     pub fn withheld(&self) -> &[(u64, u64)] {
+        touch();
         self.rare.as_ref().map_or(&[], |rare| &rare.withheld)
     }
 

@@ -462,3 +462,7 @@ fn queue(receivers: &mut Slab<Receiver>, run: &mut VecDeque<u32>, r: u32) {
         run.push_back(r);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Who gets what of a group, and who is told what of whom.
+
+use super::*;
+use crate::wire::types::SkipReason;
+
+fn cursors(got: &[Got]) -> Vec<(&str, u64, u64)> {
+    let cursor = |g| match g {
+        &Got::Cursor(ref user, delivered, read, _) => Some((user.as_str(), delivered, read)),
+        _ => None,
+    };
+    got.iter().filter_map(cursor).collect()
+}
+
+#[test]
+fn a_newcomer_gets_the_snapshot_and_then_what_comes_from_its_adding_on() {
+    let mut world = World::group(2);
+    world.send(0);
+    let late = world.dir.intern("late");
+    let user = world.dir.get_mut(late).unwrap();
+    user.known = true;
+    user.devices.push(Device { id: 1, receives: true, ..Device::default() });
+    let added = world.change(0, Change::Added(vec![late]));
+    world.send(1);
+    world.join(late, 1);
+    assert_eq!(world.got(late, 1), [Got::Snapshot(added), Got::Message(3), Got::Message(4)]);
+    world.cut(late, 1);
+    world.join(late, 1);
+    assert_eq!(world.got(late, 1)[0], Got::Snapshot(added), "until it acknowledged what came behind it");
+    world.ack(late, 1, 3).unwrap();
+    world.cut(late, 1);
+    world.join(late, 1);
+    assert_eq!(world.got(late, 1), [Got::Message(4)]);
+}
+
+#[test]
+fn who_was_removed_sees_that_and_nothing_after_it_i8() {
+    let mut world = World::group(3);
+    world.join(0, 1);
+    world.send(0);
+    let removed = world.change(0, Change::Removed(vec![2]));
+    world.send(0);
+    world.join(2, 1);
+    assert_eq!(messages(&world.got(2, 1)), [1, 2, removed], "and no snapshot: it is no member");
+    assert_eq!(world.ack(2, 1, removed + 1), Err(Refusal::BeyondHead));
+    world.ack(2, 1, removed).unwrap();
+    assert!(world.conversation().members[2].is_gone());
+    assert!(world.dir.get(2).unwrap().conversations.is_empty());
+    world.send(0);
+    assert!(world.got(2, 1).is_empty());
+    assert_eq!(world.ack(2, 1, removed), Err(Refusal::Unknown));
+}
+
+#[test]
+fn who_comes_back_gets_what_was_left_of_before_and_nothing_of_between_i8() {
+    let mut world = World::group(3);
+    world.send(0);
+    let removed = world.change(0, Change::Removed(vec![2]));
+    (0..5).for_each(|_| _ = world.send(0));
+    let added = world.change(0, Change::Added(vec![2]));
+    world.send(1);
+    for _ in 0..2 {
+        world.join(2, 1);
+        let got = world.got(2, 1);
+        assert_eq!(got[0], Got::Snapshot(added));
+        assert_eq!(messages(&got), [1, 2, removed, added, added + 1]);
+        world.restart();
+    }
+    world.join(2, 1);
+    world.got(2, 1);
+    world.ack(2, 1, removed).unwrap();
+    assert_eq!(world.conversation().cursor(2, 1).unwrap().acked, added - 1, "it passes over what is not for it");
+}
+
+#[test]
+fn an_acknowledgement_tells_the_authors_of_what_it_covers_in_one_burst() {
+    let mut world = World::group(5);
+    (0..5).for_each(|user| _ = world.join(user, 1));
+    for user in 0..5 {
+        world.got(user, 1);
+        let _ = world.ack(user, 1, 1);
+    }
+    world.got(0, 1);
+    world.send(1);
+    world.send(2);
+    world.run();
+    for user in [0, 3, 4] {
+        world.ack(user, 1, 3).unwrap();
+        assert!(world.delivery.run.is_empty(), "it waits for its time");
+    }
+    let timers = world.delivery.effects.bursts.clone();
+    assert_eq!(timers.len(), 2, "one for each of the authors");
+    assert_eq!(cursors(&world.got(1, 1)), [("u0", 3, 0), ("u3", 3, 0), ("u4", 3, 0)]);
+    assert_eq!(cursors(&world.got(2, 1)), [("u0", 3, 0), ("u3", 3, 0), ("u4", 3, 0)]);
+    assert!(cursors(&world.got(0, 1)).is_empty() && cursors(&world.got(3, 1)).is_empty());
+}
+
+#[test]
+fn a_read_tells_those_whom_it_names_and_the_readers_other_devices() {
+    let mut world = World::group(4);
+    (0..4).for_each(|user| _ = world.join(user, 1));
+    world.send(1);
+    world.send(2);
+    for user in 0..4 {
+        world.got(user, 1);
+        let _ = world.ack(user, 1, 3);
+    }
+    (0..4).for_each(|user| _ = world.got(user, 1));
+    let (_, receiver) = world.sessions[&(3, 1)];
+    world.delivery.read(&world.dir, receiver, &AT, 3, &[2, 99], 1).unwrap();
+    assert_eq!(cursors(&world.got(2, 1)), [("u3", 3, 3)]);
+    assert_eq!(cursors(&world.got(3, 1)), [("u3", 0, 3)], "its own sessions, that is");
+    assert!(cursors(&world.got(1, 1)).is_empty() && cursors(&world.got(0, 1)).is_empty());
+}
+
+#[test]
+fn what_is_told_counts_as_told_only_up_to_what_is_held_back() {
+    let mut world = World::group(3);
+    // A conversation of two beside the group.
+    let mut pair = Conversation::new([8; 16], Kind::Direct, 0);
+    for user in 0..2 {
+        pair.members.push(super::super::conversation::Member::new(user, 0, 1));
+        pair.add_device(user as usize, 1, 0, 0);
+    }
+    world.delivery.insert(&mut world.dir, pair);
+    (0..3).for_each(|user| _ = world.join(user, 1));
+    (0..3).for_each(|user| _ = world.got(user, 1));
+    let (_, u1) = world.sessions[&(1, 1)];
+    let before = world.delivery.version();
+    world.ack(2, 1, 1).unwrap();
+    let message = Sequenced {
+        conversation: [8; 16],
+        seq: 1,
+        user: 0,
+        device: 1,
+        at: Ref { segment: 1, offset: 9, len: 100 },
+        time_ms: 1,
+        bodies: None,
+        change: None,
+        withheld: false,
+        stored: vec![0; 100],
+    };
+    assert!(world.delivery.sequenced(&mut world.dir, message, 1));
+    world.delivery.run(&world.dir, &mut world.out, 64);
+    world.delivery.ack(&mut world.dir, u1, &[8; 16], 1, 1).unwrap();
+    world.delivery.run(&world.dir, &mut world.out, 64);
+    let told: Vec<Got> = world.out.0.drain(..).map(|got| got.1).filter(|g| matches!(g, Got::Cursor(..))).collect();
+    assert_eq!(told, [Got::Cursor("u1".into(), 1, 0, before)], "the group's news is older and not told yet");
+    let told = world.got(0, 1);
+    assert_eq!(told, [Got::Cursor("u2".into(), 1, 0, before + 2)], "now everything is");
+}
+
+#[test]
+fn an_author_who_was_away_is_told_only_of_groups_with_news_for_it() {
+    let mut world = World::group(3);
+    world.send(1);
+    for user in [0, 2] {
+        world.join(user, 1);
+        world.got(user, 1);
+        world.ack(user, 1, 2).unwrap();
+    }
+    for _ in 0..2 {
+        assert!(world.conversation().owes_receipts(&world.dir));
+        assert!(cursors(&world.got(0, 1)).iter().all(|c| c.0 != "u1"));
+        world.join(1, 1);
+        assert_eq!(cursors(&world.got(1, 1)), [("u0", 2, 0), ("u2", 2, 0)]);
+        world.cut(1, 1);
+        world.restart();
+    }
+    // Acknowledged: nothing is to be told any more, whoever else is a stub.
+    for user in 0..3 {
+        world.dir.get_mut(user).unwrap().devices[0].receipts = world.delivery.version();
+    }
+    world.dir.intern("stub");
+    assert!(!world.conversation().owes_receipts(&world.dir));
+}
+
+#[test]
+fn a_group_at_its_cap_goes_on_and_who_is_behind_is_told_and_begins_anew() {
+    let mut world = World::group(3);
+    world.delivery.group_caps = (64, 1 << 30);
+    world.join(0, 1);
+    world.join(1, 1);
+    for seq in 2..=100 {
+        world.send(0);
+        world.run();
+        world.ack(1, 1, seq).unwrap();
+        assert!(world.conversation().entries.len() <= 64);
+    }
+    let first = world.conversation().first;
+    assert!((36..=38).contains(&first), "{first}");
+    world.join(2, 1);
+    let got = world.got(2, 1);
+    assert_eq!(got[..2], [Got::Snapshot(1), Got::Skip(1, first - 1, SkipReason::Cap)], "{got:?}");
+    assert_eq!(messages(&got), (first..=100).collect::<Vec<_>>());
+    // The author knows before the cursor passes it (I7).
+    let never = |got: &[Got]| {
+        got.iter()
+            .filter_map(|g| match g {
+                Got::Never(user, from, to, _) => Some((user.clone(), *from, *to)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    let told = world.got(0, 1);
+    assert_eq!(never(&told).last(), Some(&("u2".to_owned(), 1, first - 1)), "{told:?}");
+    world.ack(2, 1, 100).unwrap();
+    assert!(cursors(&world.got(0, 1)).contains(&("u2", 100, 0)));
+    assert!(!world.conversation().cursor(2, 1).unwrap().is(super::super::conversation::mark::FRESH));
+    let progress = world.delivery.progress(&world.dir, 0, &AT, first - 1).unwrap();
+    assert!(progress.iter().find(|c| c.user == "u2").unwrap().skipped);
+    assert!(!progress.iter().find(|c| c.user == "u1").unwrap().skipped);
+}
+
+#[test]
+fn an_acknowledgement_on_its_way_when_the_floor_rises_does_not_pass_for_one_of_the_snapshot() {
+    let mut world = World::group(2);
+    world.delivery.group_caps = (8, 1 << 30);
+    world.window = (4, u32::MAX);
+    world.join(1, 1);
+    (0..3).for_each(|_| _ = world.send(0));
+    assert_eq!(messages(&world.got(1, 1)), [1, 2, 3, 4]);
+    world.ack(1, 1, 1).unwrap();
+    (0..16).for_each(|_| _ = world.send(0));
+    let got = world.got(1, 1);
+    assert!(matches!(got[..], [Got::Message(5), ..]) || matches!(got[0], Got::Snapshot(1)), "{got:?}");
+    world.ack(1, 1, 3).unwrap();
+    assert!(world.conversation().cursor(1, 1).unwrap().is(super::super::conversation::mark::FRESH));
+    world.cut(1, 1);
+    world.join(1, 1);
+    assert_eq!(world.got(1, 1)[0], Got::Snapshot(1));
+}
+
+#[test]
+fn progress_is_for_members_and_tells_of_those_who_are_to_have_the_message_i8() {
+    let mut world = World::group(3);
+    let sent = world.send(0);
+    let removed = world.change(0, Change::Removed(vec![2]));
+    let names = |world: &World, seq| {
+        let cursors = world.delivery.progress(&world.dir, 0, &AT, seq).unwrap();
+        cursors.iter().map(|c| c.user.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&world, sent), ["u1", "u2"]);
+    let later = world.send(1);
+    assert_eq!(names(&world, later), ["u0"]);
+    assert_eq!(world.delivery.progress(&world.dir, 2, &AT, removed), Err(Refusal::Unknown));
+    assert_eq!(world.delivery.progress(&world.dir, 0, &AT, later + 1), Err(Refusal::BeyondHead));
+}
+
+#[test]
+fn a_state_that_is_older_than_the_changes_before_it_takes_nobody_out() {
+    let mut world = World::group(2);
+    let mut older = Vec::new();
+    world.conversation().encode(1, &world.dir, &mut older);
+    let late = world.dir.intern("late");
+    world.change(0, Change::Added(vec![late]));
+    let (state, _) = Conversation::decode(&older, &mut world.dir).unwrap();
+    let conversation = world.delivery.get_mut(0).unwrap();
+    conversation.merge(state);
+    assert_eq!(conversation.group.as_ref().unwrap().members.len(), 3);
+    assert!(conversation.members[2].is_current() && !conversation.members[2].cursors.is_empty());
+}
+
+#[test]
+fn all_devices_of_one_who_came_before_they_were_known_get_what_waits() {
+    let mut world = World::group(2);
+    let late = world.dir.intern("late");
+    world.change(0, Change::Added(vec![late]));
+    world.send(0);
+    let user = world.dir.get_mut(late).unwrap();
+    user.known = true;
+    user.devices.extend((1..=2).map(|id| Device { id, receives: true, ..Device::default() }));
+    world.delivery.fit_devices(&world.dir, late);
+    world.check_counts();
+    for device in 1..=2 {
+        world.join(late, device);
+        assert_eq!(world.got(late, device), [Got::Snapshot(2), Got::Message(2), Got::Message(3)]);
+    }
+}
+
+#[test]
+fn places_of_members_long_gone_are_given_to_others() {
+    let mut world = World::group(1);
+    for round in 0..1200 {
+        let user = world.dir.intern(&format!("guest{round}"));
+        let known = world.dir.get_mut(user).unwrap();
+        known.known = true;
+        known.devices.push(Device { id: 1, receives: true, ..Device::default() });
+        world.change(0, Change::Added(vec![user]));
+        let removed = world.change(0, Change::Removed(vec![user]));
+        world.join(user, 1);
+        world.run();
+        world.ack(user, 1, removed).unwrap();
+        world.cut(user, 1);
+        // Logged meanwhile.
+        world.delivery.get_mut(0).unwrap().encode_members(&Directory::default(), &mut Vec::new());
+    }
+    assert!(world.conversation().members.len() < 1100, "{}", world.conversation().members.len());
+}
