@@ -253,7 +253,7 @@ fn a_state_that_is_older_than_the_changes_before_it_takes_nobody_out() {
     world.conversation().encode(1, &world.dir, &mut older);
     let late = world.dir.intern("late");
     world.change(0, Change::Added(vec![late]));
-    let (state, _) = Conversation::decode(&older, &mut world.dir).unwrap();
+    let (state, _) = Conversation::decode(&mut Reader::new(&older), &mut world.dir).unwrap();
     let conversation = world.delivery.get_mut(0).unwrap();
     conversation.merge(state);
     assert_eq!(conversation.group.as_ref().unwrap().members.len(), 3);

@@ -8,6 +8,7 @@ mod withheld;
 use super::conversation::{Conversation, Devices, Entry};
 use super::hot::Body;
 use super::*;
+use crate::engine::binary::Reader;
 use crate::engine::directory::Device;
 use crate::group::{Change, Profile, Rules};
 use crate::sequencer::Kind;
@@ -237,7 +238,7 @@ impl World {
             user.receivers.clear();
             user.conversations.clear();
         }
-        let (mut conversation, _) = Conversation::decode(&bytes, &mut self.dir).unwrap();
+        let (mut conversation, _) = Conversation::decode(&mut Reader::new(&bytes), &mut self.dir).unwrap();
         assert_eq!(conversation.first, first);
         (conversation.head, conversation.entries) = (head, entries);
         conversation.bytes = conversation.entries.iter().map(|e| u64::from(e.len)).sum();
