@@ -36,6 +36,7 @@ from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCap
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport read as posix_read
 
 from core_table cimport (
@@ -83,6 +84,10 @@ cdef enum:
 cdef enum:
     SHARED_SLOTS = 16
 
+# Buckets of the times that turns take: four to a power of two, from 1 µs (1,024 ns) to 17 s.
+cdef enum:
+    TURN_BUCKETS = 96
+
 # Bits of Connection.flags.
 cdef enum:
     CORE_PAUSED = 1  # the core wants to read no more for now
@@ -127,6 +132,29 @@ def plain_transports(loop) -> tuple[type, ...]:
     return ()
 
 
+cdef inline uint64_t clock_ns() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
+
+
+cdef inline int bucket_of(uint64_t ns) noexcept:
+    cdef uint64_t part = ns >> 10
+    cdef int power = 0
+    while part > 7:
+        part >>= 1
+        power += 1
+    return min(4 * power + <int>part, TURN_BUCKETS - 1)
+
+
+cdef uint64_t longest_ns(int bucket) noexcept:
+    """The longest time that a bucket takes."""
+    cdef int power = bucket // 4 - 1
+    if power < 0:
+        return <uint64_t>(bucket + 1) << 10
+    return <uint64_t>(4 + bucket % 4 + 1) << (10 + power)
+
+
 @cython.final
 cdef class Driver:
     cdef pr_api *api
@@ -148,6 +176,9 @@ cdef class Driver:
     cdef Py_ssize_t count
     cdef list full                # those that wait for the next turn to be read again
     cdef set locals
+    cdef uint64_t turn_began      # when the present turn read its first bytes, ns; 0: between two turns
+    cdef uint64_t turns[TURN_BUCKETS]
+    cdef uint64_t turns_ns
     cdef uint64_t shared_keys[SHARED_SLOTS]
     cdef PyObject *shared_bytes[SHARED_SLOTS]
 
@@ -179,6 +210,19 @@ cdef class Driver:
     @property
     def connections(self):
         return self.count
+
+    def turn_times(self):
+        return self.turns_ns, [(longest_ns(at), self.turns[at]) for at in range(TURN_BUCKETS)]
+
+    cdef inline void begin_turn(self) noexcept:
+        if self.turn_began == 0:
+            self.turn_began = clock_ns()
+
+    cdef inline void end_turn(self) noexcept:
+        cdef uint64_t took = clock_ns() - self.turn_began
+        self.turns[bucket_of(took)] += 1
+        self.turns_ns += took
+        self.turn_began = 0
 
     def accept(self):
         return Connection(self)
@@ -220,6 +264,7 @@ cdef class Driver:
         if self.draining:
             self.schedule()
             return 0
+        self.begin_turn()
         self.draining = True
         try:
             state = self.api.turn(self.ctx)
@@ -231,6 +276,7 @@ cdef class Driver:
         finally:
             self.draining = False
             self.forget_shared()
+            self.end_turn()
         if state < 0:
             self.fail()
             return 0

@@ -64,9 +64,11 @@ cdef class Connection:
         cdef int verdict
         if self.conn == 0 or self.flags & CLOSING:
             return
+        driver.begin_turn()
         verdict = driver.api.data(driver.ctx, self.conn, driver.read, nbytes)
         if verdict == PR_HTTP:
             hand_over(driver, self)
+            driver.schedule()  # this turn ends, too
             return
         if verdict == PR_CLOSED:
             self.flags |= CLOSING

@@ -56,6 +56,12 @@ class Driver:
     def connections(self) -> int:
         """Sockets that the core serves now."""
 
+    def turn_times(self) -> tuple[int, list[tuple[int, int]]]:
+        """How long turns took, ns: the sum, and buckets (the longest time that each takes, how many turns), ascending.
+
+        A turn begins with the first bytes that are read after the last one, and ends when all that is owed was written.
+        """
+
     def accept(self) -> Connection:
         """Make the protocol of one accepted socket: the factory for `loop.create_server`."""
 

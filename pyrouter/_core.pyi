@@ -10,6 +10,7 @@ __all__ = [
     "Core",
     "CoreError",
     "CoreFailed",
+    "Load",
     "__version__",
     "api",
     "build_stamp",
@@ -121,6 +122,108 @@ class Core:
 
     def stats(self) -> dict[str, int]:
         """Plain counters and gauges by name."""
+
+@final
+class Load:
+    """A load generator: thousands of clients in one thread, which check every answer. For `pyrouter bench`.
+
+    Clients are numbered from 0 on. Nothing happens but in `run`. A *stream* is one client's messages to one
+    conversation; it has a window of messages in flight `until` they are "accepted", have a "receipt", or arrived at
+    "everyone" of the group "main"; a stream with the window 0 sends by the clock only.
+    """
+
+    def __new__(
+        cls,
+        server: str,
+        *,
+        host: str,
+        tag: int,
+        body: int,
+        websocket: bool = False,
+        ack_at_once: bool = False,
+        opening: int = 512,
+    ) -> Self:
+        """Without any client.
+
+        Args:
+            server: address and port.
+            host: what a WebSocket's `Host` says.
+            tag: 32 bits that tell this run's messages from others'; everything random follows from it.
+            body: bytes of a message's body, from 20.
+            websocket: binary WebSocket messages; else raw frames.
+            ack_at_once: acknowledge when all that came was read; else every 16 messages or 100 ms.
+            opening: connections that are being opened at once.
+
+        Raises:
+            CoreError: the address is none, or the body too short.
+        """
+
+    def add_peers(self, users: list[tuple[str, str]]) -> int:
+        """Adds a client for each name and token; how many there are now."""
+
+    def add_direct(self, pairs: list[tuple[int, int]], *, window: int, limit: int, until: str) -> None:
+        """For each pair a stream from the first to the second; `limit` messages in all."""
+
+    def add_groups(self, groups: list[list[int]], senders: int, *, window: int, limit: int, until: str) -> None:
+        """Groups of these members, of whom the first is the owner; so many of the first have a stream to it."""
+
+    def create_groups(self) -> None:
+        """Asks the server to make the groups that are not made."""
+
+    def set_group(self, peers: list[int], group: str) -> None:
+        """Counts the times of these clients with "main", "aside" (nobody waits for these) or "others"."""
+
+    def connect(self, peers: list[int]) -> None:
+        """Connects those that are not."""
+
+    def leave(self, peers: list[int]) -> None:
+        """Ends their connections."""
+
+    def stall(self, peers: list[int]) -> None:
+        """They read nothing until `unstall`."""
+
+    def unstall(self, peers: list[int]) -> None:
+        """They read again."""
+
+    def flap(self, peers: list[int], every_ms: int) -> None:
+        """Each reconnects once in this time, until `calm`."""
+
+    def slow(self, peers: list[int], stalled_ms: int, reading_ms: int) -> None:
+        """Each reads nothing for a while, then for another while it does, until `calm`."""
+
+    def churn(self, per_s: float, among: list[int], away_from_ms: int, away_to_ms: int) -> None:
+        """So many of these a second leave, and return after a time between the two; until `calm`."""
+
+    def rate(self, per_s: float, to_groups: int) -> None:
+        """So many messages a second by the clock, `to_groups` of a hundred to groups; 0 ends it."""
+
+    def calm(self) -> None:
+        """Everybody comes back, reads, and stays; nobody sends by the clock."""
+
+    def send(self, on: bool) -> None:
+        """Keep the windows full from now on, or not."""
+
+    def allow(self, more: int) -> None:
+        """So many more messages in each stream with a window."""
+
+    def run(self, at_most_ms: int, wake_fd: int | None = None) -> Literal["time", "woken", "trouble"]:
+        """Goes on for so long, without the GIL; less if the open descriptor `wake_fd` becomes readable, or on trouble.
+
+        Raises:
+            OSError: `wake_fd` cannot be watched.
+        """
+
+    def counts(self) -> dict[str, int]:
+        """What happened so far and how things stand, by name; core_rs/src/load/counts.rs explains each."""
+
+    def take_times(self) -> dict[str, list[tuple[int, int]]]:
+        """Histograms since the last call: the longest time of a bucket, ns, and how many it has, ascending."""
+
+    def trouble(self) -> list[str]:
+        """What was wrong: the first things, a sentence each. Nothing goes on after it."""
+
+    def verify(self) -> list[str]:
+        """What anybody lacks, now that nothing is under way any more."""
 
 def option_names() -> dict[str, int | str | bool]:
     """Every option that `Core` takes, with its default."""

@@ -13,7 +13,7 @@ program's own: this module touches none of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,8 @@ from pyrouter.sessions import Sessions
 
 if TYPE_CHECKING:
     import socket
+
+    from prometheus_client.registry import Collector
 
     from pyrouter.http import HttpHandoff
 
@@ -77,6 +79,8 @@ class Router:
         self._pumping: asyncio.Task[None] | None = None
         self._http: HttpHandoff | None = None
         self._listeners: list[Listener] = []
+        self.collectors: list[Collector] = []
+        """What the metrics page tells beside the router's own counters."""
         self._sessions = Sessions(self._opened)
         self._local_tokens: LocalTokens | None = None
         self._failure: str | None = None
@@ -256,6 +260,10 @@ class Router:
         if self._core is None:
             raise RouterClosed("the router is not open")
         return self._core.recovery
+
+    def turn_times(self) -> tuple[int, Sequence[tuple[int, int]]]:
+        """How long turns of the loop took, ns: the sum, and buckets (the longest time of each, how many turns)."""
+        return (0, ()) if self._driver is None else self._driver.turn_times()
 
     def stats(self) -> Mapping[str, int]:
         """Counters and gauges by name; docs/operations.md explains each."""

@@ -28,6 +28,7 @@ from pyrouter.errors import RouterFailed
 from pyrouter.listener import Listener
 from pyrouter.log import configure, get_logger
 from pyrouter.router import Router
+from pyrouter.watch import Watch
 
 __all__ = ["authenticator", "ready_line", "run", "settle_garbage_collector"]
 
@@ -70,6 +71,8 @@ async def _serve(config: Config) -> None:
     async with router:
         listener = await router.serve(config.server.listen.host, config.server.listen.port)
         settle_garbage_collector()
+        watch = Watch(asyncio.get_running_loop())
+        router.collectors.append(watch)
         stop.ready = True
         print(ready_line(config, listener), flush=True)
         print(_hints(config, listener), file=sys.stderr, flush=True)
@@ -77,6 +80,7 @@ async def _serve(config: Config) -> None:
             log.warning("open to other machines, and TLS is not ours: put a proxy in front, see docs/security.md")
         await stop.asked.wait()
         log.info("stopping")
+        watch.close()
 
 
 def authenticator(auth: Auth) -> Authenticate | None:

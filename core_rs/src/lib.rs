@@ -10,12 +10,14 @@
 //! - [`group`]: what a group is, and what every change does to it.
 //! - [`link`]: one connection's bytes: which carrier, RFC 6455, frame boundaries.
 //! - [`wire`]: frames to bytes and back.
-//! - [`log`]: records in segments on a disk; the only module that does I/O.
+//! - [`log`]: records in segments on a disk; the only module of a server that does I/O.
+//! - [`load`]: apart from all of these: clients by the thousand, for `pyrouter bench`.
 
 pub mod delivery;
 pub mod engine;
 pub mod group;
 pub mod link;
+pub mod load;
 pub mod log;
 #[cfg(feature = "python")]
 #[allow(unsafe_code)]

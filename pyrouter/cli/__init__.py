@@ -9,6 +9,7 @@ import sys
 import typer
 
 from pyrouter import __version__
+from pyrouter.cli.bench import bench
 from pyrouter.cli.check_config import check_config
 from pyrouter.cli.fsck import fsck
 from pyrouter.cli.listen import listen
@@ -31,6 +32,7 @@ app.command()(send)
 app.command()(listen)
 app.command()(check_config)
 app.command()(fsck)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:

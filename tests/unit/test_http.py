@@ -1,12 +1,13 @@
 """Plain HTTP: the pages, and sockets that are handed over to uvicorn's protocol, with bounds of our own (I6)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
 import httpx
 import pytest
+from prometheus_client.registry import Collector
 
 from pyrouter import http
 from pyrouter.http import HttpHandoff, application
@@ -20,6 +21,11 @@ class FakeRouter:
 
     def stats(self) -> Mapping[str, int]:
         return {"accepted_total": 7, "connections": 3}
+
+    collectors: Sequence[Collector] = ()
+
+    def turn_times(self) -> tuple[int, Sequence[tuple[int, int]]]:
+        return 5_000_000, [(1_024, 2), (32_768, 3), (1_048_576, 0), (2_097_152, 1)]
 
 
 @pytest.fixture
@@ -56,6 +62,17 @@ class TestPages:
         assert "pyrouter_accepted_total 7.0" in lines
         assert "# TYPE pyrouter_connections gauge" in lines
         assert "pyrouter_connections 3.0" in lines
+
+    async def test_turns_of_the_loop_are_a_histogram_of_seconds(self, client: httpx.AsyncClient) -> None:
+        lines = (await client.get("/metrics")).text.splitlines()
+        assert [line for line in lines if line.startswith("pyrouter_loop_turn_seconds_bucket")] == [
+            'pyrouter_loop_turn_seconds_bucket{le="3.2768e-05"} 5.0',
+            'pyrouter_loop_turn_seconds_bucket{le="0.001048576"} 5.0',
+            'pyrouter_loop_turn_seconds_bucket{le="0.002097152"} 6.0',
+            'pyrouter_loop_turn_seconds_bucket{le="+Inf"} 6.0',
+        ]
+        assert "pyrouter_loop_turn_seconds_count 6.0" in lines
+        assert "pyrouter_loop_turn_seconds_sum 0.005" in lines
 
     async def test_the_page_says_what_this_is_and_trusts_no_header(self, client: httpx.AsyncClient) -> None:
         answer = await client.get("/", headers={"host": '"><script>'})

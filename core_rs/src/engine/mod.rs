@@ -404,6 +404,7 @@ impl Engine {
         stats.unaccepted_bytes = self.unaccepted;
         stats.delivered_total = self.conns.delivered;
         (stats.messages_pending, stats.bytes_pending, stats.log_segments) = self.segments.totals();
+        stats.log_bytes_total = self.log.appended_bytes();
         stats.storage_ok = u64::from(self.full.is_none());
         stats.clock_trusted = u64::from(self.clock.trusted());
         stats

@@ -61,6 +61,8 @@ pub struct Appender {
     sealed: Vec<Batch>,
     sealed_bytes: usize,
     spare: Vec<Vec<u8>>,
+    /// Of all batches that were sealed, bytes.
+    appended: u64,
 }
 
 impl Appender {
@@ -78,6 +80,7 @@ impl Appender {
             sealed: Vec::new(),
             sealed_bytes: 0,
             spare: Vec::new(),
+            appended: 0,
         }
     }
 
@@ -127,6 +130,11 @@ impl Appender {
     /// Bytes that are appended and not yet taken.
     pub fn pending_bytes(&self) -> usize {
         self.sealed_bytes + self.open.len()
+    }
+
+    /// Bytes that were appended since the start, headers included.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended + self.open.len() as u64
     }
 
     /// Whether anything pending waits for durability.
@@ -182,6 +190,7 @@ impl Appender {
         let (segment, offset) = (self.segment, self.offset);
         self.offset += bytes.len() as u32;
         self.sealed_bytes += bytes.len();
+        self.appended += bytes.len() as u64;
         let sync = std::mem::take(&mut self.open_sync);
         self.sealed.push(Batch { number: self.number, segment, offset, bytes, sync, time_ms: 0 });
         self.number += 1;

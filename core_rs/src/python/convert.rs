@@ -129,6 +129,7 @@ stats_by_name!(
     replaced_total,
     devices_dropped_total,
     log_segments,
+    log_bytes_total,
     carried_total,
     storage_ok,
     clock_trusted,

@@ -2,11 +2,13 @@
 //!
 //! - [`core`]: the class `Core`, for what is rare. [`table`]: C functions for what is frequent (docs/adr/0004).
 //!   Both reach the core through [`Shared`](crate::runtime::shared::Shared), where panics end.
+//! - [`load`]: the class `Load`, which has nothing to do with the others: clients, for `pyrouter bench`.
 //! - [`convert`], [`error`]: values and errors, each converted in one place.
 
 mod convert;
 mod core;
 mod error;
+mod load;
 mod table;
 
 use pyo3::prelude::*;
@@ -28,6 +30,7 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", py.get_type::<error::CoreError>())?;
     m.add("CoreFailed", py.get_type::<error::CoreFailed>())?;
     m.add_class::<core::Core>()?;
+    m.add_class::<load::Load>()?;
     m.add_function(wrap_pyfunction!(build_stamp, m)?)?;
     m.add_function(wrap_pyfunction!(core::option_names, m)?)?;
     m.add_function(wrap_pyfunction!(core::fsck, m)?)?;
