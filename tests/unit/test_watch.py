@@ -27,10 +27,11 @@ def told(watch: Watch) -> dict[str, float]:
 
 async def test_a_loop_that_was_stopped_is_late_by_as_much(watch: Watch) -> None:
     time.sleep(4 * BEAT_S)  # noqa: ASYNC251  # that is what is looked for
-    while not (now := told(watch))["pyrouter_loop_late_seconds_count"]:
-        await asyncio.sleep(0)
+    await asyncio.sleep(2 * BEAT_S)  # timers are called in the order in which they are due
+    now = told(watch)
     assert now["pyrouter_loop_late_seconds_sum"] > 2 * BEAT_S
-    assert now["pyrouter_loop_late_seconds_bucket0.067108864"] == 0
+    in_time = now["pyrouter_loop_late_seconds_bucket0.067108864"]
+    assert in_time == now["pyrouter_loop_late_seconds_count"] - 1
 
 
 async def test_collections_are_counted_by_generation(watch: Watch) -> None:
@@ -44,7 +45,7 @@ async def test_collections_are_counted_by_generation(watch: Watch) -> None:
 
 async def test_cpu_and_memory_have_the_names_that_they_have_everywhere(watch: Watch) -> None:
     now = told(watch)
-    assert 0 < now["process_cpu_seconds_total"]
+    assert now["process_cpu_seconds_total"] > 0
     assert now["process_resident_memory_bytes"] > 1 << 20
 
 
