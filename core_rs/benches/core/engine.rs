@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 
-use _core::engine::{Config, ConnId, Engine, Identity, Request, Verdict};
+use _core::engine::ConnId;
 use _core::log::{Appender, LogOptions, Recovered};
-use _core::time::Now;
 use _core::wire::decode_client;
-use _core::wire::types::{Ack, ClientFrame, ConversationId, Hello, Send, Target};
+use _core::wire::types::{Ack, ClientFrame, ConversationId, Send, Target};
 use sha2::{Digest, Sha256};
 
 use crate::measure::{Bench, ROUNDS, cpu_ns, report, sample};
+use crate::world::{World, framed};
 
 const BODY: [u8; 160] = [0x5a; 160];
 /// Pairs with a message in flight in every turn.
@@ -37,7 +37,7 @@ fn direct(bench: &Bench, window: usize) {
     if !bench.wants(&whole) {
         return;
     }
-    let (mut world, mut plain) = (World::new(PAIRS), Plain::new(PAIRS));
+    let (mut world, mut plain) = (Pairs::new(PAIRS), Plain::new(PAIRS));
     let mut yardsticks = Yardsticks::new();
     let (mut ours, mut theirs) = (vec![Vec::new(); 4], vec![Vec::new(); 4]);
     for _ in 0..ROUNDS {
@@ -146,56 +146,40 @@ impl Pair {
     }
 }
 
-/// An engine with connected pairs, driven as the runtime drives it.
-struct World {
-    engine: Engine,
+/// Connected pairs.
+struct Pairs {
+    world: World,
     pairs: Vec<Pair>,
-    mono_ms: u64,
-    /// Frames of each kind that were written since they were counted last.
-    seen: [usize; 16],
 }
 
-impl World {
+impl Pairs {
     fn new(pairs: usize) -> Self {
-        let now = Now { mono_ms: 1, wall_ms: 1_750_000_000_000 };
-        let mut engine = Engine::new(Config::default(), now);
-        let recovered = Recovered::default();
-        engine.start(&recovered, Appender::new(&recovered, &LogOptions::default()));
-        let mut world = World { engine, pairs: Vec::new(), mono_ms: 1, seen: [0; 16] };
-        for number in 0..pairs {
+        let mut world = World::new();
+        let connect = |number| {
             let recipient = world.connect(&format!("b{number}"));
             let sender = world.connect(&format!("a{number}"));
-            world.pairs.push(Pair { sender, recipient, conversation: direct_id(number), sent: 0 });
-        }
-        world.seen = [0; 16];
-        world
-    }
-
-    fn connect(&mut self, user: &str) -> ConnId {
-        let conn = self.engine.open(0, true);
-        self.engine.admit(conn, Identity { user: user.into(), device: 1, expires_ms: 0 });
-        let hello = Hello { protocol: 1, receive: true, ..Hello::default() };
-        self.feed(conn, &mut framed(&[ClientFrame::Hello(hello)]));
-        self.pump();
-        conn
+            Pair { sender, recipient, conversation: direct_id(number), sent: 0 }
+        };
+        let pairs = (0..pairs).map(connect).collect();
+        world.seen = Default::default();
+        Pairs { world, pairs }
     }
 
     /// `window` messages in every pair, all the way. Nanoseconds that each step took.
     fn turn(&mut self, window: usize) -> [i64; 3] {
-        self.mono_ms += 1;
-        self.engine.set_now(Now { mono_ms: self.mono_ms, wall_ms: 1_750_000_000_000 + self.mono_ms });
+        self.world.tick();
         let mut sends: Vec<_> = (0..self.pairs.len()).map(|number| self.sends(number, window)).collect();
         let mut acks: Vec<_> = self.pairs.iter().map(Pair::ack).collect();
         let start = cpu_ns();
-        sends.iter_mut().for_each(|(conn, bytes)| self.feed(*conn, bytes));
+        sends.iter_mut().for_each(|(conn, bytes)| self.world.feed(*conn, bytes));
         let sequenced = cpu_ns();
-        self.pump();
+        self.world.pump();
         let delivered = cpu_ns();
-        acks.iter_mut().for_each(|(conn, bytes)| self.feed(*conn, bytes));
-        self.pump();
+        acks.iter_mut().for_each(|(conn, bytes)| self.world.feed(*conn, bytes));
+        self.world.pump();
         let acked = cpu_ns();
         let all = self.pairs.len() * window;
-        let seen = std::mem::take(&mut self.seen);
+        let seen = std::mem::take(&mut self.world.seen);
         assert_eq!((seen[ACCEPTED], seen[MESSAGE]), (all, all));
         assert_eq!(seen[RECEIPT], self.pairs.len(), "one receipt covers a window");
         [sequenced - start, delivered - sequenced, acked - delivered]
@@ -211,79 +195,10 @@ impl World {
         frames.push(ClientFrame::Ack(Ack { accepted: before as u32, ..Ack::default() }));
         (pair.sender, framed(&frames))
     }
-
-    fn feed(&mut self, conn: ConnId, bytes: &mut [u8]) {
-        assert_eq!(self.engine.data(conn, bytes), Verdict::Open);
-    }
-
-    /// Turns until nothing is left to do; the disk is instant.
-    fn pump(&mut self) {
-        loop {
-            let batches = self.engine.log().take(0);
-            let mut idle = batches.is_empty();
-            for batch in batches {
-                self.engine.durable(batch.number);
-                self.engine.log().recycle(batch.bytes);
-            }
-            while let Some(request) = self.engine.next_request() {
-                idle = false;
-                match request {
-                    Request::Load(key) => self.engine.loaded(&key, None),
-                    Request::Unlink(segment) => self.engine.unlinked(segment),
-                    other => panic!("unexpected request {other:?}"),
-                }
-            }
-            idle &= !self.engine.run();
-            while let Some(write) = self.engine.next_write() {
-                idle = false;
-                count(write.data, &mut self.seen);
-            }
-            if idle {
-                return;
-            }
-        }
-    }
 }
 
 /// The id of a pair's conversation, as docs/wire.md has it.
 fn direct_id(number: usize) -> ConversationId {
     let digest = Sha256::digest(format!("direct\0a{number}\0b{number}"));
     digest[..16].try_into().unwrap()
-}
-
-/// Counts the frames in what one connection was written.
-fn count(mut data: &[u8], seen: &mut [usize; 16]) {
-    while !data.is_empty() {
-        let (mut len, mut shift) = (0, 0);
-        while let Some((byte, rest)) = data.split_first() {
-            data = rest;
-            len |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        seen[usize::from(data[0] >> 3)] += 1;
-        data = &data[len..];
-    }
-}
-
-/// Frames as they stand in a raw connection.
-fn framed(frames: &[ClientFrame<'_>]) -> Vec<u8> {
-    let (mut bytes, mut payload) = (Vec::new(), Vec::new());
-    for frame in frames {
-        payload.clear();
-        frame.encode(&mut payload);
-        put_varint(&mut bytes, payload.len());
-        bytes.extend_from_slice(&payload);
-    }
-    bytes
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
