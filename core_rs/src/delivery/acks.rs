@@ -99,9 +99,14 @@ impl Delivery {
             return Ok(());
         }
         self.version += 1;
+        // Of what no device of the user has, a read cursor says nothing to others, be it only that it moved: it may have
+        // been withheld.
+        let news = group || seq.min(member.delivered) > member.read;
         member.read = seq;
-        member.version = self.version;
         member.read_version = self.version;
+        if news {
+            member.version = self.version;
+        }
         conversation.mark.touch(mono_ms);
         conversation.mark.change();
         conversation.list(index);
@@ -113,7 +118,7 @@ impl Delivery {
             told.dedup();
             self.announce(dir, slot, Some(index), &told);
         } else {
-            self.notify(dir, slot, index, Some(authors));
+            self.notify(dir, slot, index, Some(if news { authors } else { &[NONE] }));
         }
         self.note_dirty(slot);
         Ok(())

@@ -252,6 +252,7 @@ impl Engine {
             }
             if self.directory.get(user).is_some_and(|u| u.known) {
                 self.mend(user);
+                self.delivery.fit_late_devices(&self.directory, user);
                 self.fit_mailboxes(user);
                 self.settle_groups(user);
                 if self.damaged {

@@ -19,6 +19,13 @@ pub struct Wire {
     pub writes: usize,
 }
 
+impl Wire {
+    /// What came since the last look.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// See the module.
 pub struct Rig<D: Disk + Clone> {
     pub engine: Engine,

@@ -1,10 +1,19 @@
 //! Groups through the engine: who may what, what everybody sees of it, and what is left after a crash.
 
 mod basics;
+mod blocks;
+mod invites;
+mod limits;
+mod privacy;
+mod races;
+mod repeats;
+mod residency;
+mod restarts;
+mod roles;
 
 use super::group_frames::{Change as Seen, Snapshot};
 use super::*;
-use crate::wire::types::{Change, Manage, Profile, Rules, Target, Who};
+use crate::wire::types::{Change, Hash, Invite, Manage, Profile, Rules, Target, Who};
 
 /// Members by role: 0 member, 1 admin, 2 owner.
 type Members = Vec<(String, u64)>;
@@ -29,6 +38,7 @@ fn party_in(mut rig: Rig<SimDisk>) -> Party {
     let [ann, bob, cal, dan, eve] = ["ann", "bob", "cal", "dan", "eve"].map(|name| rig.join(name, 1, true));
     let at = create(&mut rig, ann, b"g", &["bob", "cal", "dan"]);
     manage(&mut rig, ann, at, b"a", Change::Promoted(names(&["bob"])));
+    rig.feed(ann, &ClientFrame::Ack(Ack { accepted: 2, ..Ack::default() }));
     let mut party = Party { rig, ann, bob, cal, dan, eve, at };
     party.collect();
     party
@@ -44,7 +54,8 @@ impl Party {
         for client in self.all() {
             collect(&mut self.rig, client, self.at);
         }
-        self.rig.pass(300);
+        // Receipts of groups are held a little, cursors are logged once a second.
+        self.rig.pass(1_100);
         for client in self.all() {
             collect(&mut self.rig, client, self.at);
         }
@@ -170,4 +181,9 @@ fn seen(got: &[Got]) -> Vec<(u64, &str, Option<&Seen>)> {
 
 fn people(members: &[(&str, u64)]) -> Members {
     members.iter().map(|&(name, role)| (name.to_owned(), role)).collect()
+}
+
+fn sha(secret: &[u8]) -> Hash {
+    use sha2::Digest;
+    sha2::Sha256::digest(secret).into()
 }
