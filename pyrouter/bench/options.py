@@ -75,6 +75,8 @@ class Options:
     workers: int | None = None
     directory: Path | None = None
     """Where its own server's data goes; None: where temporary files go."""
+    config: Path | None = None
+    """Its own server's configuration."""
 
     @property
     def websocket(self) -> bool:
@@ -204,6 +206,8 @@ def _check_server(options: Options) -> None:
         for name, value in (("--secret", options.secret), ("--server-pid", options.server_pid)):
             if value is not None:
                 raise BenchError(f"{name} is for a server that runs already: give its --server too")
+        if options.config is not None and not options.config.is_file():
+            raise BenchError(f"--config {options.config}: there is no such file")
         if options.directory is not None and not options.directory.is_dir():
             raise BenchError(f"--directory {options.directory}: there is no such directory")
         return
@@ -211,8 +215,8 @@ def _check_server(options: Options) -> None:
         raise BenchError(
             "--server: give its --secret too (the file `secret` in its data directory) to make tokens with"
         )
-    if options.directory is not None:
-        raise BenchError("--directory is for a server of the run's own, not for --server")
+    if options.directory is not None or options.config is not None:
+        raise BenchError("--directory and --config are for a server of the run's own, not for --server")
 
 
 def server_connections() -> int:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import secrets
 import socket
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from pyrouter.bench.crew import Crew, Seen, crew_of
@@ -19,7 +21,7 @@ from pyrouter.bench.errors import BenchError, WrongAnswer
 from pyrouter.bench.options import Options, fitted, server_connections, unit
 from pyrouter.bench.progress import Progress
 from pyrouter.bench.result import Result
-from pyrouter.bench.target import Target, own_server, running_server, tokens
+from pyrouter.bench.target import Target, filesystem, own_server, running_server, tokens
 
 __all__ = ["Bench", "Mark", "Used", "run"]
 
@@ -235,7 +237,10 @@ def _ready(options: Options, progress: Progress) -> Iterator[Bench]:
                     "only idle starts several"
                 )
             progress.show("starting the server")
-            servers = [stack.enter_context(own_server(options.directory, options.durability)) for _ in range(count)]
+            servers = [
+                stack.enter_context(own_server(options.directory, options.durability, options.config))
+                for _ in range(count)
+            ]
             workers = max(options.workers or count, count)
             workers += -workers % count
         # Those who belong together are in one process.
@@ -243,6 +248,9 @@ def _ready(options: Options, progress: Progress) -> Iterator[Bench]:
         crew = stack.enter_context(crew_of(workers))
         sizes = _sizes(options, workers)
         bench = Bench(options, progress, servers, crew, sizes)
+        kind = None if options.server else filesystem(options.directory or Path(tempfile.gettempdir()))
+        if kind in ("tmpfs", "ramfs") and options.durability != "none":
+            bench.notes.append(f"the log was on {kind}, where {options.durability} costs nothing: choose a --directory")
         progress.show("making clients", f"{options.connections:,}")
         _make_clients(bench)
         yield bench

@@ -23,7 +23,7 @@ import orjson
 from pyrouter.bench.errors import BenchError, WrongAnswer
 from pyrouter.secret import read_secret
 
-__all__ = ["Target", "own_server", "running_server", "tokens"]
+__all__ = ["Target", "filesystem", "own_server", "running_server", "tokens"]
 
 READY_S = 60.0
 END_S = 60.0
@@ -120,14 +120,25 @@ class Target:
         return f"; it said:\n{text}" if text else ""
 
 
+def filesystem(path: Path) -> str | None:
+    """The type of the file system that `path` is on, such as `ext4` or `tmpfs`; None if the kernel does not tell."""
+    device = path.stat().st_dev
+    place = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == place:
+            return after.split()[0]
+    return None
+
+
 @contextmanager
-def own_server(directory: Path | None, durability: str, settings: Sequence[str] = ()) -> Iterator[Target]:
+def own_server(directory: Path | None, durability: str, config: Path | None = None) -> Iterator[Target]:
     """Starts one on an empty directory below `directory`, and ends it and its data afterwards.
 
     Args:
         directory: None: where temporary files go.
         durability: what `accepted` promises.
-        settings: `NAME=VALUE`, environment variables of its configuration.
+        config: its configuration, but for what is told here.
 
     Raises:
         BenchError: it does not start; says what it said.
@@ -136,13 +147,11 @@ def own_server(directory: Path | None, durability: str, settings: Sequence[str] 
     log = place / "server.log"
     # What is set for other servers is not meant for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYROUTER_")}
-    environment |= dict(setting.split("=", 1) for setting in settings)
     command = [sys.executable, "-m", "pyrouter", "serve", "--data", str(place / "data"), "--listen", "127.0.0.1:0"]
+    command += ["--durability", durability, *(() if config is None else ("--config", str(config)))]
     try:
         with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [*command, "--durability", durability], stdout=subprocess.PIPE, stderr=errors, env=environment
-            )
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
         with process:
             try:
                 port = _ready(process, log)

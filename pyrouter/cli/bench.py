@@ -1,5 +1,6 @@
 """`pyrouter bench`."""
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -78,6 +79,9 @@ def bench(  # noqa: PLR0917  # each is an option by its name
     directory: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where its own server's data goes. [default: the temporary one]")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of its own server: what docs/operations.md lets you set.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     allow_slow_client: Annotated[
         bool, typer.Option(help="Take the result even if the clients used more CPU than the server.")
@@ -115,7 +119,10 @@ def bench(  # noqa: PLR0917  # each is an option by its name
         server_pid=server_pid,
         workers=workers,
         directory=directory,
+        config=config,
     )
+    # Ended from outside it still ends its server and its workers.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         result = run(options, Progress())
     except WrongAnswer as error:

@@ -61,8 +61,12 @@ class TestScenarios:
         assert result["receipt_ms"]["p50"] > 0
         assert leftovers() == before
 
-    def test_a_number_of_messages_instead_of_seconds(self) -> None:
-        result = told("pair", "--pairs", 4, "--messages", 100, "--body", 1024, "--durability", "none")
+    def test_a_number_of_messages_instead_of_seconds(self, tmp_path: Path) -> None:
+        config = tmp_path / "small.toml"
+        config.write_text('[log]\nsegment = "1MiB"\n')
+        result = told(
+            *("pair", "--pairs", 4, "--messages", 100, "--body", 1024, "--durability", "none", "--config", config)
+        )
         assert (result["messages"], result["deliveries"]) == (100, 100)
         assert result["durability"] == "none"
 
@@ -81,6 +85,21 @@ class TestScenarios:
         assert result["deliveries"] == 3 * result["logins"] > 300
         assert result["logins_per_s"] > 0
         assert result["others_delivery_before_ms"]["p50"] > 0
+
+    def test_groups_some_of_whose_members_stall_or_reconnect(self) -> None:
+        result = told(
+            *("fanout", "--pairs", 2, "--members", 12, "--stalled", 2, "--flapping", 2, "--seconds", 3, "--warmup", 0)
+        )
+        assert (result["members"], result["connections"]) == (12, 24)
+        assert result["deliveries"] > result["messages"] > 0
+        assert result["behind_deliveries"] > 0, "those that stalled lacked something, and then had it"
+        assert result["reconnects"] >= 4
+        assert result["everyone_ms"]["p50"] > 0
+
+    def test_a_day(self) -> None:
+        result = told("mixed", "--connections", 64, "--members", 8, "--rate", 200, "--seconds", 2, "--warmup", 0)
+        assert (result["members"], result["groups_percent"]) == (8, 20)
+        assert result["deliveries"] > 1.5 * result["messages"]
 
     def test_a_day_without_groups(self) -> None:
         result = told(

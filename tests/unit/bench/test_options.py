@@ -16,7 +16,7 @@ def test_every_scenario_has_a_default_for_everything(scenario: Scenario) -> None
     assert options.connections is not None
     assert options.connections >= max(2, used(options))
     assert options.connections >= unit(options)
-    optional = {"messages", "server", "secret", "server_pid", "workers", "directory"}
+    optional = {"messages", "server", "secret", "server_pid", "workers", "directory", "config"}
     for name in Options.__slots__:
         assert name in optional or getattr(options, name) is not None, name
 
@@ -49,7 +49,9 @@ def test_other_connections_are_idle() -> None:
         ({"scenario": "pair", "secret": Path("secret")}, "--server too"),
         ({"scenario": "pair", "server": "ws://h"}, "--secret"),
         ({"scenario": "pair", "server": "ws://h", "secret": Path("s"), "directory": Path()}, "--directory"),
+        ({"scenario": "pair", "server": "ws://h", "secret": Path("s"), "config": Path()}, "--config"),
         ({"scenario": "pair", "directory": Path("/nonexistent")}, "no such directory"),
+        ({"scenario": "pair", "config": Path("/nonexistent")}, "no such file"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(options: dict[str, Any], words: str) -> None:

@@ -1,9 +1,14 @@
 """What is printed at the end: JSON for programs, a table for people."""
 
 import json
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+from pyrouter.bench import scenarios
+from pyrouter.bench.options import SCENARIOS
 from pyrouter.bench.result import Result, failed, json_of, shown, table_of
 
 # What the JSON must have, whatever else is in it.
@@ -73,6 +78,15 @@ def test_the_json_is_one_object_with_every_field_and_what_only_the_scenario_has(
     assert told["delivery_ms"] is None
     assert told["everyone_ms"]["p99"] == 6.0
     assert "details" not in told
+
+
+def test_the_page_explains_every_field() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "bench.md").read_text()
+    explained = set(re.findall(r"`(\w+)`", page))
+    sources = "".join(file.read_text() for file in Path(scenarios.__file__).parent.glob("*.py"))
+    details = set(re.findall(r'^ +"(\w+)": ', sources, re.MULTILINE)) - set(SCENARIOS)
+    assert {field.name for field in fields(Result)} - {"details"} <= explained
+    assert details <= explained
 
 
 def test_the_table_has_what_is_known_with_units_and_leaves_out_the_rest(result: Result) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pyrouter.auth import LocalTokens
 from pyrouter.bench.errors import BenchError
-from pyrouter.bench.target import Target, running_server, tokens
+from pyrouter.bench.target import Target, filesystem, running_server, tokens
 
 
 async def test_tokens_in_bulk_are_those_of_pyrouter_token(tmp_path: Path) -> None:
@@ -31,6 +31,11 @@ def test_cpu_of_a_process_is_what_it_says_of_itself(tmp_path: Path) -> None:
     resident = target.rss_bytes()
     assert resident is not None
     assert resident > 1 << 20
+
+
+def test_a_file_system_in_memory_is_known_as_such() -> None:
+    assert filesystem(Path("/proc")) == "proc"
+    assert filesystem(Path("/dev/shm")) == "tmpfs"  # where it is on Linux
 
 
 @pytest.mark.parametrize("url", ["wss://example.org", "http://example.org", "example.org:7400", "ws://"])
