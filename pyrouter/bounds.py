@@ -1,7 +1,7 @@
 """Which settings can work: the bounds of each, and what must fit into what.
 
 A record of the log has at most 16 MiB and lies in one segment. Whatever a client may send, and whatever the core writes
-about a user, must fit; so an operator's limits are held to that here, before a client finds out.
+about a user or a group, must fit; so an operator's limits are held to that here, before a client finds out.
 
 This module says which key is to blame and why. Where it was set is for `pyrouter.config` to say.
 """
@@ -33,6 +33,9 @@ class Problem(NamedTuple):
 
 _FRAME_ROOM = 1 << 10  # beside the body of a message, for names and ids
 _DEVICE_STATE = 20 << 10  # what the log may hold of a device: 256 remembered ids of up to 80 bytes
+_USER_STATE = 84 << 10  # and of its user: 1,000 groups of 16 bytes, 1,000 blocked names of up to 66
+_MEMBER_STATE = 384  # and of a member: its name, twice, and how far each of its devices is
+_GROUP_STATE = 108 << 10  # and of its group: name, description and picture, in the state and in a change on the way
 
 # Least and most. Below or above it nothing would work, or the core could not count that far.
 _BOUNDS: dict[str, tuple[int, int]] = {
@@ -74,7 +77,11 @@ def problems(log: Log, limits: Limits) -> Iterator[Problem]:
             reason = f"a body of {body} does not fit into limits.{name}, {getattr(limits, name)}"
             yield Problem((f"limits.{name}", "limits.body"), reason)
     # Two of them, so that there is room for something else too.
-    for name, record in (("frame", limits.frame + _FRAME_ROOM), ("devices", limits.devices * _DEVICE_STATE)):
+    for name, record in (
+        ("frame", limits.frame + _FRAME_ROOM),
+        ("devices", limits.devices * _DEVICE_STATE + _USER_STATE),
+        ("group_members", limits.group_members * _MEMBER_STATE + _GROUP_STATE),
+    ):
         if log.segment < 2 * record:
             value = getattr(limits, name)
             reason = f"with limits.{name} = {value}, log.segment must be at least {Size(2 * record)}, not {log.segment}"

@@ -163,7 +163,7 @@ def test_of_settings_that_do_not_fit_together_the_one_that_was_set_is_to_blame(f
     assert [line.split(": ")[1] for line in problems(file)] == ["limits.body", "limits.body"]
     file.write_text('[log]\nsegment = "1MiB"\n[limits]\ndevices = 100\n')
     assert problems(file) == (
-        f"{file}, line 2: log.segment: with limits.devices = 100, log.segment must be at least 4000KiB, not 1MiB",
+        f"{file}, line 2: log.segment: with limits.devices = 100, log.segment must be at least 4168KiB, not 1MiB",
     )
 
 

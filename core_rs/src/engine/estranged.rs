@@ -2,8 +2,8 @@
 //!
 //! Without damage such a conversation has left memory, and the cold store knows all about it. With damage nobody may: so
 //! the cold store is asked; what it does not know is made anew from the names that are known, since an id tells whose it
-//! is; and if that fails too, what is there waits until somebody writes in it. So nothing that can be read is lost, and no
-//! number is given twice (I2, I12).
+//! is, or of a group from its first message; and if that fails too, what is there waits until somebody writes in it. So
+//! nothing that can be read is lost, and no number is given twice (I2, I12).
 
 use std::collections::HashMap;
 
@@ -65,10 +65,15 @@ impl Engine {
     /// The cold store does not know it: made anew, if its members can be told.
     pub(super) fn make_anew(&mut self, id: &ConversationId) {
         let Some(estranged) = self.estranged.get(id).filter(|e| !e.orphans.is_empty()) else { return };
+        // A group's messages say who is in it, if its beginning is among them.
+        let group = estranged.orphans.iter().any(|orphan| orphan.change.is_some());
+        if estranged.orphans.iter().any(|orphan| orphan.seq == 1 && orphan.change.is_some()) {
+            return self.begin_group(*id);
+        }
         let mut senders: Vec<Side> = estranged.orphans.iter().map(|o| (o.sender.clone(), o.entry.device)).collect();
         senders.sort_unstable();
         senders.dedup();
-        if let Some((kind, sides)) = self.members_of(id, &senders) {
+        if let Some((kind, sides)) = (!group).then(|| self.members_of(id, &senders)).flatten() {
             let members = sides.map(|(name, device)| (self.directory.intern(&name), device));
             return self.create_conversation(*id, kind, members);
         }

@@ -18,20 +18,23 @@ pub struct Gather {
 }
 
 impl Engine {
-    /// A group, if there is such a one, and all users of these names are in memory and known. The names must not come
-    /// from a conversation that may leave memory meanwhile.
+    /// A conversation, if there is such a one, and all users of these names are in memory and known. What is missing is
+    /// asked for, and for the sake of others so are, once for each frame, users who are here: whether they are must not
+    /// show in how long a change takes (I13).
     pub(super) fn gather(&mut self, slot: u32, id: &ConversationId, names: &[&str]) -> Result<(), Stop> {
+        let asked = self.gathering(slot).is_some();
         let mut missing = HashSet::new();
         let key = Key::Conversation(*id);
         if !self.sequencer.has(id) && !self.found_absent(slot, &key) {
             missing.insert(key);
         }
         for &name in names {
-            if self.directory.find(name).and_then(|user| self.directory.get(user)).is_some_and(|user| user.known) {
+            let here = self.directory.find(name).and_then(|user| self.directory.get(user)).is_some_and(|u| u.known);
+            if here && asked {
                 continue;
             }
             let key = Key::User(name.into());
-            if !self.found_absent(slot, &key) {
+            if here || !self.found_absent(slot, &key) {
                 missing.insert(key);
             } else if self.config.create_unknown {
                 let user = self.directory.intern(name);
@@ -51,9 +54,12 @@ impl Engine {
         Err(Stop::Wait)
     }
 
+    fn gathering(&self, slot: u32) -> Option<&Gather> {
+        self.conns.session(slot)?.waiting.as_ref()?.gather.as_deref()
+    }
+
     fn found_absent(&self, slot: u32, key: &Key) -> bool {
-        let waiting = self.conns.session(slot).and_then(|s| s.waiting.as_ref());
-        self.absent.contains(key) || waiting.and_then(|w| w.gather.as_ref()).is_some_and(|g| g.absent.contains(key))
+        self.absent.contains(key) || self.gathering(slot).is_some_and(|gather| gather.absent.contains(key))
     }
 
     /// A row was answered; whether the session's first frame goes on waiting for others.

@@ -67,12 +67,16 @@ impl Engine {
         if self.full.is_some() {
             return refuse(codes::STORAGE_FULL, "The server's disk is full; try again later.");
         }
-        self.gather(slot, id, &named(wanted))?;
+        self.gather(slot, id, &self.to_be_known(id, wanted))?;
+        let creates = matches!(wanted, wire::Change::Created { .. });
+        if creates && self.estranged.contains_key(id) {
+            self.begin_group(*id);
+        }
         // One in which nothing has happened is what a crash left of a beginning.
         let group = self.sequencer.group(id).filter(|group| group.seq > 0);
         match (wanted, group) {
-            (wire::Change::Created { .. }, None) => {}
-            (wire::Change::Created { .. }, Some(_)) => {
+            (_, None) if creates => {}
+            (_, Some(_)) if creates => {
                 return refuse(codes::ID_REUSED, "This id was used for another group.");
             }
             (wire::Change::Joined { .. }, Some(_)) => {}
@@ -99,6 +103,14 @@ impl Engine {
             return refuse(codes::CONVERSATION_FULL, "Too many changes of this group wait for the disk.");
         }
         Ok(change)
+    }
+
+    /// The users of a wish who must be known: whoever comes or goes, and others of whom it is not certain that they exist.
+    fn to_be_known<'a>(&self, id: &ConversationId, wanted: &'a wire::Change<'_>) -> Vec<&'a str> {
+        let moves = matches!(wanted, wire::Change::Created { .. } | wire::Change::Added(_) | wire::Change::Removed(_));
+        let group = self.sequencer.group(id);
+        let role = |name: &str| group.and_then(|group| group.role(self.directory.find(name)?));
+        named(wanted).into_iter().filter(|name| moves || role(name).is_none()).collect()
     }
 
     /// Whether those whom a change makes members may become so. Why somebody may not is not told.
@@ -209,8 +221,9 @@ impl Engine {
     pub(super) fn begin_group(&mut self, id: ConversationId) {
         let mut conversation = Conversation::new(id, Kind::Group, 0);
         conversation.mark.touch(self.clock.mono_ms());
-        self.delivery.insert(&mut self.directory, conversation);
         self.sequencer.load_group(id, Group::default(), 0, 1, 0);
+        let slot = self.delivery.insert(&mut self.directory, conversation);
+        self.reunite(slot);
     }
 
     /// After a crash, and when a user comes from the cold store, it may know of groups that it is no member of, or not of

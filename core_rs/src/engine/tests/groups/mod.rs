@@ -2,6 +2,7 @@
 
 mod basics;
 mod blocks;
+mod damage;
 mod invites;
 mod limits;
 mod privacy;

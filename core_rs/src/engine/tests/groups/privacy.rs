@@ -99,6 +99,42 @@ fn an_answer_is_the_same_whoever_is_there_i13() {
 }
 
 #[test]
+fn a_change_takes_as_many_journeys_to_the_cold_store_whoever_is_there_i13() {
+    let journeys = |there: bool| {
+        let mut p = party();
+        if !there {
+            p.rig.cut(p.eve);
+            p.rig.cut(p.cal);
+            for _ in 0..700 {
+                p.rig.pass(2_000);
+                p.rig.feed(p.ann, &ClientFrame::Ping { nonce: 1 });
+            }
+            p.ann = p.rig.join("ann", 1, true);
+            assert!(p.rig.engine.directory.find("eve").is_none());
+            assert_eq!(say(&mut p.rig, p.ann, p.at, b"0"), None);
+        }
+        p.rig.hold_cold = true;
+        let mut counts = Vec::new();
+        for (id, change) in [
+            (b"1", Change::Added(names(&["eve"]))),
+            (b"2", Change::Promoted(names(&["cal"]))),
+            (b"3", Change::Removed(names(&["cal"]))),
+            (b"4", Change::Owner("eve".into())),
+        ] {
+            feed(&mut p.rig, p.ann, Some(p.at), id, change);
+            p.rig.turn();
+            counts.push(p.rig.held.len());
+            p.rig.release();
+            assert!(p.rig.held.is_empty());
+            assert_eq!(answer(&p.rig.got(p.ann), id), None);
+        }
+        counts
+    };
+    assert_eq!(journeys(true), [1, 0, 1, 0]);
+    assert_eq!(journeys(true), journeys(false));
+}
+
+#[test]
 fn members_are_told_who_has_and_who_read_a_message() {
     let mut p = party();
     assert_eq!(say(&mut p.rig, p.ann, p.at, b"1"), None);

@@ -24,6 +24,7 @@ fn who_is_removed_while_its_message_is_on_the_way_has_sent_it_or_not() {
     p.rig.hold_disk = true;
     p.rig.feed(p.cal, &rig::message(Target::Conversation(p.at), b"1", b"before"));
     feed(&mut p.rig, p.bob, Some(p.at), b"2", Change::Removed(names(&["cal"])));
+    p.rig.turn();
     p.rig.feed(p.cal, &rig::message(Target::Conversation(p.at), b"3", b"after"));
     p.rig.feed(p.cal, &rig::message(Target::Conversation(p.at), b"1", b"before"));
     p.rig.hold_disk = false;
