@@ -34,7 +34,7 @@ pub struct Entry {
     pub time_s: u32,
     /// The author: index in `members`.
     pub author: u16,
-    /// The author's device.
+    /// The author's device, which does not get it; [`NOBODYS`]: all do.
     pub device: u16,
     /// Slot of the body in memory, or [`NONE`].
     pub hot: u32,
@@ -42,6 +42,8 @@ pub struct Entry {
     pub at: u32,
 }
 
+/// In [`Entry::device`]: a change of a group, which comes to the device that wanted it as to any other.
+pub const NOBODYS: u16 = 0;
 /// In [`Entry::at`]: the other user blocks the author, so only the author's own devices get it.
 pub const WITHHELD: u32 = 1 << 31;
 
@@ -203,7 +205,7 @@ impl Conversation {
 
     /// Whether a mailbox of `member` ever gets the message: not its own, inside an interval, not withheld.
     pub fn is_for(&self, entry: &Entry, seq: u64, member: usize, device: u16) -> bool {
-        let own = usize::from(entry.author) == member && entry.device == device;
+        let own = usize::from(entry.author) == member && entry.device == device && device != NOBODYS;
         !own && !entry.withheld_from(member) && self.members.get(member).is_some_and(|m| m.sees(seq))
     }
 
@@ -271,7 +273,7 @@ impl Conversation {
     /// The author's own mailbox has its message when it directly follows what it has. Logged with the acknowledgement
     /// that lets the message go, so that it is not missed after a restart.
     pub fn pass_author(&mut self, author: u16, device: u16, seq: u64) {
-        if self.cursor(author.into(), device).is_some_and(|c| c.acked + 1 == seq) {
+        if device != NOBODYS && self.cursor(author.into(), device).is_some_and(|c| c.acked + 1 == seq) {
             self.advance(author.into(), device, seq);
         }
     }

@@ -41,7 +41,7 @@ use crate::log::Ref;
 use crate::sequencer::{Reclaimed, Sequenced};
 use crate::wire::types::{ConversationId, ServerFrame};
 pub use acks::Refusal;
-use conversation::{Conversation, Entry, NONE, WITHHELD};
+use conversation::{Conversation, Entry, NOBODYS, NONE, WITHHELD};
 use hot::{Body, Hot};
 
 /// Where delivery writes: sessions, by the slot of their connection.
@@ -299,6 +299,8 @@ impl Delivery {
         let Some(conversation) = conversations.get_mut(slot as usize) else { return false };
         let Some(index) = conversation.member(message.user, device) else { return false };
         let author = u16::try_from(index).unwrap_or(u16::MAX);
+        // What happens to a group comes to everybody, also to the device that wanted it: all fold the same sequence.
+        let device = if message.change.is_some() { NOBODYS } else { device };
         let time_s = (message.time_ms / 1000).min(u64::from(u32::MAX)) as u32;
         conversation.mark.touch(mono_ms);
         conversation.mark.change();

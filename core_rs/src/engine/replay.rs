@@ -15,7 +15,7 @@ use super::directory::UserState;
 use super::records::kind;
 use super::residency::hand_over;
 use super::segments::Owner;
-use crate::delivery::conversation::{Conversation, Entry, WITHHELD};
+use crate::delivery::conversation::{Conversation, Entry, NOBODYS, WITHHELD};
 use crate::group::Change;
 use crate::log::{Appender, FindingKind, Record, Recovered};
 use crate::sequencer::{Flying, Repeat};
@@ -68,6 +68,9 @@ impl Engine {
         let withheld = matches!(record.kind, kind::WITHHELD | kind::CARRIED_WITHHELD);
         let mut entry = Entry { segment: at.segment, offset: at.offset, len: at.len, time_s, device, ..Entry::LOST };
         entry.at = if withheld { WITHHELD } else { 0 };
+        if message.change.is_some() {
+            entry.device = NOBODYS;
+        }
         if matches!(record.kind, kind::MESSAGE | kind::WITHHELD) {
             self.replay_repeat(&message, device);
         }

@@ -180,7 +180,8 @@ impl Run {
 
     fn change(&mut self, user: u32, change: Change) -> u64 {
         let seq = self.world.change(user, change);
-        self.wrote(seq, (user, 1));
+        // It comes to the device that made it, too.
+        self.wrote(seq, (user, 0));
         seq
     }
 

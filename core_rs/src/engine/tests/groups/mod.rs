@@ -100,7 +100,10 @@ fn feed(rig: &mut Rig<SimDisk>, by: Client, at: Option<ConversationId>, id: &[u8
 fn create(rig: &mut Rig<SimDisk>, by: Client, id: &[u8], others: &[&'static str]) -> ConversationId {
     feed(rig, by, None, id, created(others));
     rig.turn();
-    conversation(&rig.got(by))
+    let got = rig.got(by);
+    let at = conversation(&got);
+    keep(rig, by, at, &got);
+    at
 }
 
 /// Wants a change; `None`: accepted, else the code of the refusal.
@@ -108,7 +111,9 @@ fn manage(rig: &mut Rig<SimDisk>, by: Client, at: ConversationId, id: &[u8], cha
     rig.got(by);
     feed(rig, by, Some(at), id, change);
     rig.turn();
-    answer(&rig.got(by), id)
+    let got = rig.got(by);
+    keep(rig, by, at, &got);
+    answer(&got, id)
 }
 
 /// Sends into a group; as [`manage`].
@@ -132,14 +137,7 @@ fn answer(got: &[Got], id: &[u8]) -> Option<String> {
 /// Takes everything, acknowledges it and every `accepted`; gives what came.
 fn collect(rig: &mut Rig<SimDisk>, client: Client, at: ConversationId) -> Vec<Got> {
     let got = rig.got(client);
-    let covers = |g: &Got| match g {
-        Got::Message { conversation, seq, .. } if *conversation == at => Some(*seq),
-        Got::Skip { conversation, to, user, .. } if *conversation == at && user.is_empty() => Some(*to),
-        _ => None,
-    };
-    if let Some(seq) = got.iter().filter_map(covers).max() {
-        rig.ack(client, at, seq);
-    }
+    keep(rig, client, at, &got);
     let version = |g: &Got| match g {
         Got::Receipt { version, .. } | Got::Skip { version, .. } | Got::Receipts { version, .. } => *version,
         _ => 0,
@@ -149,6 +147,18 @@ fn collect(rig: &mut Rig<SimDisk>, client: Client, at: ConversationId) -> Vec<Go
     rig.feed(client, &ClientFrame::Ack(Ack { receipts, accepted, ..Ack::default() }));
     rig.turn();
     got
+}
+
+/// Acknowledges what came of a group.
+fn keep(rig: &mut Rig<SimDisk>, client: Client, at: ConversationId, got: &[Got]) {
+    let covers = |g: &Got| match g {
+        Got::Message { conversation, seq, .. } if *conversation == at => Some(*seq),
+        Got::Skip { conversation, to, user, .. } if *conversation == at && user.is_empty() => Some(*to),
+        _ => None,
+    };
+    if let Some(seq) = got.iter().filter_map(covers).max() {
+        rig.ack(client, at, seq);
+    }
 }
 
 /// The group as a member is told it; `None`: it is told that there is none.

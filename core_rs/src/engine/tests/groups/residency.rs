@@ -69,7 +69,7 @@ fn a_group_of_many_leaves_and_returns_without_its_members_i5() {
     feed(&mut rig, ann, None, b"1", Change::Created { members, profile: named(b"crowd"), rules: Rules::default() });
     rig.turn();
     let at = conversation(&rig.got(ann));
-    rig.feed(ann, &ClientFrame::Ack(Ack { accepted: 1, ..Ack::default() }));
+    rig.feed(ann, &ClientFrame::Ack(Ack { conversation: Some(at), seq: 1, accepted: 1, ..Ack::default() }));
     // Each takes its first message, and is gone.
     for name in &others {
         let client = rig.join(name, 1, true);
