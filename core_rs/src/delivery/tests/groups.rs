@@ -280,6 +280,7 @@ fn all_devices_of_one_who_came_before_they_were_known_get_what_waits() {
 #[test]
 fn places_of_members_long_gone_are_given_to_others() {
     let mut world = World::group(1);
+    world.join(0, 1);
     for round in 0..1200 {
         let user = world.dir.intern(&format!("guest{round}"));
         let known = world.dir.get_mut(user).unwrap();
@@ -290,6 +291,7 @@ fn places_of_members_long_gone_are_given_to_others() {
         world.join(user, 1);
         world.run();
         world.ack(user, 1, removed).unwrap();
+        world.ack(0, 1, removed).unwrap();
         world.cut(user, 1);
         // Logged meanwhile.
         world.delivery.get_mut(0).unwrap().encode_members(&Directory::default(), &mut Vec::new());
