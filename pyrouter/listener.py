@@ -15,13 +15,22 @@ from pyrouter.errors import ListenError
 from pyrouter.log import get_logger
 from pyrouter.units import Address
 
-__all__ = ["Gate", "Listener"]
+__all__ = ["Gate", "Listener", "room"]
 
 BACKLOG = 4096  # connections that may come while a loop turn lasts; the system caps it (net.core.somaxconn)
 FILES_KEPT = 64  # open files that connections must leave: for segments of the log, the cold store, the embedder
 COMPLAIN_S = 10.0  # between two log lines about the same
 
 log = get_logger("pyrouter.listener")
+
+
+def room(files: int) -> tuple[int, int]:
+    """The backlog of a listening socket, and how many connections may be open, in a process with so many open files.
+
+    What is accepted within one loop turn is not counted yet: that much is left free as well.
+    """
+    backlog = max(1, min(BACKLOG, files // 16))
+    return backlog, max(1, files - backlog - FILES_KEPT)
 
 
 class Gate:
@@ -38,9 +47,7 @@ class Gate:
             connections: how many are open.
         """
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        # What is accepted within one loop turn is not counted yet: that much is left free as well.
-        self.backlog = max(1, min(BACKLOG, files // 8))
-        self.most = max(1, files - self.backlog - FILES_KEPT)
+        self.backlog, self.most = room(files)
         self._accept = accept
         self._connections = connections
         self._complained: float | None = None

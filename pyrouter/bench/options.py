@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from pyrouter.bench.errors import BenchError
+from pyrouter.listener import room
 
 __all__ = [
     "CARRIERS",
@@ -33,6 +34,7 @@ MAX_BODY = 65_536
 MAX_WINDOW = 240  # messages; a client with 256 that are not accepted would not be read
 MAX_MEMBERS = 1024
 WORKER_SOCKETS = 18_000  # of one process, of the 20,000 open files that it may commonly have
+OTHERS = 50  # connections of a server that are left to others: for its metrics, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,6 @@ def _check_server(options: Options) -> None:
 
 
 def server_connections() -> int:
-    """As many clients as one server process takes, by this system's limit of open files; see pyrouter/listener.py."""
+    """As many clients as one server process takes, by this system's limit of open files."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    spare = 64 + min(4096, files // 8) + 100
-    return max(1, min(WORKER_SOCKETS, files - spare)) if files > 0 else WORKER_SOCKETS
+    return min(WORKER_SOCKETS, max(1, room(files)[1] - OTHERS)) if files > 0 else WORKER_SOCKETS

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ class Mark(NamedTuple):
     counts: Counts
     client_ns: int
     server_ns: int | None
+    waited_ns: int | None
     metrics: dict[str, float]
 
 
@@ -48,6 +49,8 @@ class Used(NamedTuple):
     counts: Counts
     client_us: float
     server_us: float | None
+    waited_us: float | None
+    """That the server was ready to run and had no core."""
     metrics: dict[str, float]
     """How much each counter grew; and by how much each gauge is higher."""
 
@@ -148,18 +151,16 @@ class Bench:
             self.crew.take_times()
             metrics = self._metrics()
         seen = self.crew.look()
-        server = [one.cpu_ns() for one in self.servers]
+        server = _sum(one.cpu_ns() for one in self.servers)
+        waited = _sum(one.waited_ns() for one in self.servers)
         at_ns = time.monotonic_ns()
         if not begins:
             metrics = self._metrics()
-        known = [used for used in server if used is not None]
-        return Mark(at_ns, seen.counts, seen.cpu_ns, sum(known) if len(known) == len(server) else None, metrics)
+        return Mark(at_ns, seen.counts, seen.cpu_ns, server, waited, metrics)
 
     def rss_bytes(self) -> int | None:
         """Of all servers."""
-        each = [server.rss_bytes() for server in self.servers]
-        known = [rss for rss in each if rss is not None]
-        return sum(known) if len(known) == len(each) else None
+        return _sum(server.rss_bytes() for server in self.servers)
 
     def settle(self) -> None:
         """Waits until no server is at work."""
@@ -180,9 +181,20 @@ def between(begin: Mark, end: Mark) -> Used:
     counts = Counter(end.counts)
     counts.subtract(begin.counts)
     server = None if begin.server_ns is None or end.server_ns is None else (end.server_ns - begin.server_ns) / 1e3
+    waited = None if begin.waited_ns is None or end.waited_ns is None else (end.waited_ns - begin.waited_ns) / 1e3
     metrics = {name: value - begin.metrics.get(name, 0.0) for name, value in end.metrics.items()}
     seconds = (end.at_ns - begin.at_ns) / 1e9
-    return Used(seconds, counts, (end.client_ns - begin.client_ns) / 1e3, server, metrics)
+    return Used(seconds, counts, (end.client_ns - begin.client_ns) / 1e3, server, waited, metrics)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """None if one of them is not known."""
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def connected(counts: Counts) -> bool:

@@ -84,6 +84,13 @@ class Target:
         found = re.search(r"^Rss:\s+(\d+) kB$", text, re.MULTILINE)
         return int(found[1]) * 1024 if found else None
 
+    def waited_ns(self) -> int | None:
+        """How long its threads were ready to run and had no core, all together; None if it is not on this machine."""
+        if self.pid is None:
+            return None
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[1]) for task in tasks)
+
     def settle(self, timeout_s: float = 20.0) -> None:
         """Waits until it has used less than 1 ms of CPU in 200 ms, so that nothing is measured in passing."""
         end = time.monotonic() + timeout_s

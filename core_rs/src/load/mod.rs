@@ -33,6 +33,8 @@ mod send;
 mod stream;
 mod table;
 mod talk;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::VecDeque;

@@ -55,6 +55,8 @@ pub(super) struct Peer {
     pub streams: SmallVec<[u32; 1]>,
     /// Where in `streams` to look for the next message.
     pub turn: u32,
+    /// Its streams may want more than it could send at once.
+    pub held: bool,
     /// In the order in which they were sent; they are sent again on a new connection.
     pub waiting: VecDeque<Sent>,
     /// `accepted` frames on this connection.
@@ -85,6 +87,7 @@ impl Peer {
             members: SmallVec::new(),
             streams: SmallVec::new(),
             turn: 0,
+            held: false,
             waiting: VecDeque::new(),
             accepted: 0,
             told_accepted: 0,

@@ -242,7 +242,7 @@ impl Load {
             self.counts.done += 1;
             self.counts.in_flight -= 1;
         }
-        if stream.wants() {
+        if stream.wants() || self.peers[sender].held {
             self.refill(sender);
         }
     }

@@ -75,7 +75,8 @@ impl Load {
         loop {
             let peer = &mut self.peers[number];
             let all = peer.streams.len();
-            if idle >= all || peer.waiting.len() >= WAITING {
+            peer.held = peer.waiting.len() >= WAITING;
+            if idle >= all || peer.held {
                 return;
             }
             let at = peer.turn as usize % all;

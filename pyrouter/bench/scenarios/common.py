@@ -67,8 +67,9 @@ def growth(before: int | None, after: int | None, count: int) -> float | None:
     return None if before is None or after is None else per(after - before, count)
 
 
-def steadiness(metrics: Mapping[str, float]) -> dict[str, Detail]:
-    """What the server's own counters say of its loop between two marks: turns, pauses, collections of garbage."""
+def steadiness(used: Used) -> dict[str, Detail]:
+    """How steady the server was between two marks: turns of its loop, pauses, garbage, waits for a core."""
+    metrics = used.metrics
     turns, late = _histogram(metrics, "loop_turn_seconds"), _histogram(metrics, "loop_late_seconds")
     collections = {
         f"generation {generation}": value
@@ -80,6 +81,7 @@ def steadiness(metrics: Mapping[str, float]) -> dict[str, Detail]:
         "longest_turn_ms": _longest_ms(turns),
         "longest_pause_ms": _longest_ms(late),
         "gc_collections": collections or None,
+        "waited_percent": None if used.waited_us is None else used.waited_us / used.seconds / 1e4,
     }
 
 

@@ -69,7 +69,7 @@ def play(bench: Bench) -> Result:
             "logins": used.counts["logins"],
             "repeated_deliveries": used.counts["repeated"],
             "unsent": used.counts["unsent"],
-            **steadiness(used.metrics),
+            **steadiness(used),
         },
         members=members if options.groups else 0,
     )

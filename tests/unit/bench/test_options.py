@@ -62,6 +62,8 @@ def test_what_cannot_be_is_refused_with_its_reason(options: dict[str, Any], word
 
 def test_a_server_leaves_open_files_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 20_000))
-    assert server_connections() == 20_000 - 2_500 - 164
+    assert server_connections() == 18_000
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    assert server_connections() == 4096 - 256 - 64 - 50
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1 << 20))
     assert server_connections() == 18_000
