@@ -177,10 +177,11 @@ impl Load {
         peer.waiting.pop_front();
         peer.accepted += 1;
         let place = peer.member_in(conversation).ok_or("accepted in a conversation that it is not in")?;
-        self.members[place].own(seq)?;
         if let Some(talk) = send::group_of(mark.stream) {
+            // Unlike a message, a change comes to the device that wanted it, too.
             return self.group_made(talk, seq);
         }
+        self.members[place].own(seq)?;
         let stream = &mut self.streams[mark.stream];
         let at = stream.accept(mark.count, seq)?;
         if self.members[place].talk != stream.talk {

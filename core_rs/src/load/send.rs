@@ -56,7 +56,7 @@ impl Load {
         for talk in 0..self.talks.len() {
             if !self.talks[talk].ready {
                 self.counts.groups_to_make += 1;
-                self.counts.owed += self.talks[talk].members.len().saturating_sub(1) as u64;
+                self.counts.owed += self.talks[talk].members.len() as u64;
                 let sent = Sent { stream: group_number(talk), count: 0 };
                 if let Some(&owner) = self.talks[talk].group.as_deref().and_then(<[u32]>::first) {
                     self.peers[owner].waiting.push_back(sent);
