@@ -278,8 +278,9 @@ impl Conversation {
         }
     }
 
-    /// Attaches a session to a device's mailbox; what waits for it, or `None` when nothing does.
-    pub fn attach(&mut self, user: u32, device: u16, receiver: u32) -> Option<(usize, u64)> {
+    /// Attaches a session to a device's mailbox; where that stands and what waits for it, or `None` when nothing does. What
+    /// waits is counted message by message as long as `looks` last, else it is at most that.
+    pub fn attach(&mut self, user: u32, device: u16, receiver: u32, looks: &mut u64) -> Option<(usize, u64)> {
         let index = self.member(user, device)?;
         let acked = self.cursor(index, device)?.acked;
         let waits = acked < self.head;
@@ -288,9 +289,11 @@ impl Conversation {
             return None;
         }
         let from = self.first.max(acked + 1);
-        if self.head - acked > 1000 {
-            return Some((index, self.head + 1 - from));
+        let most = self.head + 1 - from;
+        if most > *looks {
+            return Some((index, most));
         }
+        *looks -= most;
         let waiting = |&seq: &u64| self.entry(seq).is_some_and(|e| self.is_for(e, seq, index, device));
         Some((index, (from..=self.head).filter(waiting).count() as u64))
     }

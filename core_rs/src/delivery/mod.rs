@@ -57,6 +57,9 @@ pub trait Outlet {
 /// News of groups reach a session at most this often, ms.
 pub const BURST_MS: u64 = 250;
 
+/// Messages that are looked at to tell a new session what waits for it; what is above is reckoned.
+const LOOKS: u64 = 4096;
+
 /// What delivery wants done outside; taken by the engine after each call.
 #[derive(Default, Debug)]
 pub struct Effects {
@@ -381,9 +384,10 @@ impl Delivery {
         let Some(user) = dir.get_mut(who.user) else { return (r, waiting) };
         user.receivers.push(r);
         if who.receive {
+            let mut looks = LOOKS;
             for &slot in &user.conversations {
                 let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
-                let Some((index, count)) = conversation.attach(who.user, who.device, r) else { continue };
+                let Some((index, count)) = conversation.attach(who.user, who.device, r, &mut looks) else { continue };
                 waiting.messages += count;
                 waiting.conversations += u64::from(count > 0);
                 owe(&mut self.receivers, &mut self.run, r, (slot, index as u32));

@@ -5,6 +5,7 @@
 //! gathered from its user's conversations. So what a session that takes nothing costs is bounded.
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::bursts::ALL;
 use super::conversation::{Conversation, Member};
@@ -95,7 +96,7 @@ impl Delivery {
         }
         let mut queued = std::mem::take(&mut lists.receipts);
         let (me, conn, told) = ((receiver.user, receiver.device), receiver.conn, receiver.told);
-        let mut items: Vec<(u64, u32, u32)> = Vec::new();
+        let mut items: SmallVec<[(u64, u32, u32); 8]> = SmallVec::new();
         for (slot, index) in queued.drain(..) {
             let Some(conversation) = conversations.get(slot as usize).filter(|c| c.group.is_none()) else { continue };
             let version = conversation.news(index as usize, me);
@@ -107,8 +108,10 @@ impl Delivery {
         lists.receipts = queued;
         // What is held counts as not told, and so does everything above it.
         let most = lists.held_from.checked_sub(1).unwrap_or(u64::MAX);
-        items.sort_unstable();
-        items.dedup();
+        if items.len() > 1 {
+            items.sort_unstable();
+            items.dedup();
+        }
         for &(version, slot, index) in &items {
             let upto = version.min(most);
             if let Some(conversation) = conversations.get(slot as usize) {

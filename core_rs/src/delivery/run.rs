@@ -1,6 +1,6 @@
 //! The run queue: sessions that are owed something, served round robin, each within its window and its turn.
 
-use super::conversation::{Conversation, NONE, mark};
+use super::conversation::{Conversation, Cursor, NONE, mark};
 use super::hot::Hot;
 use super::{Delivery, Outlet, Receiver, Ticket};
 use crate::engine::directory::Directory;
@@ -145,22 +145,19 @@ fn serve(
 ) -> Served {
     let (user, device) = (receiver.user, receiver.device);
     // It may be the list of a conversation that had the slot before.
-    if !conversation.members.get(index).is_some_and(|m| m.is(user, device)) {
-        return Served::All;
+    let Some(member) = conversation.members.get(index).filter(|m| m.is(user, device)) else { return Served::All };
+    let Some(&Cursor { sent, acked, online: place, .. }) = member.cursor(device) else { return Served::All };
+    match conversation.online.get_mut(place as usize) {
+        Some(online) if online.receiver == r => online.owed = false,
+        _ => return Served::All,
     }
-    let Some(online) = conversation.attached(index, device).filter(|online| online.receiver == r) else {
-        return Served::All;
-    };
-    online.owed = false;
-    let Some(cursor) = conversation.cursor(index, device) else { return Served::All };
-    let mut sent = cursor.sent.max(cursor.acked);
-    let Some(member) = conversation.members.get(index) else { return Served::All };
+    let mut sent = sent.max(acked);
     let last = conversation.head.min(member.to);
     // Who has gone since has no use for it, and no claim to it.
-    let mut snapshot = conversation
-        .group
-        .as_deref()
-        .filter(|_| cursor.is(mark::FRESH) && !cursor.is(mark::SHOWN) && member.is_current());
+    let mut snapshot = conversation.group.as_deref().filter(|_| {
+        let due = |c: &Cursor| c.is(mark::FRESH) && !c.is(mark::SHOWN);
+        member.cursor(device).is_some_and(due) && member.is_current()
+    });
     let fresh = snapshot.is_some();
     let mut skips = Skips { conversation: conversation.id, conn: receiver.conn, open: None };
     let many = conversation.members.len() > 2;
@@ -234,7 +231,7 @@ fn serve(
         }
     }
     if matches!(served, Served::More | Served::Window)
-        && let Some(online) = conversation.attached(index, device)
+        && let Some(online) = conversation.online.get_mut(place as usize)
     {
         online.owed = true;
     }

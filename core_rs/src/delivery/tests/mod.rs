@@ -5,7 +5,7 @@ mod groups;
 mod model;
 mod withheld;
 
-use super::conversation::{Conversation, Devices, Entry};
+use super::conversation::{Conversation, Cursor, Devices, Entry, mark};
 use super::hot::Body;
 use super::*;
 use crate::engine::binary::Reader;
@@ -69,6 +69,16 @@ struct World {
     conns: u32,
     mono_ms: u64,
     window: (u32, u32),
+    /// What was logged, in order; and every message's entry.
+    log: Vec<Record>,
+    entries: std::collections::BTreeMap<u64, Entry>,
+}
+
+/// A record of the log.
+enum Record {
+    State(Vec<u8>),
+    Change(u64, u32, Change),
+    Moved(Vec<u8>),
 }
 
 impl World {
@@ -89,8 +99,11 @@ impl World {
             conns: 0,
             mono_ms: 1,
             window: (u32::MAX, u32::MAX),
+            log: Vec::new(),
+            entries: Default::default(),
         };
         world.delivery.insert(&mut world.dir, Conversation::new(AT, kind, 0));
+        world.log_state();
         world
     }
 
@@ -112,7 +125,33 @@ impl World {
         for user in 0..2 {
             world.dir.get_mut(user).unwrap().conversations.push(0);
         }
+        world.log_state();
         world
+    }
+
+    fn log_state(&mut self) {
+        let mut bytes = Vec::new();
+        let conversation = self.delivery.get(0).unwrap();
+        conversation.encode(conversation.head, &self.dir, &mut bytes);
+        self.log.push(Record::State(bytes));
+    }
+
+    /// What the engine logs after a call, and once a second.
+    fn write_log(&mut self) {
+        if !std::mem::take(&mut self.delivery.effects.floors).is_empty() {
+            self.log_state();
+        }
+        if self.delivery.next_dirty().is_none() {
+            return;
+        }
+        let (mut bytes, Self { delivery, dir, .. }) = (Vec::new(), &mut *self);
+        let conversation = delivery.get_mut(0).unwrap();
+        if conversation.group.is_some() {
+            conversation.encode_members(dir, &mut bytes);
+        } else {
+            conversation.encode_moved(&mut bytes);
+        }
+        self.log.push(Record::Moved(bytes));
     }
 
     fn conversation(&self) -> &Conversation {
@@ -127,12 +166,17 @@ impl World {
 
     fn send_uncounted(&mut self, user: u32, device: u16, change: Option<Change>, withheld: bool) -> u64 {
         let seq = self.conversation().head + 1;
+        let at = Ref { segment: 1, offset: seq as u32 * 100, len: 100 };
+        let of = if change.is_some() { NOBODYS } else { device };
+        if let Some(change) = &change {
+            self.log.push(Record::Change(seq, user, change.clone()));
+        }
         let message = Sequenced {
             conversation: AT,
             seq,
             user,
             device,
-            at: Ref { segment: 1, offset: seq as u32 * 100, len: 100 },
+            at,
             time_ms: seq * 1000,
             bodies: None::<Devices>,
             change: change.map(Box::new),
@@ -140,6 +184,10 @@ impl World {
             stored: vec![0; 100],
         };
         assert!(self.delivery.sequenced(&mut self.dir, message, self.mono_ms));
+        let author = self.conversation().member(user, device).unwrap() as u16;
+        let at_mark = if withheld { WITHHELD } else { 0 };
+        let entry = Entry { segment: 1, offset: at.offset, len: 100, author, device: of, at: at_mark, ..Entry::LOST };
+        self.entries.insert(seq, Entry { time_s: seq as u32, ..entry });
         seq
     }
 
@@ -222,32 +270,76 @@ impl World {
         assert_eq!(attached, conversation.online.len());
     }
 
-    /// The router starts again: what is written comes back.
+    /// The router starts again: what was logged comes back, and is what there was.
     fn restart(&mut self) {
         self.sessions.clear();
         self.out.0.clear();
-        let before = self.conversation();
-        let mut bytes = Vec::new();
-        before.encode(before.head, &self.dir, &mut bytes);
-        let entries: std::collections::VecDeque<Entry> =
-            before.entries.iter().map(|e| Entry { hot: NONE, ..*e }).collect();
-        let (head, first, version) = (before.head, before.first, self.delivery.version());
-        let slots: Vec<u32> = self.dir.slots().collect();
-        for user in slots {
-            let user = self.dir.get_mut(user).unwrap();
+        self.write_log();
+        for slot in self.dir.slots().collect::<Vec<_>>() {
+            let user = self.dir.get_mut(slot).unwrap();
             user.receivers.clear();
             user.conversations.clear();
         }
-        let (mut conversation, _) = Conversation::decode(&mut Reader::new(&bytes), &mut self.dir).unwrap();
-        assert_eq!(conversation.first, first);
-        (conversation.head, conversation.entries) = (head, entries);
+        let mut before = std::mem::replace(&mut self.delivery, Delivery::new(1 << 30));
+        self.delivery.group_caps = before.group_caps;
+        self.delivery.resume_versions(before.version());
+        let before = before.get_mut(0).unwrap();
+        self.replay(before.head);
+        for member in &before.members {
+            let mine = |c: &Cursor| (c.device, c.acked, c.is(mark::FRESH));
+            let place = self.conversation().member(member.user, member.only);
+            let now = place.map(|place| &self.conversation().members[place]);
+            let cursors = now.map(|m| m.cursors.iter().map(mine).collect::<Vec<_>>()).unwrap_or_default();
+            assert_eq!(cursors, member.cursors.iter().map(mine).collect::<Vec<_>>(), "of {}", member.user);
+            assert!(now.is_none_or(|m| m.delivered == member.delivered && m.skipped() == member.skipped()));
+        }
+        assert_eq!((before.first, before.head), (self.conversation().first, self.conversation().head));
+        assert_eq!(before.group, self.conversation().group);
+        self.delivery.effects = Effects::default();
+        while self.delivery.next_dirty().is_some() {}
+        self.log.clear();
+        self.log_state();
+    }
+
+    /// As the engine does it.
+    fn replay(&mut self, head: u64) {
+        let Self { delivery, dir, log, .. } = self;
+        for record in &*log {
+            match record {
+                Record::State(bytes) => {
+                    let (state, _) = Conversation::decode(&mut Reader::new(bytes), dir).unwrap();
+                    match delivery.get_mut(0) {
+                        Some(known) => known.merge(state),
+                        None => drop(delivery.insert(dir, state)),
+                    }
+                }
+                Record::Change(seq, actor, change) => drop(delivery.change(dir, 0, *seq, *actor, change)),
+                Record::Moved(bytes) => {
+                    let mut reader = Reader::new(bytes);
+                    assert_eq!(reader.array(), Some(AT));
+                    let conversation = delivery.get_mut(0).unwrap();
+                    if conversation.group.is_some() {
+                        Conversation::apply_members(Some(conversation), dir, &mut reader).unwrap();
+                    } else {
+                        conversation.apply_moved(&mut reader).unwrap();
+                    }
+                    assert!(reader.is_empty());
+                }
+            }
+        }
+        let conversation = delivery.get_mut(0).unwrap();
+        conversation.head = head;
+        conversation.entries = self.entries.range(conversation.first..).map(|e| *e.1).collect();
         conversation.bytes = conversation.entries.iter().map(|e| u64::from(e.len)).sum();
-        let caps = self.delivery.group_caps;
-        self.delivery = Delivery::new(1 << 30);
-        self.delivery.group_caps = caps;
-        self.delivery.resume_versions(version);
-        self.delivery.insert(&mut self.dir, conversation);
-        self.delivery.reconcile(&mut self.dir, 0);
+        conversation.recount();
+        delivery.reconcile(dir, 0);
+        let conversation = delivery.get_mut(0).unwrap();
+        for seq in conversation.first..=head {
+            let Some(&Entry { author, device, .. }) = conversation.entry(seq) else { break };
+            conversation.pass_author(author, device, seq);
+            conversation.note_withheld(seq);
+        }
+        delivery.reclaim(0);
         self.check_counts();
     }
 }

@@ -275,6 +275,7 @@ impl Run {
             }
             _ => {}
         }
+        self.world.write_log();
     }
 
     /// In the end everybody comes and gets everything.
