@@ -53,7 +53,8 @@ impl Load {
         peer.connection = peer.connection.wrapping_add(1);
         peer.began = net::clock_ns();
         let key = key(number, peer);
-        let opened = net::open(self.options.server).and_then(|(socket, connected)| {
+        let source = net::source(self.options.server, number);
+        let opened = net::open(self.options.server, source).and_then(|(socket, connected)| {
             self.poll.add(&socket, key, if connected { EventFlags::IN } else { EventFlags::OUT })?;
             Ok((socket, connected))
         });
