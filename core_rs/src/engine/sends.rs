@@ -179,7 +179,10 @@ impl Engine {
                 }
             },
         };
-        let id = conversation_id(kind, members.map(|(user, device)| (self.directory.name(user), device.into())));
+        let id = match kind {
+            Kind::Direct => self.direct_id(slot, user, peer),
+            _ => conversation_id(kind, members.map(|(user, device)| (self.directory.name(user), device.into()))),
+        };
         let key = Key::Conversation(id);
         if self.sequencer.has(&id) {
             return Ok(Some(id));
@@ -190,6 +193,22 @@ impl Engine {
         }
         self.create_conversation(id, kind, members);
         Ok(Some(id))
+    }
+
+    /// The id of the conversation of two users. Who sends mostly goes on with the same one: a look is less than a hash.
+    fn direct_id(&mut self, slot: u32, user: u32, peer: u32) -> ConversationId {
+        let name = self.directory.name(peer);
+        let mut sending = self.conns.session_mut(slot).map(|session| session.sending.get_or_insert_default());
+        match sending.as_ref().and_then(|sending| sending.direct.as_ref()) {
+            Some((known, id)) if known == name => *id,
+            _ => {
+                let id = conversation_id(Kind::Direct, [(self.directory.name(user), 0), (name, 0)]);
+                if let Some(sending) = &mut sending {
+                    sending.direct = Some((name.into(), id));
+                }
+                id
+            }
+        }
     }
 
     /// Whether a per-device send was made for the devices that there are; if not, the sender is told what there are.

@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use super::gather::Gather;
 use super::permits::Action;
+use compact_str::CompactString;
+
 use crate::wire::types::ConversationId;
 
 /// A client frame that waits for something to be loaded or allowed.
@@ -47,6 +49,8 @@ pub struct Sending {
     pub confirms: VecDeque<u64>,
     /// How many it has confirmed.
     pub confirmed: u32,
+    /// The user to whom it sent last, and the id of their conversation.
+    pub direct: Option<(CompactString, ConversationId)>,
 }
 
 /// See the module. Parts that most sessions never need take a pointer.
