@@ -102,7 +102,10 @@ impl Group {
         world.pump();
         let size = members.len();
         let mut group = Group { world, members, id: group_id(), head: 1, sent: 0, size };
-        assert_eq!(group.world.seen[MESSAGE], size - 1, "everybody is told of the group");
+        assert_eq!(group.world.seen[MESSAGE], size, "everybody is told of the group");
+        // A change comes to the one who made it, too.
+        let ack = Ack { conversation: Some(group.id), seq: 1, ..Ack::default() };
+        group.world.feed(group.members[0].0, &mut framed(&[ClientFrame::Ack(ack)]));
         group.acks();
         group
     }
