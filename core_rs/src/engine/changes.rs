@@ -13,9 +13,16 @@ use crate::wire::message::{decode_stored, encode_stored};
 use crate::wire::types::{self as wire, ConversationId, Message};
 
 impl Engine {
-    /// Appends the changes that are not to be seen yet, each as a message.
+    /// A group's changes that are not to be seen yet.
+    pub(super) fn flying(&self, id: &ConversationId) -> impl Iterator<Item = &Flying> {
+        let group = self.delivery.find(id).and_then(|slot| self.delivery.get(slot)?.group.as_ref());
+        let seen = group.map_or(0, |group| group.seq);
+        self.sequencer.flying(id).filter(move |flying| flying.seq > seen)
+    }
+
+    /// Appends them, each as a message.
     pub(super) fn encode_flying(&self, id: &ConversationId, out: &mut Vec<u8>) {
-        for Flying { seq, actor, change, .. } in self.sequencer.flying(id) {
+        for Flying { seq, actor, change, .. } in self.flying(id) {
             let change = Some(Box::new(change.named(&self.directory)));
             let sender = self.directory.name(*actor);
             let message = Message { conversation: *id, seq: *seq, sender, change, ..Message::default() };

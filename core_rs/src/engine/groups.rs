@@ -5,6 +5,7 @@
 //! is known, that nobody is added against a block, and that users know their groups.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::Engine;
 use super::frames::Handled;
@@ -98,7 +99,7 @@ impl Engine {
         let change = group.decide(actor, wanted, now_ms, most).map_err(|refusal| self.refused(refusal))?;
         self.check_newcomers(actor, &change)?;
         self.gather_leavers(slot, id, &change)?;
-        let flying: u32 = self.sequencer.flying(id).map(|flying| flying.bytes).sum();
+        let flying: u32 = self.flying(id).map(|flying| flying.bytes).sum();
         if flying > FLYING.min(self.config.segment_bytes / 4) {
             return refuse(codes::CONVERSATION_FULL, "Too many changes of this group wait for the disk.");
         }
@@ -181,8 +182,7 @@ impl Engine {
         let mut stored = Vec::new();
         encode_stored(&message, &mut stored);
         let bytes = stored.len();
-        // The group's state comes before the change, and so do those of the users whom it moves, which are of after it:
-        // a crash that takes the change back leaves them with a group that they are no members of.
+        // The states of the group and of those whom it moves come before the change, which is a delta of all of them.
         self.ensure_logged(user, &id, seq - 1);
         let flying = Flying { seq, actor: user, change: change.clone(), bytes: bytes as u32 };
         let moved = self.sequencer.change(&id, flying);
@@ -197,24 +197,52 @@ impl Engine {
     /// Users know their groups from the moment at which a change has its number; until it is to be seen, the group keeps
     /// them in memory.
     fn note_moved(&mut self, id: &ConversationId, moved: &Moved) {
-        let place = self.delivery.find(id);
-        for &user in &moved.came {
-            let Some(known) = self.directory.get_mut(user) else { continue };
-            if !known.groups.contains(id) {
-                known.groups.push(*id);
+        for &user in moved.came.iter().chain(&moved.went) {
+            if self.directory.get(user).is_some_and(|known| known.mark.full_in == 0) {
+                self.log_user(user);
             }
-            if let Some(place) = place
+        }
+        self.move_users(id, moved);
+        let Some(place) = self.delivery.find(id) else { return };
+        for &user in &moved.came {
+            if let Some(known) = self.directory.get_mut(user)
                 && !known.conversations.contains(&place)
             {
                 known.conversations.push(place);
             }
-            self.log_user(user);
+        }
+    }
+
+    fn move_users(&mut self, id: &ConversationId, moved: &Moved) {
+        for &user in &moved.came {
+            if let Some(known) = self.directory.get_mut(user).filter(|known| known.known) {
+                if !known.groups.contains(id) {
+                    known.groups.push(*id);
+                }
+                known.mark.change();
+            }
         }
         for &user in &moved.went {
-            let Some(known) = self.directory.get_mut(user) else { continue };
-            known.groups.retain(|group| group != id);
-            self.log_user(user);
+            if let Some(known) = self.directory.get_mut(user).filter(|known| known.known) {
+                known.groups.retain(|group| group != id);
+                known.mark.change();
+            }
         }
+    }
+
+    /// A change is read from the log, whatever is known of its group yet: the users whom it moves, if their states came
+    /// before it. Where it moves everybody, the group is asked when all is read.
+    pub(super) fn replay_moves(&mut self, id: &ConversationId, sender: &str, change: &Change) {
+        let actor = self.directory.intern(sender);
+        let (came, went) = match change {
+            Change::Created { members, .. } => ([&[actor], members.as_slice()].concat(), Vec::new()),
+            Change::Added(users) => (users.clone(), Vec::new()),
+            Change::Joined(_) => (vec![actor], Vec::new()),
+            Change::Removed(users) => (Vec::new(), users.clone()),
+            Change::Left { .. } => (Vec::new(), vec![actor]),
+            _ => return,
+        };
+        self.move_users(id, &Moved { came, went });
     }
 
     /// A group in which nothing has happened yet: its first message makes its members.
@@ -226,11 +254,12 @@ impl Engine {
         self.reunite(slot);
     }
 
-    /// After a crash, and when a user comes from the cold store, it may know of groups that it is no member of, or not of
-    /// one that it is a member of: the groups themselves are right.
-    pub(super) fn settle_groups(&mut self, user: u32) {
+    /// After damage a user may know of groups that it is no member of, or not of one that it is a member of: those that are
+    /// here are right. And nobody is a member of those that were closed.
+    pub(super) fn settle_groups(&mut self, user: u32, closed: &HashSet<ConversationId>) {
         let Some(known) = self.directory.get(user).filter(|known| known.known) else { return };
         let mut groups = known.groups.clone();
+        groups.retain(|id| !closed.contains(id));
         groups.retain(|id| self.sequencer.group(id).is_none_or(|group| group.role(user).is_some()));
         for &slot in &known.conversations {
             let Some(conversation) = self.delivery.get(slot).filter(|c| c.kind == Kind::Group) else { continue };

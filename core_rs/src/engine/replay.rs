@@ -5,7 +5,7 @@
 //! left memory, and nothing waits in it. A group is the fold of its changes onto its state; a change that a state has is not
 //! done again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use smallvec::SmallVec;
 
@@ -40,6 +40,7 @@ pub(super) struct Replay {
     /// Numbers that were given, as states and cursors know them.
     pub heads: HashMap<ConversationId, u64>,
     pub orphans: HashMap<ConversationId, Vec<Orphan>>,
+    closed: HashSet<ConversationId>,
     damaged: u64,
 }
 
@@ -80,6 +81,12 @@ impl Engine {
             .then(|| device_bodies(record.body).map(|b| (b.0.into(), b.1 as u16)).collect::<Box<[_]>>())
             .filter(|b| !b.is_empty());
         let change = message.change.as_deref().and_then(|change| self.known_change(change));
+        if let Some(change) = change.as_deref().filter(|_| record.kind == kind::MESSAGE) {
+            self.replay_moves(&message.conversation, message.sender, change);
+            if *change == Change::Closed {
+                replay.closed.insert(message.conversation);
+            }
+        }
         match self.delivery.find(&message.conversation) {
             Some(slot) => {
                 self.fold(slot, message.seq, message.sender, change.as_deref());
@@ -257,7 +264,7 @@ impl Engine {
                 self.mend(user);
                 self.delivery.fit_late_devices(&self.directory, user);
                 self.fit_mailboxes(user);
-                self.settle_groups(user);
+                self.settle_groups(user, &replay.closed);
                 if self.damaged {
                     self.log_user(user);
                 }

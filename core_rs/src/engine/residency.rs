@@ -3,8 +3,8 @@
 //! The cold store holds what left. A conversation leaves when nothing waits in it and nobody touched it for a while; a
 //! user when none of its conversations and sessions is here.
 
-use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashSet};
 
 use smallvec::SmallVec;
 
@@ -104,7 +104,7 @@ impl Engine {
             (Key::User(name), Some([])) => {
                 let user = self.directory.intern(name);
                 self.know(user, 0, SmallVec::new());
-                self.settle_groups(user);
+                self.settle_groups(user, &HashSet::new());
                 true
             }
             (Key::User(_), Some(blob)) => self.take_user(blob),
@@ -162,7 +162,7 @@ impl Engine {
         }
         self.know(user, state.list_version, state.devices);
         self.take_repeats(user, &devices, &mut reader);
-        self.settle_groups(user);
+        self.settle_groups(user, &HashSet::new());
         true
     }
 
@@ -218,7 +218,7 @@ impl Engine {
         let Some(known) = self.directory.get_mut(user) else { return };
         let (version, devices) = (known.list_version, std::mem::take(&mut known.devices));
         self.know(user, version, devices);
-        self.settle_groups(user);
+        self.settle_groups(user, &HashSet::new());
         self.log_user(user);
     }
 
@@ -470,7 +470,10 @@ impl Engine {
         gone.iter().for_each(|&device| self.sequencer.forget((slot, device)));
         self.log_user(slot);
         for conversation in self.delivery.fit_devices(&self.directory, slot) {
-            self.log_conversation(conversation);
+            // What moved in a group tells also which mailboxes are no more.
+            if self.delivery.get(conversation).is_some_and(|c| c.group.is_none()) {
+                self.log_conversation(conversation);
+            }
         }
     }
 }

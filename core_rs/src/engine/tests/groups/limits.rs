@@ -88,6 +88,35 @@ fn nobody_is_in_more_than_a_thousand_groups() {
 }
 
 #[test]
+fn a_change_writes_one_record_whomever_it_moves() {
+    let mut rig = rig_of(Config::default());
+    let others = crowd(&mut rig, 200);
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    let wish = |rig: &mut Rig<SimDisk>, id: u8, at, change| {
+        rig.pass(1_100);
+        let before = records(&rig.disk);
+        feed(rig, ann, at, &[id], change);
+        rig.turn();
+        assert_eq!(answer(&rig.got(ann), &[id]), None);
+        records(&rig.disk) - before
+    };
+    assert_eq!(wish(&mut rig, 0, None, of(&others)), 2, "with the state of the group");
+    assert_eq!(wish(&mut rig, 1, None, of(&others)), 2);
+    let at = crate::engine::ids::group_id("ann", 1, &[1]);
+    assert_eq!(wish(&mut rig, 2, Some(at), Change::Removed(borrowed(&others))), 1);
+    let mut rig = restart(rig);
+    let other = rig.join("user 7", 1, true);
+    assert_eq!(groups(&mut rig, other), [crate::engine::ids::group_id("ann", 1, &[0])]);
+}
+
+fn records(disk: &SimDisk) -> usize {
+    let mut count = 0;
+    crate::log::fsck(disk, &mut |_| count += 1).unwrap();
+    count
+}
+
+#[test]
 fn users_who_are_away_are_asked_for_all_at_once() {
     let mut rig = rig_of(Config::default());
     let ann = rig.join("ann", 1, true);
