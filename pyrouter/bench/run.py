@@ -25,6 +25,7 @@ from pyrouter.bench.target import Target, filesystem, own_server, running_server
 
 __all__ = ["Bench", "Mark", "Used", "run"]
 
+REACH_S = 10.0  # a server that runs already can be connected to within this
 LOOK_S = 0.1  # between two looks at how things stand
 STUCK_S = 60.0  # without any progress: the server owes something and does not give it
 
@@ -304,11 +305,12 @@ def _make_clients(bench: Bench) -> None:
 
 
 def _address(server: Target) -> str:
+    """The address by which it can be reached: a name may have several, and the server listen on one of them only."""
     try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        with socket.create_connection((server.host, server.port), timeout=REACH_S) as probe:
+            host = str(probe.getpeername()[0])
     except OSError as error:
-        raise BenchError(f"{server.host}: this name has no address: {error}") from error
-    host = str(found[0][4][0])
+        raise BenchError(f"{server.host}:{server.port} cannot be reached: {error.strerror or error}") from error
     return f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
 
 

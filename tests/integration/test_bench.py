@@ -179,6 +179,23 @@ class TestWrongAnswers:
         assert words in result["trouble"][0]
         assert words in done.stderr
 
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (nth(MESSAGE, 30, lambda _: []), "those between are missing"),
+            (nth(MESSAGE, 30, lambda frame: [frame, frame]), "on one connection"),
+        ],
+        ids=["dropped message", "repeated message"],
+    )
+    def test_in_a_group_one_member_s_copy_is_enough(self, server: ServerProcess, change: Change, words: str) -> None:
+        with proxy(server.port, change) as port:
+            done = bench(
+                *("fanout", "--members", 5, "--messages", 50, "--server", f"tcp://127.0.0.1:{port}"),
+                *("--secret", server.data / "secret"),
+                status=1,
+            )
+        assert words in done.stderr
+
     def test_a_proxy_that_changes_nothing_is_not_noticed(self, server: ServerProcess) -> None:
         with proxy(server.port, lambda frame: [frame]) as port:
             url, secret = f"tcp://127.0.0.1:{port}", server.data / "secret"

@@ -32,7 +32,7 @@ def refused(*arguments: str | Path, status: int = 1, **environ: str) -> str:
 class TestHelp:
     def test_it_lists_every_command_and_each_has_its_own(self) -> None:
         text = pyrouter("--help").stdout
-        for command in ("serve", "token", "check-config", "fsck"):
+        for command in ("serve", "token", "check-config", "fsck", "bench"):
             assert command in text
             done = pyrouter(command, "--help")
             assert done.returncode == 0
