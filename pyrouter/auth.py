@@ -74,8 +74,8 @@ class Authorize(Protocol):
         Args:
             sender: the user.
             conversation: its 16-byte id, see docs/wire.md.
-            action: what they want to do: `send` a message, tell that they `read` one, or `manage` a group: make it, change
-                it, join it.
+            action: what they want to do: `send` a message, tell that they `read` one, or `manage` a group (make it,
+                change it, join it).
         """
 
 
