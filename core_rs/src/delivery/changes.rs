@@ -183,13 +183,14 @@ impl Conversation {
         index as usize
     }
 
-    /// Takes away the mailboxes that passed the member's last interval; true when none is left.
+    /// Takes away the mailboxes that passed the member's last interval, and one that waits for a device: nobody is there to
+    /// see it end. True when none is left.
     fn retire(&mut self, index: usize) -> bool {
         let Some(member) = self.members.get(index).filter(|m| !m.is_current() && !m.cursors.is_empty()) else {
             return false;
         };
         let to = member.to;
-        let passed: Vec<Cursor> = member.cursors.iter().filter(|c| c.acked >= to).copied().collect();
+        let passed: Vec<Cursor> = member.cursors.iter().filter(|c| c.acked >= to || c.device == 0).copied().collect();
         for cursor in &passed {
             self.remove_cursor(index, cursor.device);
         }

@@ -308,7 +308,7 @@ impl Engine {
         !waits
             && self.rested(&c.mark)
             && self.sequencer.head(&c.id) == Some(c.head)
-            && c.cursors().all(|cursor| cursor.acked >= c.head)
+            && c.members.iter().all(|m| m.cursors.iter().all(|cursor| cursor.acked >= c.head.min(m.to)))
     }
 
     /// Nobody knows whether the devices of a stub are owed receipts: asks for it.

@@ -55,3 +55,10 @@ fn a_message_that_waits_takes_at_most_64_bytes_of_memory_its_body_on_disk_s13() 
     assert!(conversation.entries.capacity() * size_of::<Entry>() <= 64 * conversation.entries.len());
     assert_eq!(world.delivery.hot_bytes(), 0);
 }
+
+#[test]
+fn what_two_users_need_stays_small_though_groups_need_more() {
+    use super::super::conversation::Member;
+    let sizes = (size_of::<Entry>(), size_of::<Cursor>(), size_of::<Member>(), size_of::<Conversation>());
+    assert_eq!(sizes, (28, 32, 104, 360), "in a conversation of two, each counts");
+}

@@ -51,6 +51,22 @@ fn who_was_removed_sees_that_and_nothing_after_it_i8() {
 }
 
 #[test]
+fn who_is_removed_before_a_first_device_came_pins_nothing_i5() {
+    let mut world = World::group(2);
+    let late = world.dir.intern("late");
+    world.dir.get_mut(late).unwrap().known = true;
+    world.change(0, Change::Added(vec![late]));
+    let removed = world.change(0, Change::Removed(vec![late]));
+    for user in 0..2 {
+        world.join(user, 1);
+        world.run();
+        world.ack(user, 1, removed).unwrap();
+    }
+    assert!(world.conversation().is_empty() && world.conversation().members[2].is_gone());
+    world.restart();
+}
+
+#[test]
 fn who_comes_back_gets_what_was_left_of_before_and_nothing_of_between_i8() {
     let mut world = World::group(3);
     world.send(0);
