@@ -10,8 +10,10 @@ import typer
 
 from pyrouter import __version__
 from pyrouter.cli.bench import bench
+from pyrouter.cli.block import block
 from pyrouter.cli.check_config import check_config
 from pyrouter.cli.fsck import fsck
+from pyrouter.cli.group import app as group
 from pyrouter.cli.listen import listen
 from pyrouter.cli.send import send
 from pyrouter.cli.serve import serve
@@ -30,6 +32,8 @@ app.command()(serve)
 app.command()(token)
 app.command()(send)
 app.command()(listen)
+app.add_typer(group)
+app.command()(block)
 app.command()(check_config)
 app.command()(fsck)
 app.command()(bench)

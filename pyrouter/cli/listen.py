@@ -1,9 +1,8 @@
 """`pyrouter listen`."""
 
 import asyncio
-import base64
-import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from pyrouter.cli.remote import DEFAULT_SERVER, Narrator, ServerOption, TokenOption
 
 if TYPE_CHECKING:
-    from pyrouter.client import Message, Skipped
+    from pyrouter.client import Client, Message
 
 
 def listen(
@@ -24,24 +23,27 @@ def listen(
 ) -> None:
     """Print the user's messages as they come, one a line, oldest first; stop with Ctrl-C.
 
-    With --json each line has conversation, seq, sender, device, id, time (ms since 1970), body (base64), text (where
-    the body is UTF-8), and `to` for what another device of the user sent; conversation and id are hexadecimal. Messages
-    that will never come are told on standard error. With --no-ack the messages stay on the server, which sends no more
-    of them than its window of unacknowledged messages.
+    A group's messages begin with its name in brackets, and what happens to it is told in words. With --json each line
+    has conversation, seq, sender, device, id, time (ms since 1970), body (base64), text (where the body is UTF-8), and
+    `to` for what another device of the user sent; what happened to a group has `change` instead of a body, as
+    docs/wire.md has it; conversation and id are hexadecimal. Messages that will never come are told on standard error.
+    With --no-ack the messages stay on the server, which sends no more of them than its window of unacknowledged
+    messages.
     """
     asyncio.run(_listen(server, token, count, as_json=as_json, ack=ack, read=read))
 
 
 async def _listen(server: str, token: str, count: int | None, *, as_json: bool, ack: bool, read: bool) -> None:
+    from pyrouter.cli import words
     from pyrouter.client import Client, Message
 
     printed = 0
     async with Client(server, token, name="pyrouter listen", on_event=Narrator()) as client:
         async for item in client.incoming():
             if not isinstance(item, Message):
-                print(f"pyrouter: {_told(item)}", file=sys.stderr, flush=True)
+                print(f"pyrouter: {words.skip_in_words(item)}", file=sys.stderr, flush=True)
                 continue
-            print(_json(item) if as_json else _text(item), flush=True)
+            print(words.as_json(item) if as_json else words.as_text(item, await _group_name(client, item)), flush=True)
             if ack:
                 await item.ack()
             if read and not item.to:
@@ -51,40 +53,14 @@ async def _listen(server: str, token: str, count: int | None, *, as_json: bool, 
                 return
 
 
-def _json(message: "Message") -> str:
-    fields: dict[str, str | int] = {
-        "conversation": message.conversation.hex(),
-        "seq": message.seq,
-        "sender": message.sender,
-        "device": message.device,
-        "id": message.id.hex(),
-        "time": message.time,
-        "body": base64.b64encode(message.body).decode(),
-    }
-    if (text := _utf8(message.body)) is not None:
-        fields["text"] = text
-    if message.to:
-        fields["to"] = message.to
-    return json.dumps(fields, ensure_ascii=False)
+async def _group_name(client: "Client", message: "Message") -> str | None:
+    """What to call the group in which a message came."""
+    from pyrouter.client import Refused
 
-
-def _text(message: "Message") -> str:
-    """One line whatever the body holds: nothing in it can move the cursor or end the line."""
-    who = f"{message.sender} to {message.to}" if message.to else message.sender
-    text = _utf8(message.body)
-    if text is None:
-        return f"{who}: ({len(message.body)} bytes) {base64.b64encode(message.body).decode()}"
-    return f"{who}: " + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _utf8(body: bytes) -> str | None:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
+    if not message.group:
         return None
-
-
-def _told(skipped: "Skipped") -> str:
-    one = skipped.first == skipped.last
-    which = f"message {skipped.first}" if one else f"messages {skipped.first} to {skipped.last}"
-    return f"{which} of {skipped.conversation.hex()} will never come: {skipped.reason.name.lower()}"
+    state = client.group_state(message.conversation)
+    if state is None:
+        with suppress(Refused):  # a member no longer: these are the last messages
+            state = (await client.group(message.conversation)).state
+    return (state.name if state else "") or message.conversation.hex()[:8]

@@ -1,4 +1,4 @@
-"""What `send` and `listen` share: their options, and a narrator that tells the person what they are waiting for."""
+"""What the commands that are clients share: options, and a narrator that tells the person what they are waiting for."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +40,22 @@ class Narrator:
                 _say(f"not accepted yet: {sent.delay}; trying again in {retry_s:.1f} s")
             case _:
                 pass
+
+
+def conversation_bytes(text: str, hint: str = "CONVERSATION") -> bytes:
+    """A conversation that somebody typed; a usage error if it is none."""
+    try:
+        conversation = bytes.fromhex(text)
+    except ValueError:
+        conversation = b""
+    if len(conversation) != 16:
+        raise typer.BadParameter("a conversation is 32 hexadecimal digits", param_hint=hint)
+    return conversation
+
+
+def printable(text: str) -> str:
+    """The text on one line, whatever it holds: nothing in it can move the cursor or end the line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _say(text: str) -> None:
