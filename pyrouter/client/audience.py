@@ -62,11 +62,13 @@ class Audience:
     Args:
         group: everybody's cursors.
         direct: the same conversation, should it turn out to be a direct one; its cursors never move in a group.
+        me: the author.
     """
 
-    __slots__ = ("_direct", "_group", "_has", "_read", "_told", "users")
+    __slots__ = ("_direct", "_group", "_has", "_me", "_read", "_told", "users")
 
-    def __init__(self, group: GroupReach, direct: Reach) -> None:
+    def __init__(self, group: GroupReach, direct: Reach, me: str) -> None:
+        self._me = me
         self.users: tuple[str, ...] | None = None  # not known yet
         self._group = group
         self._direct = direct
@@ -75,7 +77,8 @@ class Audience:
 
     def told(self, cursors: Sequence[Cursor], seq: int) -> None:
         """The server said who is to get the message and who has it."""
-        self.users = tuple(cursor.user for cursor in cursors)
+        # Once all have a message, the server remembers no author: then we are named too.
+        self.users = tuple(cursor.user for cursor in cursors if cursor.user != self._me)
         self._has = self._read = 0
         for cursor in cursors:
             if cursor.skipped:

@@ -1,14 +1,13 @@
 """What this device knows of its groups: the state of each, kept true while messages come, are missed, and come again.
 
-A state moves only by a change whose predecessors are all accounted for, or by a snapshot: so at any moment it is the
-exact fold at some seq, maybe an older one. Rules for the messages of a group:
-- those from others come in the order of their seqs; our own do not come, their seqs are told by `accepted`;
-- a seq that was neither is one that an earlier run of this device, or another session of it, used: something may have
-  been missed. Then the state is asked for, and rests until it comes;
-- what the server sends after a snapshot knows of nothing earlier than what it sent before: a snapshot that was asked
-  for covers all that was received when it came. One that comes unasked stands directly before the next message.
+A state is at any moment the exact fold at some seq. Rules for the messages of a group:
+- they come in the order of their seqs; changes come to everybody, also to the device that wanted them. So a seq that
+  did not come was a message of our own, and no change;
+- our own messages and changes are told by `accepted`. One that follows directly on what is known is taken in at once;
+- a skip may hide changes: the state rests until the snapshot comes, which the server sends before what follows;
+- who is to get a message of our own are the members at its seq: known once all that stands before it has come.
 
-No I/O. Whoever owns the book asks for the groups that are `wanted`.
+No I/O. Whoever owns the book asks for the groups that are wanted.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pyrouter.client.audience import Audience
 from pyrouter.client.changes import Change, Created, Left, UnknownChange
 from pyrouter.client.group import GroupState
 from pyrouter.client.ids import device_conversation, direct_conversation
-from pyrouter.client.model import SentMessage, SkipReason
+from pyrouter.client.model import SentMessage
 from pyrouter.wire import wire_pb2 as wire
 
 __all__ = ["OWN_KEPT", "Book", "Page"]
@@ -33,16 +32,14 @@ class Page:
         me: the user of this device.
     """
 
-    __slots__ = ("_by_itself", "_lost", "_me", "_own", "_top", "_unread", "_upto", "_users", "conversation", "state")
+    __slots__ = ("_lost", "_me", "_own", "_unread", "_upto", "_users", "conversation", "state")
 
     def __init__(self, conversation: bytes, me: str) -> None:
         self.conversation = conversation
         self.state: GroupState | None = None  # the fold at some seq; None: not known
         self._me = me
-        self._upto: int | None = 0  # every message up to here is in it; None: up to the message that comes next
-        self._top = 0  # the highest seq that came
-        self._lost = False  # something may have been missed; a snapshot is to come
-        self._by_itself = False  # … without being asked for
+        self._upto = 0  # nothing up to here is still to come
+        self._lost = False  # changes may have been missed; a snapshot is to come
         self._own: dict[int, SentMessage] = {}  # our messages, accepted, above `_upto`, in order
         self._users: tuple[str, ...] | None = None  # of `state`, without ourselves
         self._unread: dict[str, list[int]] = {}  # author → first and last of the messages that were not read
@@ -50,71 +47,54 @@ class Page:
     @property
     def current(self) -> bool:
         """Whether the state is as new as what came."""
-        return self.state is not None and not self._lost and not self._own
+        return self.state is not None and not self._lost
 
     def message(self, seq: int, sender: str, change: Change | None) -> bool:
         """A message came; true if a snapshot is wanted now."""
-        self._top = max(self._top, seq)
         if change is None and sender != self._me:
             self._unread.setdefault(sender, [seq, seq])[1] = seq
+        self._pass(seq - 1)
+        self._upto = max(self._upto, seq)
         if self.state is None:
             if isinstance(change, Created):
-                self._begin(seq, sender, change)
+                self.state = GroupState(self.conversation)
+                self._fold(seq, sender, change)
             return False
-        if self._lost:
-            wanted, self._by_itself = self._by_itself, False
-            return wanted
-        if self._upto is None:
-            self._upto = seq - 1
-            self._own = {own: sent for own, sent in self._own.items() if own >= seq}
-        if seq <= self._upto:
-            return False
-        self._drain(seq)
-        if seq != self._upto + 1 or isinstance(change, UnknownChange):
-            return self._lose()
-        self._fold(seq, sender, change)
+        if isinstance(change, UnknownChange):
+            self._lost = True
+        if not self._lost and change is not None:
+            self._fold(seq, sender, change)
         self._drain()
-        return False
+        return self._lost
 
-    def own(self, sent: SentMessage) -> bool:
-        """The server accepted a message or a change of ours; true if a snapshot is wanted now."""
+    def own(self, sent: SentMessage) -> None:
+        """The server accepted a message or a change of ours."""
         seq, change = sent.seq, sent.change
-        if self.state is None:
+        if seq <= self._upto:
+            return
+        if change is None and len(self._own) < OWN_KEPT:
+            self._own[seq] = sent
+        if change is not None and seq - 1 == self._upto:
+            self._upto = seq
             if isinstance(change, Created):
-                self._begin(seq, self._me, change)
-            return False
-        if self._lost or (self._upto is not None and seq <= self._upto):
-            return False
+                self.state = GroupState(self.conversation)
+            if self.current:
+                self._fold(seq, self._me, self._completed(change))
         self._drain()
-        if change is None:
-            if len(self._own) < OWN_KEPT:
-                self._own[seq] = sent
-        elif seq - 1 == self._upto:
-            self._fold(seq, self._me, self._completed(change))
-        else:
-            return self._lose()
-        self._drain()
-        return False
 
-    def skipped(self, last: int, *, snapshot_follows: bool) -> bool:
-        """Messages up to `last` will never come, changes may be among them; true if a snapshot is wanted now."""
-        self._top = max(self._top, last)
-        if self.state is None or self._lost or self._upto is None or last <= self._upto:
-            return False
-        self._by_itself = snapshot_follows
-        return self._lose() and not snapshot_follows
+    def skipped(self, last: int) -> None:
+        """Messages up to `last` will never come, changes may be among them."""
+        known = self._upto if self.state is None else max(self._upto, self.state.seq)
+        self._lost = self._lost or last > known
+        self._pass(last)
+        self._upto = max(self._upto, last)
 
-    def snapshot(self, state: GroupState, *, asked: bool) -> bool:
+    def snapshot(self, state: GroupState) -> bool:
         """The server told the state; true if it is news."""
         old = self.state
         if old is None or state.seq >= old.seq:
             self.state, self._users = state, None
-        if asked:
-            self._upto = max(state.seq, self._top, *self._own, self._upto or 0)
-            self._own.clear()
-        else:
-            self._upto = None
-        self._lost = self._by_itself = False
+        self._lost = False
         return self.state != old
 
     def read(self, seq: int) -> list[str]:
@@ -129,23 +109,26 @@ class Page:
 
     # Details.
 
-    def _begin(self, seq: int, sender: str, change: Created) -> None:
-        self.state = GroupState(self.conversation).apply(seq, sender, change)
-        self._upto, self._users = seq, None
-
-    def _fold(self, seq: int, sender: str, change: Change | None) -> None:
+    def _fold(self, seq: int, sender: str, change: Change) -> None:
         assert self.state is not None
-        self._upto = seq
-        if change is not None:
-            self.state, self._users = self.state.apply(seq, sender, change), None
+        self.state, self._users = self.state.apply(seq, sender, change), None
 
-    def _drain(self, before: int | None = None) -> None:
-        """Takes our own messages that come next, up to a message that came."""
-        while self._upto is not None and self._upto + 1 in self._own and self._upto + 1 != before:
+    def _pass(self, last: int) -> None:
+        """Everything up to `last` has come: takes our own messages among it."""
+        for seq in [seq for seq in self._own if seq <= last]:
+            self._settle(self._own.pop(seq))
+
+    def _drain(self) -> None:
+        """Takes our own messages that follow directly."""
+        while self._upto + 1 in self._own:
             self._upto += 1
-            sent = self._own.pop(self._upto)
-            if isinstance(sent.reach, Audience) and sent.reach.users is None:
-                sent.reach.users = self._audience()
+            self._settle(self._own.pop(self._upto))
+
+    def _settle(self, sent: SentMessage) -> None:
+        """The state is that at this message: now it is known who is to get it."""
+        exact = self.state is not None and self.current and self.state.seq < sent.seq
+        if exact and isinstance(sent.reach, Audience) and sent.reach.users is None:
+            sent.reach.users = self._audience()
 
     def _audience(self) -> tuple[str, ...]:
         """The members but ourselves; the same object as long as the state is."""
@@ -159,10 +142,6 @@ class Page:
         if isinstance(change, Left) and self.state is not None and self.state.owner == self._me:
             return Left(self.state.successor(self._me))
         return change
-
-    def _lose(self) -> bool:
-        self._lost = True
-        return True
 
 
 class Book:
@@ -198,22 +177,22 @@ class Book:
         page = self._page_of(message)
         return page is not None and page.message(message.seq, message.sender, change)
 
-    def own(self, sent: SentMessage) -> bool:
-        """The server accepted a message or a change of ours; true if a snapshot of its group is wanted now."""
+    def own(self, sent: SentMessage) -> None:
+        """The server accepted a message or a change of ours."""
         conversation = sent.conversation
         page = self._page(conversation) if sent.change is not None else self._pages.get(conversation)
-        return page is not None and page.own(sent)
+        if page is not None:
+            page.own(sent)
 
-    def skipped(self, conversation: bytes, last: int, reason: SkipReason) -> bool:
-        """Messages up to `last` will never come; true if a snapshot is wanted now."""
-        page = self._pages.get(conversation)
-        floor = reason in (SkipReason.EXPIRED, SkipReason.CAP)
-        return page is not None and page.skipped(last, snapshot_follows=floor)
+    def skipped(self, conversation: bytes, last: int) -> None:
+        """Messages up to `last` will never come."""
+        if (page := self._pages.get(conversation)) is not None:
+            page.skipped(last)
 
-    def snapshot(self, state: GroupState, *, asked: bool) -> tuple[GroupState, bool]:
+    def snapshot(self, state: GroupState) -> tuple[GroupState, bool]:
         """The server told a state. What is known now, and whether it is news."""
         page = self._page(state.conversation)
-        news = page.snapshot(state, asked=asked)
+        news = page.snapshot(state)
         return page.state or state, news
 
     def read(self, conversation: bytes, seq: int) -> list[str] | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyrouter.client.model import SkipReason
 
 __all__ = [
+    "OUTLIVED",
     "BadUrl",
     "ClientClosed",
     "ClientError",
@@ -27,6 +28,12 @@ __all__ = [
     "SessionRefused",
     "Undeliverable",
 ]
+
+
+# Codes of errors that end no connection, where they come without the id of a send and without a conversation.
+OUTLIVED = frozenset(
+    ["bad_conversation", "bad_field", "bad_id", "bad_user", "too_many", "unknown_frame", "unknown_user"]
+)
 
 
 class ClientError(PyrouterError):

@@ -102,6 +102,7 @@ class Message:
         media: ids of media that the body refers to.
         to: for messages that another device of this user sent: the other user of the direct conversation.
         change: what happened to the group, in a system message; there is no body then. None: an ordinary message.
+        group: whether it came in a group.
     """
 
     conversation: bytes
@@ -114,6 +115,7 @@ class Message:
     media: tuple[bytes, ...] = ()
     to: str = ""
     change: Change | None = None
+    group: bool = False
     owner: Owner | None = field(default=None, repr=False)
 
     async def ack(self) -> None:

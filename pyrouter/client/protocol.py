@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError
 from pyrouter.client import frames
 from pyrouter.client.book import Book
 from pyrouter.client.changes import Change
-from pyrouter.client.errors import DevicesChanged, Refused, Replaced, SessionEnded, SessionRefused
+from pyrouter.client.errors import OUTLIVED, DevicesChanged, Refused, Replaced, SessionEnded, SessionRefused
 from pyrouter.client.group_wire import change_from_wire, state_from_wire
 from pyrouter.client.ids import IdSource
 from pyrouter.client.inbox import Inbox
@@ -180,8 +180,7 @@ class Protocol:
         if not self.ready and kind not in ("welcome", "error", "ping", "pong", "replaced", "goodbye"):
             self.broken = f"the server sent {kind} before welcome"
             return
-        if kind != "error":
-            self._last_word = None
+        self._last_word = None
         self._handlers[kind](frame)
 
     def take_output(self) -> list[bytes]:
@@ -359,8 +358,8 @@ class Protocol:
             sent.conversation, sent.seq, sent.time = accepted.conversation, accepted.seq, accepted.time
             sent.delay = None
             self.receipts.accepted(sent)
-            if self._receive and self.book.own(sent):  # only a receiving session hears of the rest
-                self._fetch(sent.conversation)
+            if self._receive:  # only a receiving session hears of the rest
+                self.book.own(sent)
             self._events.append(Accepted(sent))
         self._depart()
         self._confirm_later(self.outbox.unconfirmed)
@@ -373,11 +372,9 @@ class Protocol:
             return
         change = change_from_wire(got.change) if got.HasField("change") else None
         if self.book.message(got, change):
-            self._fetch(conversation)
-        sender, device, media = got.sender, got.device, tuple(got.media)
-        self._events.append(
-            Message(conversation, seq, sender, device, got.id, got.time, got.body, media, got.to, change, self._owner)
-        )
+            self.ask(Question("group", conversation))
+        came = (conversation, seq, got.sender, got.device, got.id, got.time, got.body, tuple(got.media), got.to)
+        self._events.append(Message(*came, change, conversation in self.book, self._owner))
 
     def _on_receipt(self, frame: wire.ServerFrame) -> None:
         moved = self.receipts.receipt(frame.receipt, group=frame.receipt.conversation in self.book)
@@ -393,8 +390,7 @@ class Protocol:
             return
         first, last, reason = getattr(skip, "from"), skip.to, reason_from_wire(skip.reason)
         if self.inbox.skip(skip.conversation, last):
-            if self.book.skipped(skip.conversation, last, reason):
-                self._fetch(skip.conversation)
+            self.book.skipped(skip.conversation, last)
             self._events.append(Skipped(skip.conversation, first, last, reason))
         self._acknowledge_repeat()
 
@@ -404,8 +400,9 @@ class Protocol:
             self._last_word = error
             self.broken = f"{error.message} ({error.code})"
         elif not error.id:
-            self._last_word = error
             if not self.questions.refused(error):
+                # What concerns a conversation, the connection outlives: it must not look like the reason of its end.
+                self._last_word = None if error.conversation or error.code in OUTLIVED else error
                 self._events.append(Trouble(error.code, error.message, error.conversation))
         elif error.retry == wire.RETRY_AFTER:
             wait_s = max(error.retry_ms / 1000, HOLD_AT_LEAST_S)
@@ -430,11 +427,10 @@ class Protocol:
 
     def _on_group(self, frame: wire.ServerFrame) -> None:
         state = state_from_wire(frame.group)
-        question = Question("group", state.conversation)
-        state, news = self.book.snapshot(state, asked=question in self.questions)
+        state, news = self.book.snapshot(state)
         if news:
             self._events.append(Refreshed(state))
-        self.questions.answer(question, state)
+        self.questions.answer(Question("group", state.conversation), state)
 
     def _on_answer(self, frame: wire.ServerFrame) -> None:
         self.questions.told(frame)
@@ -474,9 +470,6 @@ class Protocol:
         self.outbox.add(sent)
         self._depart()
         return sent
-
-    def _fetch(self, conversation: bytes) -> None:
-        self.ask(Question("group", conversation))
 
     def _keep(self, *news: Receipt | Undelivered | None) -> None:
         self._events.extend(moved for moved in news if moved is not None)

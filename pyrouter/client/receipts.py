@@ -54,7 +54,7 @@ class Receipts:
         """A message has its number: from now on it knows how far it came."""
         conversation, to = sent.conversation, sent.to
         if isinstance(to, bytes):
-            sent.reach = Audience(self._group(conversation), self._reach(conversation))
+            sent.reach = Audience(self._group(conversation), self._reach(conversation), self._me)
             return
         if isinstance(to, Device) and to.user == self._me:
             self._ours.add(conversation)

@@ -14,6 +14,7 @@ from pyrouter.client.questions import Question
 from pyrouter.wire import wire_pb2 as wire
 
 BOB = direct_conversation("alice", "bob")
+GROUP = bytes(range(16))
 
 
 class Session:
@@ -254,7 +255,18 @@ def test_an_error_that_the_connection_outlives_does_not_end_the_session() -> Non
     session.connect()
     session.hear(error=wire.Error(code="ack_beyond_head", conversation=BOB))
     assert isinstance(session.protocol.events()[-1], Trouble)
-    session.message(1)
+    assert session.protocol.connection_lost() is None  # though nothing came after it
+
+
+@pytest.mark.parametrize("code", ["unknown_frame", "unknown_conversation"])
+def test_neither_does_one_that_answers_a_question(code: str) -> None:
+    session = Session()
+    session.connect()
+    session.protocol.ask(Question("group", GROUP))
+    session.hear(error=wire.Error(code=code, conversation=GROUP if code == "unknown_conversation" else b""))
+    ((question, answer),) = session.protocol.questions.take_answers()
+    assert isinstance(answer, Refused)
+    assert (question.kind, answer.code) == ("group", code)
     assert session.protocol.connection_lost() is None
 
 
