@@ -14,6 +14,7 @@ _stamp.check()
 from pyrouter._core import __version__  # noqa: E402  # only once the extensions are known to be current
 
 if TYPE_CHECKING:
+    from pyrouter.actor import Actor
     from pyrouter.auth import Authenticate, Authorize, Identity
     from pyrouter.config import Limits, Log
     from pyrouter.errors import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyrouter.units import Duration, Size
 
 __all__ = [
+    "Actor",
     "AuthError",
     "Authenticate",
     "Authorize",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "actor": ("Actor",),
     "auth": ("Authenticate", "Authorize", "Identity"),
     "config": ("Limits", "Log"),
     "errors": (

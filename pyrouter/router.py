@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Self, cast
 from pyrouter import __version__, bounds
 from pyrouter._conn import Driver
 from pyrouter._core import Core, CoreError, CoreFailed
+from pyrouter.actor import Actor
 from pyrouter.auth import Authenticate, Authorize, Identity, LocalTokens, check_device, check_user
 from pyrouter.client.client import Client
-from pyrouter.client.errors import ClientClosed
 from pyrouter.client.model import SentMessage, Skipped, Target
 from pyrouter.cold import ColdStore
 from pyrouter.config import Limits, Log, core_options
@@ -161,14 +161,16 @@ class Router:
             pyrouter.client.Refused: with the code of docs/wire.md (`unknown_user`, `body_too_large`, `forbidden`, …).
             RouterClosed, RouterFailed: it may or may not have been accepted; repeat it with the same id.
         """
-        async with self._sessions.sender(check_user(sender), check_device(device)) as client:
-            try:
-                sent = await client.send(to, body, id=id)
-                await sent.accepted()
-            except ClientClosed as error:
-                self._opened()  # raises what is the matter with the router
-                raise RouterClosed(str(error)) from error
-            return sent
+        return await self.as_user(sender, device).send(to, body, id=id)
+
+    def as_user(self, user: str, device: int = 1) -> Actor:
+        """What `user`, who is made if there is none, does beside sending: groups, blocks. See `Actor`.
+
+        Args:
+            user: who acts.
+            device: which device of the user it comes from.
+        """
+        return Actor(self._sessions, self._opened, check_user(user), check_device(device))
 
     def mailbox(self, user: str, device: int = 1, *, on_skip: Callable[[Skipped], None] | None = None) -> Mailbox:
         """The messages for one device of `user`, which is made if there is none. See `Mailbox`.
