@@ -3,7 +3,8 @@
 For `pyrouter serve`, which has the process to itself. Cheap: 20 wake-ups a second, and nothing for each message.
 
 How late the loop is says a timer: whatever stopped the loop (a collection, a slow callback, a machine that is too busy)
-made it late. It sees every pause of more than its 50 ms, and of shorter ones as many as happen to meet it.
+made it late. It sees every pause of more than its 50 ms, and of shorter ones as many as happen to meet it. The kernel
+tells how long the thread was ready to run and had no core: what is left of the lateness is the process's own doing.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class Watch(Collector):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins."""
         self._loop = loop
-        self._late = [0] * (len(BOUNDS_NS) + 1)
-        self._late_ns = 0
+        self._late, self._own = _Times(), _Times()
+        # Of the thread that opens it, which is the loop's.
+        self._schedstat = _open("/proc/thread-self/schedstat")
+        self._waited_ns = self._waited()
         self._collections = [0] * GENERATIONS
         self._collecting_ns = 0
         self._collected_at = 0
@@ -48,6 +51,9 @@ class Watch(Collector):
     def close(self) -> None:
         """Watches no more. Harmless when repeated."""
         self._timer.cancel()
+        if self._schedstat is not None:
+            os.close(self._schedstat)
+            self._schedstat = None
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
 
@@ -64,8 +70,8 @@ class Watch(Collector):
             collections.add_metric([str(generation)], count)
         yield collections
         yield CounterMetricFamily("pyrouter_gc_seconds", "Time that they took.", self._collecting_ns / 1e9)
-        buckets = list(zip(BOUNDS_NS, self._late, strict=False))
-        yield histogram("pyrouter_loop_late_seconds", "How late a timer of 50 ms was.", self._late_ns, buckets)
+        yield self._late.told("pyrouter_loop_late_seconds", "How late a timer of 50 ms was.")
+        yield self._own.told("pyrouter_loop_paused_seconds", "The same, less what the thread waited for a core.")
 
     def _arm(self) -> asyncio.TimerHandle:
         self._due_ns = time.monotonic_ns() + int(BEAT_S * 1e9)
@@ -74,9 +80,17 @@ class Watch(Collector):
     def _beat(self) -> None:
         # A loop counts whole milliseconds, and may be that much early.
         late_ns = max(0, time.monotonic_ns() - self._due_ns)
-        self._late[bisect_left(BOUNDS_NS, late_ns)] += 1
-        self._late_ns += late_ns
+        waited_ns = self._waited()
+        self._late.add(late_ns)
+        self._own.add(max(0, late_ns - (waited_ns - self._waited_ns)))
+        self._waited_ns = waited_ns
         self._timer = self._arm()
+
+    def _waited(self) -> int:
+        """How long the thread had no core so far, ns; 0 if the kernel does not tell."""
+        if self._schedstat is None:
+            return 0
+        return int(os.pread(self._schedstat, 100, 0).split()[1])
 
     def _on_gc(self, phase: str, info: Mapping[str, int]) -> None:
         if phase == "start":
@@ -84,3 +98,27 @@ class Watch(Collector):
         else:
             self._collections[info["generation"]] += 1
             self._collecting_ns += time.monotonic_ns() - self._collected_at
+
+
+class _Times:
+    """A histogram and its sum."""
+
+    __slots__ = ("_counts", "_total_ns")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS_NS) + 1)
+        self._total_ns = 0
+
+    def add(self, ns: int) -> None:
+        self._counts[bisect_left(BOUNDS_NS, ns)] += 1
+        self._total_ns += ns
+
+    def told(self, name: str, help_text: str) -> Metric:
+        return histogram(name, help_text, self._total_ns, list(zip(BOUNDS_NS, self._counts, strict=False)))
+
+
+def _open(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -34,6 +34,24 @@ async def test_a_loop_that_was_stopped_is_late_by_as_much(watch: Watch) -> None:
     assert in_time == now["pyrouter_loop_late_seconds_count"] - 1
 
 
+async def test_a_wait_for_a_core_is_no_pause_of_its_own(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = watch._waited()
+    monkeypatch.setattr(watch, "_waited", lambda: waited + int(10 * BEAT_S * 1e9))
+    time.sleep(4 * BEAT_S)  # noqa: ASYNC251  # as above
+    await asyncio.sleep(2 * BEAT_S)
+    now = told(watch)
+    assert now["pyrouter_loop_late_seconds_sum"] > 2 * BEAT_S
+    assert now["pyrouter_loop_paused_seconds_bucket0.067108864"] == now["pyrouter_loop_paused_seconds_count"]
+
+
+async def test_a_thread_that_slept_or_worked_paused_by_itself(watch: Watch) -> None:
+    time.sleep(4 * BEAT_S)  # noqa: ASYNC251  # as above
+    await asyncio.sleep(2 * BEAT_S)
+    now = told(watch)
+    # Another process may have had the core for a while, but hardly all the time.
+    assert 0 < now["pyrouter_loop_paused_seconds_sum"] <= now["pyrouter_loop_late_seconds_sum"]
+
+
 async def test_collections_are_counted_by_generation(watch: Watch) -> None:
     before = told(watch)
     gc.collect(1)

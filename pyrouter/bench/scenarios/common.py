@@ -71,6 +71,7 @@ def steadiness(used: Used) -> dict[str, Detail]:
     """How steady the server was between two marks: turns of its loop, pauses, garbage, waits for a core."""
     metrics = used.metrics
     turns, late = _histogram(metrics, "loop_turn_seconds"), _histogram(metrics, "loop_late_seconds")
+    own = _histogram(metrics, "loop_paused_seconds")
     collections = {
         f"generation {generation}": value
         for generation in range(3)
@@ -79,7 +80,8 @@ def steadiness(used: Used) -> dict[str, Detail]:
     return {
         "loop_turn_ms": quantiles_ms(turns),
         "longest_turn_ms": _longest_ms(turns),
-        "longest_pause_ms": _longest_ms(late),
+        "longest_late_ms": _longest_ms(late),
+        "longest_pause_ms": _longest_ms(own),
         "gc_collections": collections or None,
         "waited_percent": None if used.waited_us is None else used.waited_us / used.seconds / 1e4,
     }

@@ -81,11 +81,12 @@ def test_the_server_s_histograms_become_quantiles() -> None:
         'loop_turn_seconds_bucket{le="0.032"}': 1000.0,
         'loop_turn_seconds_bucket{le="+Inf"}': 1000.0,
         'loop_late_seconds_bucket{le="0.004"}': 3.0,
+        'loop_paused_seconds_bucket{le="0.002"}': 3.0,
         'gc_collections_total{generation="0"}': 2.0,
     }
     told = steadiness(USED._replace(metrics=metrics, waited_us=1e6))
     assert told["loop_turn_ms"] == {"p50": 1.0, "p99": 2.0, "p999": 2.0}
-    assert (told["longest_turn_ms"], told["longest_pause_ms"]) == (16.0, 4.0)
+    assert (told["longest_turn_ms"], told["longest_late_ms"], told["longest_pause_ms"]) == (16.0, 4.0, 2.0)
     assert told["gc_collections"] == {"generation 0": 2.0}
     assert told["waited_percent"] == 50.0
 
