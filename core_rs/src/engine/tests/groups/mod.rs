@@ -7,6 +7,7 @@ mod invites;
 mod limits;
 mod privacy;
 mod races;
+mod random;
 mod repeats;
 mod residency;
 mod restarts;
