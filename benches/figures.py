@@ -72,8 +72,8 @@ class Figure:
         ratio, holds = self.ratio(), self.holds()
         return [
             self.what,
-            _spread(self.yardstick, self.unit),
-            _spread(self.ours, self.unit),
+            spread(self.yardstick, self.unit),
+            spread(self.ours, self.unit),
             "–" if ratio is None else f"{ratio:.2f} ×",
             self.budget.text if self.budget else "–",
             {True: "yes", False: "**no**", None: "–"}[holds],
@@ -92,8 +92,12 @@ def interleave(yardstick: Callable[[], A], ours: Callable[[], B], times: int) ->
 
 def table(figures: Sequence[Figure]) -> str:
     """A Markdown table; medians, with the lowest and highest run in brackets."""
-    rows = [HEADER, ["---"] * len(HEADER), *(figure.cells() for figure in figures)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(HEADER, [figure.cells() for figure in figures])
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Any Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
 
 
 def replace_between(path: Path, name: str, text: str) -> None:
@@ -117,7 +121,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _spread(values: Sequence[float], unit: str) -> str:
+def spread(values: Sequence[float], unit: str) -> str:
+    """The median, with the lowest and highest of several in brackets."""
     if not values:
         return "–"
     middle = _number(statistics.median(values))

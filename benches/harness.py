@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOOR = ROOT / "benches" / "floor"
 WORK = ROOT / "target" / "bench"
 DOCUMENT = ROOT / "docs" / "performance.md"
+PROGRAM = Path(sys.executable).with_name("pyrouter")
 START_S = 120.0  # a server with a million messages to recover still starts within this
 TOKEN_LIFETIME_MS = 24 * 3600 * 1000
 
@@ -154,13 +155,47 @@ def relay(log: Path | None) -> Iterator[Server]:
 
 
 @contextmanager
-def pyrouter(data: Path, durability: str = "fsync", settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """`pyrouter serve` on a data directory; `settings` as in its documentation, by their environment variables."""
+def pyrouter(
+    data: Path,
+    durability: str = "fsync",
+    settings: Mapping[str, str] | None = None,
+    within: Sequence[str | Path] = (),
+) -> Iterator[Server]:
+    """`pyrouter serve` on a data directory.
+
+    Args:
+        data: the directory.
+        durability: as in the configuration.
+        settings: others of it, by their environment variables.
+        within: a command that runs the rest of its arguments as `pyrouter` does: a server with something around it.
+    """
     port = free_port()
-    program = Path(sys.executable).with_name("pyrouter")
+    program = within or [PROGRAM]
     flags = ["--data", str(data), "--listen", f"127.0.0.1:{port}", "--durability", durability]
-    with running([program, "serve", *flags], port, settings) as server:
+    with running([*program, "serve", *flags], port, settings) as server:
         yield server
+
+
+def pyrouter_bench(scenario: str, **options: object) -> dict[str, Any]:
+    """Runs `pyrouter bench SCENARIO --json` and returns what it printed.
+
+    Args:
+        scenario: as in docs/bench.md.
+        options: its flags, `members=1024` for `--members 1024`; what is None is left out.
+
+    Raises:
+        RuntimeError: it failed, or found something wrong, and says what.
+    """
+    flags = [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+    done = subprocess.run(
+        [PROGRAM, "bench", scenario, "--json", *flags], cwd=work(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"pyrouter bench {scenario}: {done.stderr.strip()[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if result.get("errors"):
+        raise RuntimeError(f"pyrouter bench {scenario}: {result['errors']!r} errors")
+    return result
 
 
 def write_users(path: Path, data: Path | None, prefix: str, count: int) -> Path:

@@ -26,6 +26,8 @@ class Record(NamedTuple):
 
     kind: int
     size: float
+    """With its share of the batch's header."""
+    alone: int
 
 
 def records(segment: Path) -> Iterator[Record]:
@@ -41,7 +43,7 @@ def records(segment: Path) -> Iterator[Record]:
         while at < end:
             _, word = RECORD_HEADER.unpack_from(data, at)
             size = RECORD_HEADER.size + (word >> 8)
-            yield Record(word & 0xFF, size * share)
+            yield Record(word & 0xFF, size * share, size)
             at += size
 
 
@@ -59,10 +61,21 @@ def used(segment: Path) -> int:
 
 def run(seconds: int) -> list[Figure]:
     """Log bytes of a message record per byte of body, and of everything else per message."""
-    return [figure for body, limit in ((160, 1.45), (1024, 1.1)) for figure in _measure(body, limit, seconds)]
+    return [figure for body, limit in ((160, 1.45), (1024, 1.1)) for figure in _figures(body, limit, seconds)]
 
 
-def _measure(body: int, limit: float, seconds: int) -> Iterator[Figure]:
+def run_one(body: int, seconds: int) -> float:
+    """Log bytes of a message record with such a body."""
+    return _measure(body, seconds)[0]
+
+
+def _figures(body: int, limit: float, seconds: int) -> Iterator[Figure]:
+    message, rest = _measure(body, seconds)
+    yield Figure(f"log bytes of a message record, body of {body} B", "B", [message], [body], at_most(limit))
+    yield Figure(f"log bytes of cursors, devices and the rest, per message (body of {body} B)", "B", [rest])
+
+
+def _measure(body: int, seconds: int) -> tuple[float, float]:
     with scratch() as path:
         users = write_users(path / "users", path / "data", "u", 2 * PAIRS)
         # One segment that takes all of it: what everybody has would leave the log while it is measured.
@@ -80,12 +93,5 @@ def _measure(body: int, limit: float, seconds: int) -> Iterator[Figure]:
     messages = counts[MESSAGE_KIND]
     if messages < load["messages"]:
         raise RuntimeError(f"{load['messages']:.0f} messages were delivered, and the log holds {messages}")
-    yield Figure(
-        f"log bytes of a message record, body of {body} B",
-        "B",
-        [sizes[MESSAGE_KIND] / messages],
-        [body],
-        at_most(limit),
-    )
     rest = sum(size for kind, size in sizes.items() if kind != MESSAGE_KIND)
-    yield Figure(f"log bytes of cursors, devices and the rest, per message (body of {body} B)", "B", [rest / messages])
+    return sizes[MESSAGE_KIND] / messages, rest / messages

@@ -6,18 +6,21 @@ two leaves out what a process needs once. The kernel's socket buffers are in nei
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benches.figures import Figure, interleave, within
-from benches.harness import FLOOR, ROOT, Memory, Server, free_port, pyrouter, running, scratch, write_users
+from benches.harness import ROOT, Server, free_port, pyrouter, running, scratch, write_users
+from benches.holding import Holder
+
+PATIENT = {"PYROUTER_LIMITS_IDLE": "1h"}
+"""`hold` answers no pings."""
 
 
 def run(rounds: int, connections: int) -> list[Figure]:
     """Resident and anonymous memory per connection."""
-    pairs = list(interleave(lambda: _bare(connections), lambda: _ours(connections), rounds))
+    pairs = list(interleave(lambda: bare_slope(connections), lambda: slope(connections), rounds))
     figures = []
     for name, index in (("resident", 0), ("anonymous", 1)):
         figures.append(
@@ -32,38 +35,37 @@ def run(rounds: int, connections: int) -> list[Figure]:
     return figures
 
 
-def _bare(connections: int) -> tuple[float, float]:
-    port = free_port()
-    with running([sys.executable, ROOT / "benches" / "idle_floor.py", str(port)], port) as server:
-        return slope(server, connections, ("--carrier", "bare"))
+def bare_slope(connections: int) -> tuple[float, float]:
+    """Resident and anonymous memory per connection of a bare transport, bytes."""
+    with bare() as server, Holder(server, "--carrier", "bare") as holder:
+        return _slope(server, holder, connections)
 
 
-def _ours(connections: int) -> tuple[float, float]:
+def slope(connections: int) -> tuple[float, float]:
+    """The same of `pyrouter serve`, over WebSocket."""
     with scratch() as path:
         users = write_users(path / "users", path / "data", "u", connections)
-        with pyrouter(path / "data") as server:
-            return slope(server, connections, ("--carrier", "ws", "--users", users))
+        with (
+            pyrouter(path / "data", settings=PATIENT) as server,
+            Holder(server, "--carrier", "ws", "--users", users) as holder,
+        ):
+            return _slope(server, holder, connections)
 
 
-def slope(server: Server, connections: int, arguments: Sequence[str | Path]) -> tuple[float, float]:
-    """Resident and anonymous memory per connection that `hold` opens with these arguments, bytes."""
+@contextmanager
+def bare() -> Iterator[Server]:
+    """A uvloop server that does nothing with its connections."""
+    port = free_port()
+    with running([sys.executable, ROOT / "benches" / "idle_floor.py", str(port)], port) as server:
+        yield server
+
+
+def _slope(server: Server, holder: Holder, connections: int) -> tuple[float, float]:
     first = connections // 3
-    command = [FLOOR / "bin" / "hold", "--port", str(server.port), *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hold:
-        low = _hold(hold, server, first)
-        high = _hold(hold, server, connections)
-        _hold(hold, server, connections)  # none of them was closed meanwhile
-        hold.communicate()
+    holder.hold(first)
+    low = server.memory()
+    holder.hold(connections)
+    high = server.memory()
+    holder.hold(connections)  # none of them was closed meanwhile
     step = connections - first
     return (high.rss - low.rss) / step, (high.anonymous - low.anonymous) / step
-
-
-def _hold(hold: subprocess.Popen[str], server: Server, count: int) -> Memory:
-    assert hold.stdin is not None
-    assert hold.stdout is not None
-    hold.stdin.write(f"{count}\n")
-    hold.stdin.flush()
-    answer = hold.stdout.readline()
-    if answer != f"holding {count}\n":
-        raise RuntimeError(f"hold ended with {hold.wait()}; its last word was {answer!r}")
-    return server.memory()

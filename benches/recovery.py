@@ -23,6 +23,7 @@ from typing import NamedTuple
 from benches.figures import Budget, Figure, below
 from benches.harness import Server, drop_cache, floor_program, pyrouter, scratch, write_users
 from benches.log_bytes import used
+from benches.wire import create_users
 
 BODY = 1024
 EACH = 5
@@ -77,13 +78,13 @@ def _pend(path: Path, scale: Scale) -> float:
     data = path / "data"
     senders = write_users(path / "senders", data, "s", scale.senders)
     recipients = write_users(path / "recipients", data, "r", scale.recipients)
-    _create(data, "r", scale.recipients)
-    with _killed(data) as server:
+    create_users(data, "r", scale.recipients)
+    with killed(data) as server:
         _send(server, senders, recipients, "--body", BODY)
-    with _killed(data) as server:
+    with killed(data) as server:
         one = server.memory().rss
         _send(server, senders, recipients, "--body", BODY, "--first", 2, "--each", EACH - 1)
-    with _killed(data) as server:
+    with killed(data) as server:
         five = server.memory().rss
     return (five - one) / (scale.conversations * (EACH - 1))
 
@@ -93,26 +94,17 @@ def _say_and_forget(path: Path, scale: Scale) -> None:
     data = path / "data"
     senders = write_users(path / "senders", data, "s", scale.senders)
     quiet = write_users(path / "quiet", data, "q", scale.quiet)
-    with _killed(data, quiet="1s") as server:
+    with killed(data, quiet="1s") as server:
         _send(server, senders, quiet, "--connect", "yes", "--body", 160)
         _await_eviction(data, scale.senders * scale.quiet)
 
 
 @contextmanager
-def _killed(data: Path, quiet: str = "10m") -> Iterator[Server]:
+def killed(data: Path, quiet: str = "10m") -> Iterator[Server]:
     """`pyrouter serve`, ended with SIGKILL: whatever starts next has really to recover."""
     with pyrouter(data, settings={"PYROUTER_LIMITS_QUIET": quiet}) as server:
         yield server
         server.stop(signal.SIGKILL)
-
-
-def _create(data: Path, prefix: str, count: int) -> None:
-    """Makes users who have never connected, so that somebody can write to them."""
-    from pyrouter.cold import ColdDatabase  # noqa: PLC0415 - the yardsticks alone need no pyrouter
-
-    with ColdDatabase(data / "cold.db") as cold:
-        for number in range(count):
-            cold.create_user(f"{prefix}{number}")
 
 
 def _send(server: Server, senders: Path, recipients: Path, *more: object) -> None:
@@ -151,5 +143,5 @@ def _read(files: list[Path]) -> float:
 
 def _start(data: Path, files: list[Path]) -> float:
     drop_cache(files)
-    with _killed(data) as server:
+    with killed(data) as server:
         return server.start_s

@@ -73,4 +73,13 @@ static inline uint64_t option_int(int argc, char **argv, const char *name, uint6
     return value;
 }
 
+// A time in seconds, with or without a fraction, as nanoseconds.
+static inline uint64_t option_ns(int argc, char **argv, const char *name, double otherwise_s) {
+    const char *text = option(argc, argv, name, NULL);
+    char *end;
+    double seconds = text ? strtod(text, &end) : otherwise_s;
+    if (text && (*end || end == text || seconds < 0)) die("%s: no time in seconds: %s", name, text);
+    return (uint64_t)(seconds * 1e9);
+}
+
 #endif

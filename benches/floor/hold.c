@@ -2,12 +2,14 @@
 //
 //   hold [--carrier bare|raw|ws] [--users FILE] [--host H] [--port P]
 //
-// Each line of stdin is a number: that many connections in all are opened (bare: connected; raw and ws: identified,
-// the welcome read), one after another, then `holding N` is printed. Before that answer every connection is looked at:
-// one that the server closed ends the program. Ends at the end of stdin.
+// Each line of stdin is a command. A number: that many connections in all are opened (bare: connected; raw and ws:
+// identified, the welcome read), one after another, then `holding N` is printed. Before that answer every connection is
+// looked at: one that the server closed ends the program. `get I`: the next frame of connection I (from 0) is awaited
+// and `got I N` printed, N its kind in ServerFrame. Ends at the end of stdin.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -78,8 +80,10 @@ static void hello(int fd, const char *token, bool websocket) {
 
 static int open_one(const char *carrier, const char *token) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    struct timeval patience = {.tv_sec = 30};
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect: %s", strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (!strcmp(carrier, "ws")) upgrade(fd);
     if (strcmp(carrier, "bare")) hello(fd, token, !strcmp(carrier, "ws"));
     return fd;
@@ -89,6 +93,16 @@ static void check_open(int fd, size_t number) {
     uint8_t byte;
     ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN)) die("connection %zu was closed by the server", number);
+}
+
+// The kind of the next frame of a connection, which is read and dropped with whatever came beside it.
+static unsigned get_frame_kind(int fd, bool websocket) {
+    uint8_t answer[65536];
+    size_t got = read_some(fd, answer, sizeof answer), head;
+    if (websocket) head = got > 1 && answer[1] == 126 ? 4 : 2;
+    else head = answer[0] < 128 ? 1 : answer[1] < 128 ? 2 : 3;
+    if (got <= head) die("a frame of %zu bytes", got);
+    return answer[head] >> 3; // every kind below 16 has a tag of one byte
 }
 
 static char *next_token(FILE *users) {
@@ -104,16 +118,22 @@ static char *next_token(FILE *users) {
 int main(int argc, char **argv) {
     const char *carrier = option(argc, argv, "--carrier", "ws"), *path = option(argc, argv, "--users", NULL);
     FILE *users = path ? fopen(path, "r") : NULL;
-    size_t count = 0, wanted;
+    size_t count = 0, number;
+    char line[64];
     if (path && !users) die("%s: %s", path, strerror(errno));
     if (!users && strcmp(carrier, "bare")) die("--carrier %s needs --users", carrier);
     address.sin_port = htons((uint16_t)option_int(argc, argv, "--port", 7499));
     if (inet_pton(AF_INET, option(argc, argv, "--host", "127.0.0.1"), &address.sin_addr) != 1) die("--host: no IPv4 address");
-    while (scanf("%zu", &wanted) == 1) {
-        if (wanted > MAX_HELD) die("at most %d connections", MAX_HELD);
-        while (count < wanted) held[count++] = open_one(carrier, next_token(users));
-        for (size_t i = 0; i < count; i++) check_open(held[i], i);
-        printf("holding %zu\n", count);
+    while (fgets(line, sizeof line, stdin)) {
+        if (sscanf(line, "get %zu", &number) == 1) {
+            if (number >= count) die("get %zu: there are %zu connections", number, count);
+            printf("got %zu %u\n", number, get_frame_kind(held[number], !strcmp(carrier, "ws")));
+        } else {
+            if (sscanf(line, "%zu", &number) != 1 || number > MAX_HELD) die("0 to %d connections, not %s", MAX_HELD, line);
+            while (count < number) held[count++] = open_one(carrier, next_token(users));
+            for (size_t i = 0; i < count; i++) check_open(held[i], i);
+            printf("holding %zu\n", count);
+        }
         fflush(stdout);
     }
 }

@@ -1,14 +1,15 @@
 // Load: pairs of connections with a window of messages in flight; or one sender to everybody. Drives `relay` and
 // `pyrouter serve` alike, checks all that comes back, and prints one line of JSON.
 //
-//   load --users FILE [--pairs 200] [--window 1] [--body 160] [--seconds 5] [--warmup 1] [--ack each|turn|16]
-//        [--flight receipt|accepted] [--writes turn|each] [--group HEX --members 1024] [--server-pid PID] [--host H]
-//        [--port P]
+//   load --users FILE [--pairs 200] [--window 1] [--body 160] [--seconds 5] [--warmup 1] [--messages N]
+//        [--ack each|turn|16] [--flight receipt|accepted] [--writes turn|each] [--group HEX --members 1023]
+//        [--server-pid PID] [--host H] [--port P]
 //
 // Line 2k of the file sends to line 2k+1. A message is in flight until its receipt (or `accepted`, by --flight). The
 // recipient acks each message, once a turn, or every 16 messages or 100 ms. `--writes each` gives every frame a send()
 // of its own, as messages of people come; else a connection's frames of one turn leave together. With --group, line 0
-// sends to that conversation and lines 1…members receive; a message is in flight until all have it.
+// sends to that conversation and lines 1…members receive; a message is in flight until all have it. With --messages that
+// many are sent in all (times and CPU are those of all of them), instead of as many as come through in --seconds.
 //
 // Checked: accepted frames in the order of the sends, numbers without a gap, every body byte for byte, receipts that
 // only grow and never pass what was sent; at the end everything sent was accepted, delivered and receipted.
@@ -47,6 +48,7 @@ static Users users;
 static Pair *pairs;
 static Receiver *receivers;
 static size_t pair_count, receiver_count, body_len, window;
+static uint64_t most = UINT64_MAX; // messages of a pair
 static AckMode ack_mode;
 static bool until_receipt, stopping, in_group;
 static uint8_t group_id[CONVERSATION_LEN], run_tag[8], pattern[MAX_BODY];
@@ -110,7 +112,7 @@ static uint64_t done(const Pair *pair) {
 }
 
 static void refill(Pair *pair) {
-    while (!stopping && pair->sent - done(pair) < window) send_one(pair);
+    while (!stopping && pair->sent < most && pair->sent - done(pair) < window) send_one(pair);
 }
 
 // ---- receiving ----
@@ -142,7 +144,7 @@ static void on_receipt(Pair *pair, View frame) {
         if (field.number == 3) delivered = field.value;
         if (field.number == 5) pair->receipt_version = field.value;
     }
-    if (!pair->accepted || delivered <= pair->base) return; // of an earlier run
+    if (in_group || !pair->accepted || delivered <= pair->base) return; // one of many; of an earlier run
     delivered -= pair->base;
     if (delivered < pair->receipted || delivered > pair->sent)
         die("user %u: receipt for %lu after %lu, %lu sent", pair->from->number, delivered, pair->receipted, pair->sent);
@@ -152,6 +154,13 @@ static void on_receipt(Pair *pair, View frame) {
     }
     pair->receipted = delivered;
     if (until_receipt) refill(pair);
+}
+
+// In a group: who has what is not followed, but that it was told is acknowledged, as clients do.
+static void on_receipts(Pair *pair, View frame) {
+    Field field;
+    while (get_field(&frame, &field))
+        if (field.number == 3) pair->receipt_version = field.value;
 }
 
 static void ack(Receiver *receiver) {
@@ -213,11 +222,23 @@ static void on_message(Receiver *receiver, View frame) {
     check_message(receiver, id, body, seq);
 }
 
+// What the sender did to the group comes back to it, unlike what it sends.
+static void on_own_change(Pair *pair, View frame) {
+    Field field;
+    uint64_t seq = 0;
+    while (get_field(&frame, &field))
+        if (field.number == 2) seq = field.value;
+    put_ack(pair->from, group_id, seq, 0, 0);
+}
+
 static void on_frame(Peer *peer, unsigned member, View frame) {
     bool sends = in_group ? peer->number == 0 : peer->number % 2 == 0;
     if (member == SERVER_ACCEPTED && sends) on_accepted(peer->state, frame);
     else if (member == SERVER_RECEIPT && sends) on_receipt(peer->state, frame);
+    else if (member == SERVER_RECEIPTS && sends) on_receipts(peer->state, frame);
     else if (member == SERVER_MESSAGE && !sends) on_message(peer->state, frame);
+    else if (member == SERVER_MESSAGE && in_group) on_own_change(peer->state, frame);
+    else if (member == SERVER_GROUP && in_group) return; // what a newcomer starts from
     else die("user %u: did not expect frame %u", peer->number, member);
 }
 
@@ -253,6 +274,15 @@ static Mark mark(void) {
 static void run_until(uint64_t end_ns) {
     uint64_t now;
     while ((now = clock_ns(CLOCK_MONOTONIC)) < end_ns) turn((int)((end_ns - now) / 1000000) + 1);
+}
+
+// Until all that is to be sent came through.
+static void run_out(void) {
+    uint64_t start = clock_ns(CLOCK_MONOTONIC), all = most * pair_count;
+    while (completed < all) {
+        turn(100);
+        if (clock_ns(CLOCK_MONOTONIC) - start > 900000000000u) die("%lu of %lu messages after 900 s", completed, all);
+    }
 }
 
 static bool drained(void) {
@@ -305,10 +335,10 @@ static void print_report(const Mark *from, const Mark *to) {
     double server = (double)(to->server_ns - from->server_ns) / 1e3, client = (double)(to->client_ns - from->client_ns) / 1e3;
     if (count == 0) die("no message was completed in %.1f s", took);
     printf("{\"connections\": %zu, \"window\": %zu, \"body\": %zu, \"seconds\": %.3f, \"messages\": %.0f, \"deliveries\": %lu, "
-           "\"rate\": %.1f, \"server_us\": %.3f, \"server_user_us\": %.2f, \"server_system_us\": %.2f, \"client_us\": %.3f, "
-           "\"p50_us\": %.1f, \"p99_us\": %.1f, \"stale\": %lu}\n",
+           "\"rate\": %.1f, \"server_us\": %.3f, \"server_us_per_delivery\": %.3f, \"server_user_us\": %.2f, "
+           "\"server_system_us\": %.2f, \"client_us\": %.3f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"stale\": %lu}\n",
            pair_count + receiver_count, window, body_len, took, count, to->deliveries - from->deliveries, count / took,
-           server / count, (to->user - from->user) * 1e6 / count, (to->system - from->system) * 1e6 / count, client / count,
+           server / count, server / (double)(to->deliveries - from->deliveries), (to->user - from->user) * 1e6 / count, (to->system - from->system) * 1e6 / count, client / count,
            latency_us(&latency, 0.5), latency_us(&latency, 0.99), stale);
 }
 
@@ -337,16 +367,23 @@ int main(int argc, char **argv) {
     if (window == 0 || window > RING || body_len < 16 || body_len > MAX_BODY) die("--window 1…%d, --body 16…%d", RING, MAX_BODY);
     if (getrandom(run_tag, sizeof run_tag, 0) != sizeof run_tag || getrandom(pattern, sizeof pattern, 0) < 256)
         die("no random bytes");
-    connect_pairs(option_int(argc, argv, "--members", 1024));
+    connect_pairs(option_int(argc, argv, "--members", 1023));
+    uint64_t count = option_int(argc, argv, "--messages", 0);
+    if (count) most = (count + pair_count - 1) / pair_count;
 
-    uint64_t start = clock_ns(CLOCK_MONOTONIC), warm = start + option_int(argc, argv, "--warmup", 1) * 1000000000u;
+    uint64_t start = clock_ns(CLOCK_MONOTONIC), warm = start + option_ns(argc, argv, "--warmup", 1);
     loop.now_ns = start;
+    Mark from = mark();
     for (size_t i = 0; i < pair_count; i++) refill(&pairs[i]);
     loop_flush();
-    run_until(warm);
-    memset(&latency, 0, sizeof latency);
-    Mark from = mark();
-    run_until(from.wall_ns + option_int(argc, argv, "--seconds", 5) * 1000000000u);
+    if (count) {
+        run_out();
+    } else {
+        run_until(warm);
+        memset(&latency, 0, sizeof latency);
+        from = mark();
+        run_until(from.wall_ns + option_ns(argc, argv, "--seconds", 5));
+    }
     Mark to = mark();
     drain();
     print_report(&from, &to);

