@@ -184,14 +184,15 @@ impl Conversation {
 
     /// How far a user's devices have everything, truthfully: a device vouches for nothing that was said before it came,
     /// until the others have that, and a device without a body of its own for nothing from there on, while another device
-    /// of the user waits for its body. `None`: no farther than is known.
+    /// of the user waits for its body of somebody else's message. `None`: no farther than is known.
     fn claim(&self, index: usize) -> Option<u64> {
         let member = self.members.get(index)?;
         let vouched = |cursor: &Cursor, known: u64| {
             let mut upto = cursor.acked;
             for (&seq, who) in self.bodies.iter().flat_map(|b| b.iter()) {
-                let waits = |c: &Cursor| who.contains(&(member.user, c.device));
-                let other = member.cursors.iter().any(waits) && !waits(cursor);
+                let waits = |c: &Cursor| c.base < seq && who.contains(&(member.user, c.device));
+                let theirs = self.entry(seq).is_some_and(|e| usize::from(e.author) != index);
+                let other = theirs && member.cursors.iter().any(waits) && !waits(cursor);
                 if other && seq > known && seq <= upto {
                     upto = seq - 1;
                 }

@@ -12,7 +12,7 @@
 //!   rows. `ids`: those of conversations.
 //! - `expiry`: when delivery is to drop what was not collected.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
-//!   groups there. `segments`: what of it can go.
+//!   groups there. `segments`: what of it can go. `versions`: receipt versions across crashes.
 
 pub mod api;
 mod asks;
@@ -37,6 +37,7 @@ mod segments;
 mod sends;
 mod session;
 pub mod timers;
+mod versions;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -99,6 +100,7 @@ pub struct Engine {
     /// Who local connections will be once they said hello.
     early: HashMap<ConnId, Identity>,
     segments: Segments,
+    versions: versions::Versions,
     replay: Option<replay::Replay>,
     cursors_timer: bool,
     /// When something was appended last, the server's time.
@@ -144,6 +146,7 @@ impl Engine {
             asked: HashSet::new(),
             early: HashMap::new(),
             segments: Segments::default(),
+            versions: versions::Versions::default(),
             replay: Some(replay::Replay::default()),
             cursors_timer: false,
             appended_ms: now.wall_ms,
@@ -168,6 +171,7 @@ impl Engine {
     /// The log is replayed and `log` continues it: ready for connections.
     pub fn start(&mut self, recovered: &Recovered, log: Appender) {
         self.finish_replay(recovered, log);
+        self.keep_versions();
         self.timers.set(self.clock.mono_ms() + segments::SWEEP_MS, Timer::Sweep);
         self.settle();
         self.delivery.effects.shrink();
@@ -177,6 +181,7 @@ impl Engine {
     pub fn set_now(&mut self, now: Now) {
         let jumped = self.clock.set(now);
         self.delivery.resume_versions(receipt_version(self.clock.time_ms()));
+        self.keep_versions();
         if jumped {
             self.alarm("clock_jumped", "The machine's clock jumped by more than an hour: expiry is paused.".into());
         }
@@ -290,7 +295,7 @@ impl Engine {
                 }
             }
         }
-        if self.failed.is_none() {
+        if self.failed.is_none() && self.may_tell() {
             more |= self.delivery.run(&self.directory, &mut self.conns, WRITES_PER_TURN);
             self.delivery.settle();
         }
@@ -351,7 +356,9 @@ impl Engine {
         if ok {
             self.full = None;
         } else if self.full.is_none() {
-            let begun = self.log.is_begun();
+            // What a start wrote, before anybody came, does not make a segment one for sends.
+            let came = self.conns.len() > 0 || self.log.segment() > self.versions.first_segment();
+            let begun = self.log.is_begun() && came;
             self.full = Some(self.log.segment() - u32::from(!begun));
             self.alarm("storage_full", "No room for another log segment: sends will be refused.".into());
         }

@@ -27,6 +27,8 @@ pub mod kind {
     pub const GROUP_CURSORS: u8 = 7;
     /// A withheld message again.
     pub const CARRIED_WITHHELD: u8 = 8;
+    /// Up to where receipt versions may have been told: eight bytes, the lowest first.
+    pub const VERSIONS: u8 = 9;
 }
 
 /// Conversations whose cursors are logged in one turn.

@@ -41,6 +41,8 @@ pub(super) struct Replay {
     pub heads: HashMap<ConversationId, u64>,
     pub orphans: HashMap<ConversationId, Vec<Orphan>>,
     closed: HashSet<ConversationId>,
+    /// Receipt versions up to here may have been told.
+    versions: u64,
     damaged: u64,
 }
 
@@ -55,6 +57,9 @@ impl Engine {
             kind::USER => self.replay_user(record),
             kind::CURSORS => self.replay_cursors(&mut replay, record),
             kind::GROUP_CURSORS => self.replay_members(&mut replay, record),
+            kind::VERSIONS => record.body.try_into().ok().map(|body| {
+                replay.versions = replay.versions.max(u64::from_le_bytes(body));
+            }),
             _ => None,
         };
         replay.damaged += u64::from(understood.is_none());
@@ -232,13 +237,17 @@ impl Engine {
             let message = "The machine's clock is more than an hour behind the log's: expiry is paused.";
             self.alarm("clock_jumped", message.into());
         }
+        self.damaged = recovered.findings.iter().any(|f| f.kind != FindingKind::TornEnd);
         // What is found to be skipped below is news, above all that was ever told: also above what a crash made the log
         // forget, though the clock be set back since.
-        let ahead = self.clock.time_ms() + super::clock::JUMP_MS;
         let told = self.delivery.slots().filter_map(|slot| self.delivery.get(slot)).flat_map(|c| &c.members);
         let told = told.map(|m| m.version.max(m.read_version)).max().unwrap_or(0);
-        self.delivery.resume_versions(told.max(super::receipt_version(ahead)));
-        self.damaged = recovered.findings.iter().any(|f| f.kind != FindingKind::TornEnd);
+        self.delivery.resume_versions(told.max(replay.versions));
+        if replay.versions == 0 || self.damaged {
+            // It may have been on the damaged part; or the log was written by a version that did not know it.
+            let ahead = self.clock.time_ms() + super::clock::JUMP_MS;
+            self.delivery.resume_versions(super::receipt_version(ahead));
+        }
         if self.damaged {
             // A message may be lost whose number somebody was told: it is remembered by its id.
             for repeat in self.sequencer.repeats() {

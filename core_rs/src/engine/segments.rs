@@ -208,6 +208,7 @@ impl Engine {
             let Some(owner) = self.segments.all.get_mut(&segment).and_then(|s| s.owners.pop()) else {
                 self.log_all_cursors();
                 self.outlive();
+                self.outlive_versions(segment);
                 self.segments.step = Some((segment, Step::Syncing(self.log.last_batch())));
                 return self.tend_if_durable();
             };

@@ -378,6 +378,7 @@ impl Engine {
     /// Everything up to this batch is durable.
     pub fn durable(&mut self, batch: u64) {
         self.durable = self.durable.max(batch);
+        self.settle_versions();
         while self.pending.front().is_some_and(|p| p.batch <= self.durable) {
             let Some(pending) = self.pending.pop_front() else { break };
             self.unaccepted -= (u64::from(pending.bytes) + OVERHEAD).min(self.unaccepted);

@@ -184,3 +184,59 @@ fn what_only_the_older_of_two_devices_would_have_had_is_told_when_both_go_i7() {
     rig.ack(bob, at, 2);
     assert_eq!(receipts(&rig.got(ann)), [("bob", 2, 0)]);
 }
+
+#[test]
+fn what_one_writes_for_ones_other_device_holds_back_no_receipt() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    let tablet = rig.join("bob", 2, true);
+    rig.got(tablet);
+    rig.cut(tablet);
+    // Bob writes; his tablet, which is away, has a body of its own.
+    let bodies = vec![
+        DeviceBody { user: "ann".into(), device: 1, body: b"b".as_slice().into() },
+        DeviceBody { user: "bob".into(), device: 2, body: b"b".as_slice().into() },
+    ];
+    let list = |user: &'static str, version| DeviceList { user: user.into(), version, devices: Default::default() };
+    let send = ClientFrame::Send(Send {
+        id: b"1".as_slice().into(),
+        target: Target::User("ann".into()),
+        body: Default::default(),
+        bodies,
+        lists: vec![list("ann", 1), list("bob", 2)],
+        media: Default::default(),
+    });
+    rig.feed(bob, &send);
+    rig.turn();
+    let at = conversation(&rig.got(bob));
+    rig.send(ann, "bob", b"2", b"x");
+    rig.got(ann);
+    rig.ack(bob, at, 2);
+    assert_eq!(receipts(&rig.got(ann)), [("bob", 2, 0)]);
+}
+
+#[test]
+fn a_version_that_was_told_before_a_crash_stands_for_nothing_else_after_it_i7() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.ack(bob, at, 1);
+    let told = latest(&rig.got(ann));
+    // The log forgets the acknowledgement, and no time has passed.
+    let disk = rig.disk.clone();
+    disk.crash();
+    disk.restart();
+    let mut rig = Rig::open(disk, rig.config, small_log(), rig.now, rig.cold);
+    let ann = rig.join("ann", 1, true);
+    let bob = rig.join("bob", 1, true);
+    rig.got(ann);
+    rig.ack(bob, at, 1);
+    assert!(latest(&rig.got(ann)) > told);
+}
+
+/// The highest receipt version among frames.
+fn latest(got: &[Got]) -> u64 {
+    let version = |g: &Got| if let Got::Receipt { version, .. } = g { Some(*version) } else { None };
+    got.iter().filter_map(version).max().expect("a receipt")
+}

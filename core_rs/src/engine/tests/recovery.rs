@@ -91,6 +91,31 @@ fn a_device_that_came_while_a_conversation_was_away_gets_its_messages_at_once() 
 }
 
 #[test]
+fn a_mailbox_that_the_log_did_not_know_is_in_it_before_the_next_message_i1() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let got = rig.got(ann);
+    let at = conversation(&got);
+    rig.ack(bob, at, 1);
+    let got = rig.got(ann);
+    confirm(&mut rig, ann, &got);
+    rig.cut(ann);
+    rig.cut(bob);
+    quiet(&mut rig);
+    assert!(rig.engine.delivery.find(&at).is_none());
+    let tablet = rig.join("bob", 2, true);
+    rig.cut(tablet);
+    let mut rig = restart(rig);
+    assert!(rig.engine.delivery.find(&at).is_some(), "the log still knows it, without the tablet");
+    let ann = rig.join("ann", 1, true);
+    rig.send(ann, "bob", b"2", b"x");
+    let mut rig = restart(rig);
+    let tablet = rig.join("bob", 2, true);
+    assert_eq!(seqs(&rig.got(tablet)), [2]);
+}
+
+#[test]
 fn receipts_wait_for_a_sender_of_whom_the_log_knows_no_more_than_the_name_i7() {
     let mut rig = rig();
     let (ann, bob) = pair(&mut rig);
