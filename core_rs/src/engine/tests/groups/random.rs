@@ -169,7 +169,7 @@ impl World {
 
     /// A device takes what came: folds, and keeps what is new. Gives the answer to `id`.
     fn take(&mut self, place: usize, id: &[u8]) -> Option<String> {
-        let Some(client) = self.devices[place].client else { return None };
+        let client = self.devices[place].client?;
         let (mut answer, mut accepted) = (None, 0);
         for got in self.rig.got(client) {
             match got {
