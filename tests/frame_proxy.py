@@ -33,8 +33,12 @@ def proxy(port: int, change: Change) -> Iterator[int]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
+    open_ends: set[asyncio.StreamWriter] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ends.add(writer)
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
+        open_ends.add(up_writer)
         first = await reader.read(len(MAGIC))
         up_writer.write(first)
         down = _frames(up_reader, writer, change) if first == MAGIC else _bytes(up_reader, writer)
@@ -48,10 +52,15 @@ def proxy(port: int, change: Change) -> Iterator[int]:
 
     async def stop() -> None:
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # A connection may have come that has no task yet, and a cancelled one leaves its ends open.
+        for _ in range(10):
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            for end in open_ends:
+                end.transport.abort()
+            await asyncio.sleep(0)
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     try:
