@@ -307,6 +307,10 @@ impl Engine {
         // What the log knows to have been numbered and is not there was lost with the disk.
         let missing = (head + 1 - conversation.first) as usize;
         conversation.entries.resize(missing.max(conversation.entries.len()), Entry::LOST);
+        if conversation.entries.capacity() > 64 {
+            // It grew by doubling, and who is away for long adds little.
+            conversation.entries.shrink_to_fit();
+        }
         conversation.head = head;
         conversation.mark.touch(mono_ms);
         conversation.recount();
