@@ -420,3 +420,28 @@ async def run_until_it_fails(data: Path, before: Callable[[Router], Awaitable[No
 def fail(router: Router) -> None:
     assert router._core is not None
     router._core.fail("the disk is gone")
+
+
+async def test_users_of_the_embedded_router_have_groups_and_blocks(tmp_path: Path) -> None:
+    async with Router.open(tmp_path) as router:
+        for name in ("bob", "carol"):
+            await router.create_user(name)
+        ann = router.as_user("ann")
+        group = await ann.create_group(["bob"], name="climbing")
+        sent = await group.send(b"Sunday?")
+        link = (await group.invite()).link
+        joined = await router.as_user("carol").join_group(link)
+        assert joined.state is not None
+        assert [member.user for member in joined.state.members] == ["ann", "bob", "carol"]
+        assert await router.as_user("bob").groups() == [group.conversation]
+        async with router.mailbox("bob") as mailbox:
+            for _ in range(4):
+                message = await anext(mailbox)
+                await message.ack()
+            assert (message.sender, message.change is not None) == ("carol", True)
+        await sent.delivered()
+        with pytest.raises(Refused, match="forbidden"):
+            await joined.remove("bob")
+        assert await router.as_user("bob").block("carol") == ["carol"]
+    with pytest.raises(RouterClosed):
+        await ann.groups()
