@@ -4,7 +4,7 @@ use super::disk::{Disk, DiskFile, read_full, write_full};
 use super::error::LogError;
 use super::format::segment_name;
 use super::identity;
-use super::walk::{Cut, Walked, walk};
+use super::walk::{Cut, Walked, unreadable, walk};
 use super::{Finding, FindingKind, Record, SegmentInfo};
 use std::io::IoSlice;
 
@@ -42,6 +42,7 @@ impl Default for Recovered {
 /// [`LogError::Io`] if the disk refuses; [`LogError::NewerFormat`]. The caller must then drop what it built.
 pub fn recover<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Recovered, LogError> {
     let mut walked = walk(disk, visit)?;
+    spare_unread(&walked)?;
     set_aside(disk, &mut walked.findings);
     settle(disk, &walked)?;
     let known = identity::salt(disk)?;
@@ -64,10 +65,32 @@ pub fn recover<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<R
     })
 }
 
+/// Where the log ends.
+fn end_of(walked: &Walked) -> Option<Cut> {
+    let last = walked.segments.last();
+    walked.cut.or(last.map(|info| Cut { segment: info.id, offset: info.bytes }))
+}
+
+/// What could not be read may hold what was durable: a log is not begun anew, or cut, because of it. It may be read the
+/// next time.
+fn spare_unread(walked: &Walked) -> Result<(), LogError> {
+    let end = end_of(walked);
+    for finding in walked.findings.iter().filter(|finding| finding.kind == FindingKind::Unreadable) {
+        let behind = end.is_none_or(|end| {
+            finding.segment > end.segment
+                || (finding.segment == end.segment && finding.offset + finding.bytes > end.offset)
+        });
+        if behind {
+            let name = segment_name(finding.segment);
+            return Err(LogError::io("read the end of the log in", &name, &unreadable()));
+        }
+    }
+    Ok(())
+}
+
 /// Cuts what is not part of the log and brings the rest to disk.
 fn settle<D: Disk>(disk: &D, walked: &Walked) -> Result<(), LogError> {
-    let last = walked.segments.last();
-    let end = walked.cut.or(last.map(|info| Cut { segment: info.id, offset: info.bytes }));
+    let end = end_of(walked);
     // Last segment first: if this is interrupted, what remains is still a log with a torn end.
     for id in walked.files.iter().rev() {
         let name = segment_name(*id);

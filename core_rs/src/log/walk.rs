@@ -355,7 +355,8 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         Ok(None)
     }
 
-    /// Whether any batch says that `number` was on disk: one that was read, or one from `at` of segment `id` on.
+    /// Whether any batch says that `number` was on disk: one that was read, or one from `at` of segment `id` on. What cannot
+    /// be read might say so, and nothing is cut because of that.
     fn confirmed(&mut self, number: u64, window: &mut Window<D::File>, id: u32, at: u64) -> Result<bool, LogError> {
         if self.out.watermark >= number {
             return Ok(true);
@@ -363,13 +364,18 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         if self.look_ahead(number, window, id, at)? {
             return Ok(true);
         }
+        let mut unread = window.unreadable.iter().any(|page| page + PAGE as u64 > at).then_some(id);
         for later in self.out.files.clone().into_iter().filter(|file| *file > id) {
             let mut window = open(self.disk, later, Vec::new())?;
             if self.look_ahead(number, &mut window, later, 0)? {
                 return Ok(true);
             }
+            unread = unread.or((!window.unreadable.is_empty()).then_some(later));
         }
-        Ok(false)
+        match unread {
+            Some(segment) => Err(io_error("read the end of the log in", segment)(unreadable())),
+            None => Ok(false),
+        }
     }
 
     fn look_ahead(&mut self, number: u64, window: &mut Window<D::File>, id: u32, at: u64) -> Result<bool, LogError> {
@@ -400,6 +406,11 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         let finding = Finding { kind, segment, offset, bytes, first_batch, last_batch, kept_as: None };
         self.out.findings.push(finding);
     }
+}
+
+/// What a disk says of a page that it cannot read.
+pub(super) fn unreadable() -> std::io::Error {
+    std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Whether `bytes`, which stand at `offset`, are whole records and nothing else.

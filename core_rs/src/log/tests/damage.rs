@@ -1,6 +1,6 @@
 //! I12: what cannot be read is reported and set aside; everything else is kept, and nothing is made up.
 
-use super::sim::{Rng, SimDisk};
+use super::sim::{Call, Rng, SimDisk};
 use super::*;
 
 /// A log of some segments that was closed cleanly, and its records.
@@ -135,6 +135,45 @@ fn i12_pages_that_the_disk_cannot_read_cost_what_is_on_them() {
     assert!(timeless(&back) == timeless(&untouched(&records, 2, &(4096..8192))));
     assert!(recovered.findings.iter().any(|finding| finding.kind == FindingKind::Unreadable));
     assert!(recovered.findings.iter().any(|finding| finding.kind == FindingKind::Damaged));
+}
+
+#[test]
+fn i12_a_log_whose_end_cannot_be_read_is_left_as_it_is() {
+    let (disk, _) = log(&mut Rng::new(5));
+    let names = segments(&disk);
+    let last = names.last().unwrap();
+    let bytes = disk.contents(last).unwrap();
+    disk.lose_page(last, (bytes.len() as u64 - 1) / 4096 * 4096);
+    for _ in 0..2 {
+        let refused = recover(&disk, &mut |_| ());
+        assert!(matches!(refused, Err(LogError::Io { .. })), "{refused:?}");
+        assert_eq!(segments(&disk), names);
+        assert_eq!(disk.contents(last).unwrap().len(), bytes.len());
+    }
+}
+
+#[test]
+fn i12_a_log_of_one_segment_that_cannot_be_read_this_time_is_read_the_next_time() {
+    let disk = SimDisk::new(7);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    appender.append(5, &[b"x"], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    writer.close(1).unwrap();
+    let mut refused = 0;
+    for call in 1..=4 {
+        // It is tried again by the page.
+        disk.fail(Call::Read, call, rustix::io::Errno::IO.raw_os_error());
+        disk.fail(Call::Read, call + 1, rustix::io::Errno::IO.raw_os_error());
+        let mut back = Vec::new();
+        while recover(&disk, &mut |record| back.push(kept(record))).is_err() {
+            refused += 1;
+            back.clear();
+        }
+        assert_eq!(back.len(), 1);
+    }
+    assert!(refused > 0);
 }
 
 #[test]

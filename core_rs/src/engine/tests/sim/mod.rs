@@ -226,7 +226,9 @@ impl Sim {
         let connected = self.connected();
         for &(who, number) in &connected {
             let user = &mut self.model.users[who];
-            let inherits = user.devices.is_empty() && !user.ever;
+            // Of several that came at once, one was the first: nobody knows which.
+            let alone = connected.iter().all(|&(other, device)| other != who || device == number);
+            let inherits = user.devices.is_empty() && !user.ever && alone;
             let since = if inherits { 0 } else { self.model.step + 1 };
             let inherited = inherits.then_some(now_ms);
             let new = Registered { since, inherited, batch: Some(last), seen_ms: 0, seeing: None };

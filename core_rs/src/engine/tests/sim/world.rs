@@ -8,7 +8,7 @@ use crate::engine::conns::Stage;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
 use crate::log::sim::{Rng, SimDisk};
-use crate::log::{Appender, LogOptions, Reader, Recovered, Ref, Writer, recover, unlink};
+use crate::log::{Appender, Disk, LogOptions, Reader, Recovered, Ref, Writer, recover, unlink};
 use crate::sequencer::Sequenced;
 use crate::time::Now;
 use crate::wire::types::{ClientFrame, ConversationId, Hello};
@@ -122,6 +122,7 @@ impl World {
         self.lives += 1;
         self.engine = Engine::new(self.config.clone(), self.now);
         let recovered = recover(&self.disk, &mut |record| self.engine.replay(&record));
+        say(|| format!("a start: {recovered:?}, the clock {:?}, on the disk {:?}", self.now, self.disk.list()));
         let Ok(recovered) = recovered else { return false };
         self.engine.start(&recovered, Appender::new(&recovered, &self.options));
         let Ok(writer) = Writer::open(self.disk.clone(), &recovered, &self.options) else { return false };
