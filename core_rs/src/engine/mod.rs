@@ -180,7 +180,7 @@ impl Engine {
     /// Time passed. Before every call below.
     pub fn set_now(&mut self, now: Now) {
         let jumped = self.clock.set(now);
-        self.delivery.resume_versions(receipt_version(self.clock.time_ms()));
+        self.delivery.resume_versions(versions::receipt_version(self.clock.time_ms()));
         self.keep_versions();
         if jumped {
             self.alarm("clock_jumped", "The machine's clock jumped by more than an hour: expiry is paused.".into());
@@ -491,11 +491,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// Receipt versions follow the server's time, so that they grow across a crash that lost some.
-fn receipt_version(time_ms: u64) -> u64 {
-    time_ms << 10
 }
 
 #[cfg(test)]

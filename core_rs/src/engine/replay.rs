@@ -246,7 +246,7 @@ impl Engine {
         if replay.versions == 0 || self.damaged {
             // It may have been on the damaged part; or the log was written by a version that did not know it.
             let ahead = self.clock.time_ms() + super::clock::JUMP_MS;
-            self.delivery.resume_versions(super::receipt_version(ahead));
+            self.delivery.resume_versions(super::versions::receipt_version(ahead));
         }
         if self.damaged {
             // A message may be lost whose number somebody was told: it is remembered by its id.

@@ -1,7 +1,7 @@
 //! Receipt versions, which stand for all news up to them with whoever keeps one: none is given twice, whatever a crash made
 //! the log forget of the news.
 //!
-//! They follow the server's time ([`super::receipt_version`]). The log knows ahead, durably, up to where they may be told; a
+//! They follow the server's time ([`receipt_version`]). The log knows ahead, durably, up to where they may be told; a
 //! start goes on above that. Nothing is told above it: after a start, sessions wait for the first batch.
 
 use std::collections::VecDeque;
@@ -11,6 +11,11 @@ use super::records::kind;
 
 /// How far ahead they are logged: about 35 minutes.
 const AHEAD: u64 = 1 << 31;
+
+/// Receipt versions follow the server's time, so that they grow across a crash that lost some.
+pub(super) fn receipt_version(time_ms: u64) -> u64 {
+    time_ms << 10
+}
 
 /// See the module.
 #[derive(Default)]
