@@ -195,6 +195,10 @@ class Both(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(key for key, session in self.sessions.items() if session.messages)))
         conversation = data.draw(st.sampled_from(sorted(self.sessions[key].messages)))
         message = data.draw(st.sampled_from(self.sessions[key].messages[conversation]))
+        member = self.reference.conversations[conversation].members[key[0]]
+        end = member.spans[-1][1]
+        if end is not None and member.cursors[key[1]] >= end:
+            return  # it has its last message of the group: from then on there is none for it
         ack = wire.Ack(conversation=conversation, seq=message.seq)
         self.sessions[key].peer.put(wire.ClientFrame(ack=ack))
         self.reference.ack(*key, conversation, message.seq)
