@@ -7,6 +7,7 @@
 //! No call here waits for a disk, except [`LogThread::close`]. Queues are bounded by their user: the engine has one
 //! submission in flight, bounds what it asks for, and a scan goes on only when its last part was polled.
 
+mod bell;
 mod keeper;
 mod reader;
 mod shared;

@@ -1,6 +1,7 @@
 //! What the log's threads share with the event loop: completions, the descriptor that wakes it, buffers on their way back.
 
 use super::super::Completion;
+use super::bell::Bell;
 use rustix::event::EventfdFlags;
 use std::collections::VecDeque;
 use std::io;
@@ -13,8 +14,7 @@ const SPARE: usize = 4;
 
 pub(super) struct Shared {
     pub wake: OwnedFd,
-    /// Whether the descriptor is readable, or about to be: saves system calls on both sides.
-    signalled: AtomicBool,
+    bell: Bell,
     /// Batches that were submitted and not yet dealt with.
     in_flight: AtomicUsize,
     abandoned: AtomicBool,
@@ -41,7 +41,7 @@ impl Shared {
     pub fn new() -> io::Result<Self> {
         Ok(Shared {
             wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            signalled: AtomicBool::new(false),
+            bell: Bell::default(),
             in_flight: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
             inside: Mutex::default(),
@@ -59,16 +59,15 @@ impl Shared {
     }
 
     fn signal(&self) {
-        if !self.signalled.swap(true, Ordering::SeqCst) {
+        self.bell.ring(|| {
             let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        }
+        });
     }
 
     pub fn next(&self) -> Option<Completion> {
-        // The descriptor is reset before the queue is looked at: what comes after the look signals again.
-        if self.signalled.swap(false, Ordering::SeqCst) {
+        self.bell.hush(|| {
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        }
+        });
         self.inside().completions.pop_front()
     }
 
