@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -40,6 +41,7 @@ __all__ = ["GroupState", "Member"]
 
 NO_PROFILE = Profile()
 DEFAULT_RULES = Rules()
+MAX_INVITES = 16
 
 
 class Member(NamedTuple):
@@ -115,7 +117,10 @@ class GroupState:
             case Rules():
                 new = replace(new, rules=change)
             case Invited(invite):
-                new = replace(new, invites=(*(known for known in self.invites if known.hash != invite.hash), invite))
+                others = [known for known in self.invites if known.hash != invite.hash]
+                if len(others) >= MAX_INVITES:  # one has expired: the server would have refused otherwise
+                    others.remove(min(others, key=lambda known: known.expires or math.inf))
+                new = replace(new, invites=(*others, invite))
             case Revoked(hash):
                 new = replace(new, invites=tuple(known for known in self.invites if known.hash != hash))
             case Closed():

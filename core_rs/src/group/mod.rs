@@ -83,7 +83,7 @@ pub struct Group {
     pub profile: Profile,
     /// Who may do what.
     pub rules: Rules,
-    /// Those that were not revoked, expired ones among them.
+    /// Those that were not revoked; of expired ones as many as there is room for.
     pub invites: Vec<Invite>,
     /// Its owner closed it.
     pub closed: bool,
@@ -137,6 +137,9 @@ impl Group {
             }
             Change::Invited(invite) => {
                 self.invites.retain(|known| known.hash != invite.hash);
+                if self.invites.len() >= MAX_INVITES {
+                    self.drop_next_to_expire();
+                }
                 self.invites.push(*invite);
             }
             Change::Revoked(hash) => self.invites.retain(|known| known.hash != *hash),
@@ -234,6 +237,14 @@ impl Group {
     fn reindex(&mut self) {
         let places = self.members.iter().enumerate().map(|(place, member)| (member.0, place as u32));
         self.index = if self.members.len() > FEW { places.collect() } else { HashMap::new() };
+    }
+
+    /// It has expired: otherwise there would be no room for another one.
+    fn drop_next_to_expire(&mut self) {
+        let ends = |invite: &Invite| if invite.expires == 0 { u64::MAX } else { invite.expires };
+        if let Some((place, _)) = self.invites.iter().enumerate().min_by_key(|(_, invite)| ends(invite)) {
+            self.invites.remove(place);
+        }
     }
 
     fn put_profile(&mut self, news: &Profile) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Change, Group, Invite, Profile, Role, Who};
 
-/// Most invites of a group, expired ones that nobody revoked among them.
+/// Most invites of a group. Those that have expired give way to new ones.
 pub const MAX_INVITES: usize = 16;
 
 /// Why a wanted change does not happen.
@@ -20,7 +20,7 @@ pub enum Refusal {
     Full,
     /// No such invite, or it expired.
     BadInvite,
-    /// There are [`MAX_INVITES`] already.
+    /// There are [`MAX_INVITES`] already, none of which has expired.
     TooManyInvites,
 }
 
@@ -35,8 +35,8 @@ impl Group {
                 Ok(Change::Created { members, profile, rules })
             }
             Change::Joined(hash) if self.role(actor).is_none() => {
-                let open = |invite: &Invite| invite.hash == hash && (invite.expires == 0 || now_ms < invite.expires);
-                if self.closed || self.members.is_empty() || !self.invites.iter().any(open) {
+                let fits = |invite: &Invite| invite.hash == hash && is_open(invite, now_ms);
+                if self.closed || self.members.is_empty() || !self.invites.iter().any(fits) {
                     return Err(Refusal::BadInvite);
                 }
                 self.room_for(1, most)?;
@@ -114,15 +114,21 @@ impl Group {
 
     /// One with the same secret is replaced: its end can be moved.
     fn invite(&self, invite: Invite, now_ms: u64) -> Result<Change, Refusal> {
-        if invite.expires != 0 && invite.expires <= now_ms {
+        if !is_open(&invite, now_ms) {
             return Err(Refusal::BadInvite);
         }
         match self.invites.iter().find(|known| known.hash == invite.hash) {
             Some(known) if *known == invite => Err(Refusal::NoChange),
-            None if self.invites.len() >= MAX_INVITES => Err(Refusal::TooManyInvites),
+            None if self.invites.iter().filter(|known| is_open(known, now_ms)).count() >= MAX_INVITES => {
+                Err(Refusal::TooManyInvites)
+            }
             _ => Ok(Change::Invited(invite)),
         }
     }
+}
+
+fn is_open(invite: &Invite, now_ms: u64) -> bool {
+    invite.expires == 0 || now_ms < invite.expires
 }
 
 /// Each of them once, in order.

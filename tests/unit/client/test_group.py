@@ -175,6 +175,15 @@ def test_an_invite_with_a_known_hash_replaces_the_older_one() -> None:
     assert state.apply(5, "ann", Revoked(b"2")).invites == (Invite(b"1", 9),)
 
 
+def test_of_sixteen_invites_the_one_that_expired_first_gives_way() -> None:
+    state = begun(ANN)
+    made = [Invite(b"%02d" % n, 0 if n in (0, 9) else 100 - n // 3) for n in range(16)]
+    for seq, invite in enumerate([*made, Invite(b"03", 7), Invite(b"16"), Invite(b"17")], 2):
+        state = state.apply(seq, "ann", Invited(invite))
+    # "03" was given another end and was the first to expire then; after it, "15".
+    assert state.invites == (*made[:3], *made[4:15], Invite(b"16"), Invite(b"17"))
+
+
 def test_rules_say_who_may() -> None:
     state = GroupState(GROUP).apply(1, "ann", Created(("bob",), rules=Rules(Who.EVERYONE, Who.ADMINS, Who.ADMINS)))
     assert [state.may(name, state.rules.post) for name in ("ann", "bob", "eve")] == [True, True, False]

@@ -157,6 +157,25 @@ fn a_group_has_no_more_than_so_many_invites_and_an_old_one_can_be_prolonged() {
 }
 
 #[test]
+fn invites_that_have_expired_give_way_to_new_ones() {
+    let mut group = group();
+    let invite = |n: usize, expires| Change::Invited(Invite { hash: [n as u8; 32], expires });
+    change(&mut group, ADMIN, invite(0, 0)).unwrap();
+    for n in 1..MAX_INVITES {
+        change(&mut group, ADMIN, invite(n, NOW + 40 - 2 * n as u64)).unwrap();
+    }
+    let last = NOW + 40 - 2 * (MAX_INVITES as u64 - 1);
+    assert_eq!(group.decide(ADMIN, invite(99, 0), last - 1, MOST), Err(Refusal::TooManyInvites));
+    let seq = group.seq + 1;
+    let made = group.decide(ADMIN, invite(99, 0), last, MOST).unwrap();
+    group.apply(seq, ADMIN, &made);
+    let left: Vec<u8> = group.invites.iter().map(|invite| invite.hash[0]).collect();
+    let expected: Vec<u8> = (0..MAX_INVITES as u8 - 1).chain([99]).collect();
+    assert_eq!(left, expected, "the last one was the first to expire");
+    assert_eq!(group.decide(ADMIN, invite(98, 0), last, MOST), Err(Refusal::TooManyInvites), "the others are open");
+}
+
+#[test]
 fn a_thousand_and_twenty_four_fit_and_not_one_more() {
     let mut group = Group::default();
     let others: Vec<u32> = (2..=1024).collect();
