@@ -316,20 +316,15 @@ impl Engine {
         conversation.recount();
         self.delivery.reconcile(&mut self.directory, slot);
         let Some(conversation) = self.delivery.get_mut(slot) else { return };
-        let authored: Vec<(u16, u16, u64)> = (conversation.first..)
-            .zip(&conversation.entries)
-            .filter(|(_, e)| !e.lost() && e.author != u16::MAX)
-            .map(|(seq, e)| (e.author, e.device, seq))
-            .collect();
-        for (author, device, seq) in authored {
-            conversation.pass_author(author, device, seq);
+        for seq in conversation.first..=head {
+            let entry = conversation.entry(seq).filter(|e| !e.lost() && e.author != u16::MAX);
+            if let Some((author, device)) = entry.map(|e| (e.author, e.device)) {
+                conversation.pass_author(author, device, seq);
+            }
         }
-        let withheld: Vec<u64> = (conversation.first..)
-            .zip(&conversation.entries)
-            .filter(|(_, e)| e.at & WITHHELD != 0)
-            .map(|e| e.0)
-            .collect();
-        withheld.into_iter().for_each(|seq| conversation.note_withheld(seq));
+        for seq in conversation.first..=head {
+            conversation.note_withheld(seq);
+        }
         conversation.bytes = conversation.entries.iter().map(|e| u64::from(e.len)).sum();
         let bytes = conversation.bytes;
         let first = conversation.first;
