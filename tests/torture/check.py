@@ -25,6 +25,7 @@ class Record:
     sent: dict[str, tuple[str, int]] = field(default_factory=dict)  # id → to, n
     accepted: dict[str, tuple[str, int]] = field(default_factory=dict)  # id → conversation, seq
     got: list[tuple[str, int, str, int, str, int]] = field(default_factory=list)  # as they came
+    changes: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)  # conversation, seq → came, went
     acks: list[tuple[str, int, int]] = field(default_factory=list)  # conversation, seq, time
     reads: list[tuple[str, int, int]] = field(default_factory=list)
     receipts: list[tuple[str, str, int, int, int]] = field(default_factory=list)
@@ -47,6 +48,8 @@ def load(directory: Path) -> dict[Device, Record]:
                         )
                 case "message":
                     record.got.append((rest[0], rest[1], rest[2], rest[3], rest[4], rest[5]))
+                case "change":
+                    record.changes[rest[0], rest[1]] = (rest[2], rest[3])
                 case "ack":
                     record.acks.append((rest[0], rest[1], rest[2]))
                 case "read":
@@ -62,7 +65,12 @@ def load(directory: Path) -> dict[Device, Record]:
 
 
 def members(to: str, sender: Device) -> tuple[str, set[str] | set[Device]]:
-    """The conversation of a send, and who is in it: users, or two devices. `to` is `user` or `user/device`."""
+    """The conversation of a send, and who is in it: users, or two devices; of a group nobody is known.
+
+    `to` is `user`, `user/device`, `#conversation` for a message in a group, or `!conversation` for a change of it.
+    """
+    if to[0] in "#!":
+        return to[1:], set()
     if "/" in to:
         user, device = to.split("/")
         other = (user, int(device))
@@ -73,18 +81,47 @@ def members(to: str, sender: Device) -> tuple[str, set[str] | set[Device]]:
 def expected(records: dict[Device, Record]) -> dict[Device, dict[str, set[int]]]:
     """What each device must have got: conversation → seqs."""
     wanted: dict[Device, dict[str, set[int]]] = {device: defaultdict(set) for device in records}
+    groups = _groups(records)
     for sender, record in records.items():
         for id, (conversation, seq) in record.accepted.items():
-            _, who = members(record.sent[id][0], sender)
+            to = record.sent[id][0]
+            who = groups[conversation].around(seq) if to[0] in "#!" else members(to, sender)[1]
             for device in records:
-                if device != sender and (device in who or device[0] in who):
+                # A change of a group comes to the device that wanted it, too.
+                if (device != sender or to[0] == "!") and (device in who or device[0] in who):
                     wanted[device][conversation].add(seq)
     return wanted
 
 
+class Members:
+    """Of a group, as its changes say."""
+
+    def __init__(self, changes: Iterable[tuple[int, tuple[str, str]]]) -> None:
+        self._seqs: list[int] = [0]
+        self._states: list[frozenset[str]] = [frozenset()]
+        for seq, (came, went) in sorted(changes):
+            self._seqs.append(seq)
+            self._states.append((self._states[-1] | set(filter(None, came.split(",")))) - set(went.split(",")))
+
+    def around(self, seq: int) -> frozenset[str]:
+        """Who gets the message: members just before it, and just after it."""
+        return self._at(seq - 1) | self._at(seq)
+
+    def _at(self, seq: int) -> frozenset[str]:
+        return self._states[bisect_right(self._seqs, seq) - 1]
+
+
+def _groups(records: dict[Device, Record]) -> dict[str, Members]:
+    changes: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
+    for record in records.values():
+        for (conversation, seq), moved in record.changes.items():
+            changes[conversation][seq] = moved
+    return defaultdict(lambda: Members(()), {at: Members(known.items()) for at, known in changes.items()})
+
+
 def judge(records: dict[Device, Record]) -> list[str]:
     """Everything that was violated."""
-    checks = (_wire, _answered, _numbering, _delivery, _order, _receipts)
+    checks = (_wire, _answered, _numbering, _delivery, _order, _folds, _receipts)
     return [violation for check in checks for violation in check(records)]
 
 
@@ -148,6 +185,15 @@ def _order(records: dict[Device, Record]) -> Iterator[str]:
             if seq < before[1]:
                 yield f"{device}: message n={n} became {seq} of {conversation}, n={before[0]} before it {before[1]}"
             last[conversation] = (n, seq)
+
+
+def _folds(records: dict[Device, Record]) -> Iterator[str]:
+    """A change of a group is the same for everybody who sees it."""
+    known: dict[tuple[str, int], tuple[str, str]] = {}
+    for device, record in records.items():
+        for at, moved in record.changes.items():
+            if known.setdefault(at, moved) != moved:
+                yield f"{device}: change {at[1]} of {at[0]} is {moved}, and {known[at]} for others"
 
 
 def _receipts(records: dict[Device, Record]) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """What a client writes down as it happens: one JSON array a line, the kind first. Times are of the machine's one clock.
 
-sent      id to n            the program made it; n counts the device's messages
+sent      id to n            the program made it; n counts the device's messages; see `check.members` for `to`
 accepted  id conversation seq
 refused   id code
 message   conversation seq sender device id n
+change    conversation seq came went    the message changes a group; users, with commas between them
 ack       conversation seq time
 read      conversation seq time
 receipt   conversation user delivered read time

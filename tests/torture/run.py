@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.server_process import ServerProcess
 
 from . import check
-from .worker import PATIENCE_S, Job
+from .worker import PATIENCE_S, Crowd, Job
 
 USERS = 12
 WORKERS = 2
@@ -127,7 +127,9 @@ def _jobs(seed: int, server: ServerProcess, directory: Path) -> list[Job]:
         (user, device, server.token(user, device), CARRIERS[n % len(CARRIERS)])
         for n, (user, device) in enumerate(devices)
     ]
-    return [Job(seed, server.port, str(directory), issued[n::WORKERS], peers) for n in range(WORKERS)]
+    users = [f"user{n}" for n in range(USERS)]
+    groups = [Crowd(users[n : n + 5], users[n + 5 : n + 7]) for n in (0, 2, 4)]
+    return [Job(seed, server.port, str(directory), issued[n::WORKERS], peers, groups) for n in range(WORKERS)]
 
 
 def _torment(server: ServerProcess, rng: random.Random) -> None:

@@ -12,7 +12,8 @@ from pyrouter.client import direct_conversation
 from . import check, journal
 
 AB = direct_conversation("a", "b").hex()
-A, B = ("a", 1), ("b", 1)
+A, B, C = ("a", 1), ("b", 1), ("c", 1)
+G = "00" * 16
 
 
 def good() -> dict[check.Device, check.Record]:
@@ -29,6 +30,53 @@ def good() -> dict[check.Device, check.Record]:
 
 def test_a_good_run_passes() -> None:
     assert check.judge(good()) == []
+
+
+def group() -> dict[check.Device, check.Record]:
+    """a makes a group with b, says something, lets c in, says something, takes c out, says something."""
+    a, b, c = check.Record(), check.Record(), check.Record()
+    a.sent = {f"0{n}": (("#" if n in (2, 4, 6) else "!") + G, n) for n in range(1, 7)}
+    a.accepted = {f"0{n}": (G, n) for n in range(1, 7)}
+    moved = {1: ("a,b", ""), 3: ("c", ""), 5: ("", "c")}
+    for record, seqs in ((a, (1, 3, 5)), (b, range(1, 7)), (c, (3, 4, 5))):
+        record.got = [(G, seq, "a", 1, f"0{seq}", seq) for seq in seqs]
+        record.changes = {(G, seq): moved[seq] for seq in seqs if seq in moved}
+    return {A: a, B: b, C: c}
+
+
+def test_a_good_run_of_a_group_passes() -> None:
+    assert check.judge(group()) == []
+
+
+def change_lost(records: dict[check.Device, check.Record]) -> None:
+    del records[A].got[1]
+
+
+def for_a_stranger(records: dict[check.Device, check.Record]) -> None:
+    records[C].got.append((G, 6, "a", 1, "06", 6))
+
+
+def missed_by_a_guest(records: dict[check.Device, check.Record]) -> None:
+    del records[C].got[1]
+
+
+def told_differently(records: dict[check.Device, check.Record]) -> None:
+    records[B].changes[G, 3] = ("d", "")
+
+
+@pytest.mark.parametrize(
+    ("harm", "seen"),
+    [
+        (change_lost, "lost 1 seqs"),
+        (for_a_stranger, "which nobody sent to it"),
+        (missed_by_a_guest, "lost 1 seqs"),
+        (told_differently, "for others"),
+    ],
+)
+def test_each_harm_in_a_group_is_seen(harm: Callable[[dict[check.Device, check.Record]], None], seen: str) -> None:
+    records = group()
+    harm(records)
+    assert any(seen in violation for violation in check.judge(records)), check.judge(records)
 
 
 def lost(records: dict[check.Device, check.Record]) -> None:

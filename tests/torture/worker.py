@@ -16,6 +16,7 @@ import json
 import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,24 +26,50 @@ import uvloop
 
 from pyrouter.client import (
     Accepted,
+    Added,
+    Change,
     Client,
+    ClientClosed,
     Connected,
+    Created,
     Device,
     Event,
     Message,
+    Profile,
     Receipt,
     Rejected,
+    Removed,
+    SentMessage,
     Skipped,
     Undelivered,
     direct_conversation,
+    group_conversation,
 )
 from pyrouter.client.backoff import Backoff
 from pyrouter.client.carriers import Carrier, Connect, Sink, connector
+from pyrouter.client.ids import MAX_ID_BYTES
 from pyrouter.wire import wire_pb2 as wire
 
 from . import journal, json_carrier
 
 PATIENCE_S = 90.0  # for everything to settle
+
+
+@dataclass
+class Crowd:
+    """A group. The first member's first device makes it, and all its changes."""
+
+    members: list[str]  # who write there
+    guests: list[str]  # who come and go, and only listen
+
+    @property
+    def id(self) -> bytes:
+        """Of the change that makes it: so that everybody knows its conversation ahead."""
+        return " ".join(self.members).encode()[:MAX_ID_BYTES]
+
+    @property
+    def conversation(self) -> bytes:
+        return group_conversation(self.members[0], 1, self.id)
 
 
 @dataclass
@@ -52,7 +79,13 @@ class Job:
     directory: str
     devices: list[tuple[str, int, str, str]]  # user, device, token, carrier
     peers: list[str]  # whom to write to: `user` or `user/device`
+    groups: list[Crowd]
     busy_s: float = 0.3  # a device makes a burst about this often
+
+    @classmethod
+    def load(cls, text: str) -> Job:
+        fields = json.loads(text)
+        return cls(**fields | {"groups": [Crowd(**crowd) for crowd in fields["groups"]]})
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -94,7 +127,10 @@ class _Watched:
                 case "message":
                     self._message(frame.message)
                 case "receipt":
-                    self._receipt(frame.receipt)
+                    self._cursor(frame.receipt.conversation, frame.receipt, frame.receipt.version)
+                case "receipts":
+                    for cursor in frame.receipts.cursors:
+                        self._cursor(frame.receipts.conversation, cursor, frame.receipts.version)
                 case "error":
                     self._log.write("wrong", f"error {frame.error.code}: {frame.error.message}")
                 case _:
@@ -108,15 +144,15 @@ class _Watched:
             self._log.write("wrong", text)
         self._seqs[message.conversation] = message.seq
 
-    def _receipt(self, receipt: wire.Receipt) -> None:
-        key = (receipt.conversation, receipt.user)
+    def _cursor(self, conversation: bytes, told: wire.Receipt | wire.Cursor, version: int) -> None:
+        key = (conversation, told.user)
         delivered, read = self._cursors.get(key, (0, 0))
-        if (receipt.delivered and receipt.delivered < delivered) or (receipt.read and receipt.read < read):
-            self._log.write("wrong", f"receipt of {receipt.user} went back on one connection (I7)")
-        if receipt.version < self._version:
-            self._log.write("wrong", f"receipt version {receipt.version} after {self._version} on one connection")
-        self._cursors[key] = (max(receipt.delivered, delivered), max(receipt.read, read))
-        self._version = receipt.version
+        if (told.delivered and told.delivered < delivered) or (told.read and told.read < read):
+            self._log.write("wrong", f"receipt of {told.user} went back on one connection (I7)")
+        if version < self._version:
+            self._log.write("wrong", f"receipt version {version} after {self._version} on one connection")
+        self._cursors[key] = (max(told.delivered, delivered), max(told.read, read))
+        self._version = version
 
 
 class Actor:
@@ -127,6 +163,7 @@ class Actor:
 
     def __init__(self, job: Job, user: str, device: int, token: str, carrier: str) -> None:
         self.name = f"{user}/{device}"
+        self._me = user, device
         self.connected = asyncio.Event()
         self.draining = asyncio.Event()
         self.waits_for = ""  # what is still to come, in words
@@ -135,14 +172,23 @@ class Actor:
         self._job = job
         self._token = token
         self._peers = [peer for peer in job.peers if not peer.startswith(f"{user}/")]
+        self._peers += [
+            f"#{crowd.conversation.hex()}" for crowd in job.groups if user in crowd.members for _ in range(9)
+        ]
+        self._crowds = {
+            crowd.conversation: crowd for crowd in job.groups if (user, device) == (crowd.members[0], 1)
+        }  # that this device makes
+        self._here: dict[bytes, set[str]] = {at: set() for at in self._crowds}  # guests, as we wanted it last
+        self._unmade = set(self._crowds)
         self._with_self = direct_conversation(user, user)
         self._log = journal.Journal(Path(job.directory) / journal.name(user, device))
         url = f"{'ws' if carrier == 'json' else carrier}://127.0.0.1:{job.port}"
         self._witness = Witness(json_carrier.connector(url) if carrier == "json" else connector(url), self._log)
         self._made = 0
-        self._open: dict[bytes, tuple[str, bytes]] = {}  # id → to, body: not answered, in order
+        self._open: dict[bytes, tuple[str, bytes | Change]] = {}  # id → to, body: not answered, in order
         self._mine: dict[bytes, int] = {}  # conversation → highest seq of ours
         self._got: dict[bytes, int] = {}  # conversation → highest seq that came
+        self._authors: dict[bytes, set[str]] = defaultdict(set)  # of what came
         self._reached: dict[tuple[bytes, str], tuple[int, int]] = {}  # how far the others got
         self._cursors: dict[bytes, int] = {}
         self._progress = asyncio.Event()
@@ -155,7 +201,10 @@ class Actor:
         while True:
             async with self._session() as client:
                 for id, (to, body) in list(self._open.items()):
-                    await client.send(_target(to), body, id=id)
+                    await self._send(client, id, to, body)
+                for at in self._unmade - {group_conversation(*self._me, id) for id in self._open}:
+                    crowd = self._crowds[at]
+                    await self._want(client, at, Created(tuple(crowd.members[1:])), crowd.id)
                 taking = asyncio.ensure_future(self._take(client))
                 try:
                     await self._work(client)
@@ -205,21 +254,50 @@ class Actor:
                 return
             if self._rng.random() < 0.05:
                 self._witness.cut()
+            if self._crowds and self._rng.random() < 0.3:
+                at = self._rng.choice(list(self._crowds))
+                await self._want(client, at, self._wish(at), self._rng.randbytes(12))
             to = self._rng.choice(self._peers)
             for _ in range(self._rng.choice((1, 1, 1, 2, 5, 20))):
-                self._made += 1
-                body = b"%d " % self._made + self._rng.randbytes(self._rng.choice((0, 20, 160, 160, 2000)))
-                sent = await client.send(_target(to), body)
-                self._open[sent.id] = (to, body)
-                self._log.write("sent", sent.id.hex(), to, self._made)
+                body = b"%d " % (self._made + 1) + self._rng.randbytes(self._rng.choice((0, 20, 160, 160, 2000)))
+                await self._make(client, self._rng.randbytes(12), to, body)
+
+    async def _make(self, client: Client, id: bytes, to: str, body: bytes | Change) -> None:
+        self._made += 1
+        self._open[id] = (to, body)
+        self._log.write("sent", id.hex(), to, self._made)
+        await self._send(client, id, to, body)
+
+    async def _send(self, client: Client, id: bytes, to: str, body: bytes | Change) -> None:
+        if isinstance(body, bytes):
+            await client.send(_target(to), body, id=id)
+            return
+        at = b"" if isinstance(body, Created) else bytes.fromhex(to[1:])
+        change = asyncio.ensure_future(client.manage(at, body, id=id))
+        change.add_done_callback(_hear)  # the answer is an event, too
+        await asyncio.sleep(0)  # it keeps its place
+
+    async def _want(self, client: Client, at: bytes, change: Change, id: bytes) -> None:
+        await self._make(client, id, f"!{at.hex()}", change)
+
+    def _wish(self, at: bytes) -> Change:
+        """A guest comes or goes; or the group has another name."""
+        guest = self._rng.choice([None, *self._crowds[at].guests])
+        if guest is None:
+            return Profile(name=self._rng.randbytes(4))
+        self._here[at] ^= {guest}
+        return Added((guest,)) if guest in self._here[at] else Removed((guest,))
 
     async def _take(self, client: Client) -> None:
         async for item in client.incoming():
             if not isinstance(item, Message):
                 continue  # written down as an event
-            n = int(item.body.split(b" ", 1)[0])
+            n = int(item.body.split(b" ", 1)[0]) if item.change is None else 0
             at = (item.conversation.hex(), item.seq)
             self._log.write("message", *at, item.sender, item.device, item.id.hex(), n)
+            if item.change is not None:
+                self._log.write("change", *at, *_moved(item.sender, item.change))
+            self._authors[item.conversation].add(item.sender)
             self._got[item.conversation] = item.seq
             if self.draining.is_set() or self._rng.random() < 0.7:
                 self._keep(client, item.conversation, item.seq, read=self._rng.random() < 0.5)
@@ -237,7 +315,7 @@ class Actor:
         client.ack(conversation, seq)
         if read or self.draining.is_set():
             self._log.write("read", conversation.hex(), seq, time.monotonic_ns())
-            client.read(conversation, seq)
+            client.read(conversation, seq, sorted(self._authors[conversation] - {self._me[0]}))
 
     def _read_up_to(self, conversation: bytes) -> int:
         if conversation == self._with_self:
@@ -247,8 +325,12 @@ class Actor:
     def _on_event(self, event: Event) -> None:
         match event:
             case Connected():
-                self.connected.set()
+                if not self._unmade:
+                    self.connected.set()
             case Accepted(sent):
+                self._unmade.discard(sent.conversation)
+                if not self._unmade:
+                    self.connected.set()
                 if self._open.pop(sent.id, None) is not None:
                     self._log.write("accepted", sent.id.hex(), sent.conversation.hex(), sent.seq)
                     self._mine[sent.conversation] = max(sent.seq, self._mine.get(sent.conversation, 0))
@@ -314,7 +396,28 @@ def _say(word: str) -> None:
     sys.stdout.flush()
 
 
-def _target(to: str) -> str | Device:
+def _moved(sender: str, change: Change) -> tuple[str, str]:
+    """Who came and who went by a change."""
+    match change:
+        case Created(members):
+            return ",".join((sender, *members)), ""
+        case Added(users):
+            return ",".join(users), ""
+        case Removed(users):
+            return "", ",".join(users)
+        case _:
+            return "", ""
+
+
+def _hear(change: asyncio.Future[SentMessage]) -> None:
+    """The session may have ended before the answer: it is repeated in the next one."""
+    if not change.cancelled() and not isinstance(change.exception(), ClientClosed | None):
+        change.result()
+
+
+def _target(to: str) -> str | bytes | Device:
+    if to.startswith("#"):
+        return bytes.fromhex(to[1:])
     user, slash, device = to.partition("/")
     return Device(user, int(device)) if slash else user
 
@@ -333,4 +436,4 @@ async def _standard_input() -> asyncio.StreamReader:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Job(**json.loads(sys.argv[1]))))
+    uvloop.run(main(Job.load(sys.argv[1])))
