@@ -87,7 +87,9 @@ impl Delivery {
         if !group && authors.iter().any(|author| conversation.members.iter().all(|m| m.user != *author)) {
             return Err(Refusal::Author);
         }
-        let member = conversation.members.get_mut(index).filter(|m| !m.is_gone()).ok_or(Refusal::Unknown)?;
+        // A device that has seen its user go knows the group no more, whatever others of the user still lack.
+        let here = |m: &&mut Member| m.is_current() || m.cursor(receiver.device).is_some();
+        let member = conversation.members.get_mut(index).filter(here).ok_or(Refusal::Unknown)?;
         if seq > conversation.head.min(member.to) {
             return Err(Refusal::BeyondHead);
         }

@@ -63,6 +63,23 @@ fn who_is_removed_while_away_gets_what_was_said_before_and_its_going_s4() {
 }
 
 #[test]
+fn a_device_that_saw_its_user_go_reads_there_no_more_whatever_another_one_still_lacks_i8() {
+    let mut p = party();
+    let tablet = p.rig.join("cal", 2, true);
+    collect(&mut p.rig, tablet, p.at);
+    p.rig.cut(tablet);
+    assert_eq!(p.wish(p.ann, b"1", Change::Removed(names(&["cal"]))), None);
+    p.rig.ack(p.cal, p.at, 3);
+    p.rig.got(p.cal);
+    p.rig.read(p.cal, p.at, 3);
+    assert_eq!(codes(&p.rig.got(p.cal)), ["unknown_conversation"]);
+    let tablet = p.rig.join("cal", 2, true);
+    assert_eq!(seqs(&p.rig.got(tablet)), [3]);
+    p.rig.read(tablet, p.at, 3);
+    assert!(codes(&p.rig.got(tablet)).is_empty(), "it has not seen it yet");
+}
+
+#[test]
 fn the_last_seat_is_taken_once() {
     let mut rig = rig_with(Config { group_members: 3, ..Config::default() });
     let [ann, bob, cal, dan] = ["ann", "bob", "cal", "dan"].map(|name| rig.join(name, 1, true));
