@@ -111,7 +111,7 @@ class Members:
         return self._states[bisect_right(self._seqs, seq) - 1]
 
 
-def _groups(records: dict[Device, Record]) -> dict[str, Members]:
+def _groups(records: dict[Device, Record]) -> defaultdict[str, Members]:
     changes: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
     for record in records.values():
         for (conversation, seq), moved in record.changes.items():
@@ -208,14 +208,18 @@ def _receipts(records: dict[Device, Record]) -> Iterator[str]:
             last[conversation, user] = (delivered, read)
             claims[conversation, user].append((time, delivered, read))
     reached = {"delivered": _reached(records, "acks"), "read": _reached(records, "reads")}
-    own = _own(records)
+    own, groups = _own(records), _groups(records)
     for (conversation, user), told in claims.items():
         for time, delivered, read in told:
             for claim, seq in (("delivered", delivered), ("read", read)):
                 done = reached[claim].get((conversation, user), [])
                 at = bisect_right(done, (time, 1 << 62))
                 far = done[at - 1][1] if at else 0
-                while far + 1 in own[conversation, user]:  # what the user sent needs no ack of its own
+                # What the user sent needs no ack of its own, and what was said while it was out of a group none at all.
+                while far < seq and (
+                    far + 1 in own[conversation, user]
+                    or (conversation in groups and user not in groups[conversation].around(far + 1))
+                ):
                     far += 1
                 if seq > far:
                     yield f"{user} has {claim} only up to {far} of {conversation}, a receipt claims {seq} (I7)"

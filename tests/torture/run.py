@@ -97,9 +97,10 @@ def run(kills: int, seed: int, directory: Path) -> Outcome:
         workers += [Worker(job, directory / "workers.log") for job in jobs]
         for worker in workers:
             worker.answer("connected")
-        for worker in workers:
-            worker.order("go")
-            worker.answer("go")
+        for word in ("gather", "go"):
+            for worker in workers:
+                worker.order(word)
+                worker.answer(word)
         while server.kills < kills:
             _torment(server, rng)
         violations = _settle(server, workers, directory)
