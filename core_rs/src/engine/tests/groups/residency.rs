@@ -35,6 +35,64 @@ fn a_quiet_group_leaves_memory_and_is_as_it_was_i2() {
 }
 
 #[test]
+fn who_stays_in_memory_knows_after_a_crash_of_groups_that_did_not() {
+    let mut p = party();
+    // The log goes on in another segment, with the states of those who talk; that of the group stays behind with a message
+    // that waits.
+    p.rig.engine.create_user("fay");
+    p.rig.send(p.ann, "fay", b"f", b"hello");
+    let began = p.rig.engine.log().segment();
+    let mut n = 0_u32;
+    while p.rig.engine.log().segment() == began {
+        n += 1;
+        p.rig.send(p.eve, "cal", &n.to_be_bytes(), &[0; 1000]);
+        p.rig.send(p.cal, "eve", &n.to_be_bytes(), &[0; 1000]);
+        confirm_all(&mut p);
+    }
+    assert_eq!(p.wish(p.ann, b"1", Change::Added(names(&["eve"]))), None);
+    assert_eq!(p.wish(p.ann, b"2", Change::Removed(names(&["cal"]))), None);
+    confirm_all(&mut p);
+    p.collect();
+    [p.ann, p.bob, p.dan].into_iter().for_each(|client| p.rig.cut(client));
+    let stay = |p: &mut Party| {
+        for _ in 0..700 {
+            p.rig.pass(2_000);
+            for client in [p.cal, p.eve] {
+                p.rig.feed(client, &ClientFrame::Pong { nonce: 1 });
+            }
+        }
+    };
+    stay(&mut p);
+    assert_eq!(p.rig.engine.sequencer.head(&p.at), None, "the group has left");
+    let fay = p.rig.join("fay", 1, true);
+    let got = p.rig.got(fay);
+    p.rig.ack(fay, conversation(&got), 1);
+    p.rig.cut(fay);
+    stay(&mut p);
+    assert!(!p.rig.closed(p.cal) && !p.rig.closed(p.eve));
+    p.rig = restart(p.rig);
+    assert_eq!(p.rig.engine.sequencer.head(&p.at), None, "and its state has left the log");
+    p.eve = p.rig.join("eve", 1, true);
+    assert_eq!(groups(&mut p.rig, p.eve), [p.at]);
+    p.cal = p.rig.join("cal", 1, true);
+    assert!(groups(&mut p.rig, p.cal).is_empty());
+}
+
+/// Everybody takes, acknowledges and confirms all that came in every conversation.
+fn confirm_all(p: &mut Party) {
+    for client in p.all() {
+        let got = p.rig.got(client);
+        for message in &got {
+            if let Got::Message { conversation, seq, .. } = message {
+                p.rig.ack(client, *conversation, *seq);
+            }
+        }
+        confirm(&mut p.rig, client, &got);
+    }
+    p.rig.pass(300);
+}
+
+#[test]
 fn a_group_is_written_to_without_asking_for_its_members() {
     let mut p = asleep(party());
     p.bob = p.rig.join("bob", 1, true);
