@@ -59,13 +59,11 @@ impl Delivery {
         self.announce(dir, slot, None, came);
     }
 
-    /// Mailboxes of a member who went and has all that it was to get are no more.
-    pub(super) fn retire(&mut self, dir: &mut Directory, slot: u32, index: usize) {
-        let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
-        if conversation.retire(index)
-            && let Some(user) = conversation.members.get(index).and_then(|m| dir.get_mut(m.user))
-        {
-            user.conversations.retain(|other| *other != slot);
+    /// Mailboxes of a member who went and has all that it was to get are no more. Its user stays in memory as long as the
+    /// conversation does, or as its place in it: both name it by its slot, which would become somebody else's.
+    pub(super) fn retire(&mut self, slot: u32, index: usize) {
+        if let Some(conversation) = self.conversations.get_mut(slot as usize) {
+            conversation.retire(index);
         }
     }
 
@@ -87,7 +85,7 @@ impl Delivery {
             }
         }
         for index in 0..self.get(slot).map_or(0, |c| c.members.len()) {
-            self.retire(dir, slot, index);
+            self.retire(slot, index);
         }
     }
 }
@@ -184,10 +182,10 @@ impl Conversation {
     }
 
     /// Takes away the mailboxes that passed the member's last interval, and one that waits for a device: nobody is there to
-    /// see it end. True when none is left.
-    fn retire(&mut self, index: usize) -> bool {
+    /// see it end.
+    fn retire(&mut self, index: usize) {
         let Some(member) = self.members.get(index).filter(|m| !m.is_current() && !m.cursors.is_empty()) else {
-            return false;
+            return;
         };
         let to = member.to;
         let passed: Vec<Cursor> = member.cursors.iter().filter(|c| c.acked >= to || c.device == 0).copied().collect();
@@ -195,13 +193,13 @@ impl Conversation {
             self.remove_cursor(index, cursor.device);
         }
         if passed.is_empty() {
-            return false;
+            return;
         }
         self.list(index);
-        let gone = self.members.get(index).is_some_and(Member::is_gone);
-        if gone && let Some(crowd) = &mut self.crowd {
+        if self.members.get(index).is_some_and(Member::is_gone)
+            && let Some(crowd) = &mut self.crowd
+        {
             crowd.gone += 1;
         }
-        gone
     }
 }

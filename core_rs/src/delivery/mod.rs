@@ -253,7 +253,7 @@ impl Delivery {
         let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |c| hasher.hash_one(c.id));
         self.by_id.insert_unique(hasher.hash_one(id), slot, rehash);
         let members = all.get(slot as usize).map(|c| &*c.members).unwrap_or_default();
-        for member in members.iter().filter(|m| !m.is_gone()) {
+        for member in members {
             if let Some(user) = dir.get_mut(member.user)
                 && user.conversations.last() != Some(&slot)
             {
@@ -333,7 +333,7 @@ impl Delivery {
             effects.timers.push((slot, time_s));
         }
         for index in went {
-            self.retire(dir, slot, index);
+            self.retire(slot, index);
         }
         if bodiless {
             self.note_bodiless(dir, slot, seq);

@@ -183,7 +183,10 @@ impl Engine {
             None => return Handled::Blocked,
         }
         let Some(receiver) = self.conns.session(slot).map(|s| s.receiver) else { return Handled::Done };
-        let authors: Option<Vec<u32>> = read.authors.iter().map(|name| self.directory.find(name)).collect();
+        // Who wrote in a group may have left it, and memory, since.
+        let group = self.sequencer.group(&id).is_some();
+        let known = read.authors.iter().map(|name| self.directory.find(name));
+        let authors: Option<Vec<u32>> = known.filter(|author| author.is_some() || !group).collect();
         let mono_ms = self.clock.mono_ms();
         let done = match authors {
             Some(authors) => self.delivery.read(&self.directory, receiver, &id, read.seq, &authors, mono_ms),

@@ -131,7 +131,7 @@ impl Engine {
             return;
         }
         if let Some(author) = author.and_then(|user| conversation.member(user, entry.device)) {
-            entry.author = author as u16;
+            entry.author = u16::try_from(author).unwrap_or(u16::MAX);
         }
         if conversation.entry(seq).is_none() {
             let missing = (seq - conversation.first) as usize;

@@ -3,6 +3,7 @@
 mod basics;
 mod blocks;
 mod damage;
+mod departed;
 mod invites;
 mod limits;
 mod privacy;
