@@ -169,7 +169,7 @@ fn serve(
         }
         if seq < conversation.first {
             let upto = last.min(conversation.first - 1);
-            show(&mut snapshot, conversation, receiver.conn, dir, out);
+            show(&mut snapshot, conversation, receiver.conn, left, dir, out);
             skips.add(seq, upto, conversation.floor_reason, out);
             sent = upto;
             continue;
@@ -185,7 +185,7 @@ fn serve(
             continue;
         }
         if entry.lost() {
-            show(&mut snapshot, conversation, receiver.conn, dir, out);
+            show(&mut snapshot, conversation, receiver.conn, left, dir, out);
             skips.add(seq, seq, SkipReason::Lost, out);
             sent = seq;
             continue;
@@ -204,7 +204,7 @@ fn serve(
             break Served::More;
         }
         let Some(body) = hot.get_mut(entry.hot) else { break Served::Cold(seq) };
-        show(&mut snapshot, conversation, receiver.conn, dir, out);
+        show(&mut snapshot, conversation, receiver.conn, left, dir, out);
         skips.flush(out);
         let own = usize::from(entry.author) == index && conversation.kind == Kind::Direct;
         let to = own.then(|| conversation.members.iter().find(|m| m.user != user).map_or(user, |m| m.user));
@@ -238,10 +238,19 @@ fn serve(
     served
 }
 
-/// Writes a group's snapshot, unless it was.
-fn show(snapshot: &mut Option<&Group>, conversation: &Conversation, conn: u32, dir: &Directory, out: &mut impl Outlet) {
+/// Writes a group's snapshot, unless it was. It counts towards the turn.
+fn show(
+    snapshot: &mut Option<&Group>,
+    conversation: &Conversation,
+    conn: u32,
+    left: &mut usize,
+    dir: &Directory,
+    out: &mut impl Outlet,
+) {
     if let Some(group) = snapshot.take() {
-        out.frame(conn, &ServerFrame::Group(group.frame(conversation.id, dir)));
+        let frame = ServerFrame::Group(group.frame(conversation.id, dir));
+        *left = left.saturating_sub(frame.encoded_len());
+        out.frame(conn, &frame);
     }
 }
 

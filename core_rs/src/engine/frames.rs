@@ -33,7 +33,10 @@ impl Engine {
             Some(Stage::Opening) => false,
             Some(Stage::Ready) => self.conns.session(slot).is_some_and(Session::is_waiting),
         };
-        if waits {
+        if !waits && self.is_glutted(slot) {
+            self.defer(slot, payload, json, false);
+            self.turn_later(slot);
+        } else if waits {
             self.defer(slot, payload, json, false);
         } else if let Handled::Blocked = self.handle(slot, payload, json) {
             self.defer(slot, payload, json, true);
@@ -57,11 +60,30 @@ impl Engine {
         }
     }
 
+    /// Whether answers to a client wait for the disk, or for its transport, beyond what a turn takes. A question of a few
+    /// bytes may have an answer of many: what was asked in one read must not all be answered at once (I6, I11).
+    fn is_glutted(&self, slot: u32) -> bool {
+        let sending = self.conns.session(slot).and_then(|session| session.sending.as_ref());
+        let unaccepted = sending.map_or(0, |sending| u64::from(sending.unaccepted.1));
+        self.conns.backlog(slot) > self.config.out_bytes || unaccepted > 4 * u64::from(self.config.unaccepted_bytes)
+    }
+
+    /// Frames that wait only for their turn have it soon.
+    pub(super) fn turn_later(&mut self, slot: u32) {
+        self.timers.set(self.clock.mono_ms() + 1, super::Timer::Resume(slot));
+    }
+
     /// An answer came: takes up the frames that wait.
     pub(super) fn resume(&mut self, slot: u32) {
+        if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
+            waiting.blocked = false;
+        }
         for _ in 0..RESUMED_PER_TURN {
             if !self.conns.get(slot).is_some_and(|c| c.stage == Stage::Ready) {
                 return;
+            }
+            if self.is_glutted(slot) {
+                break;
             }
             let Some(session) = self.conns.session_mut(slot) else { return };
             let Some(waiting) = &mut session.waiting else { return };
@@ -81,7 +103,10 @@ impl Engine {
                 waiting.bytes -= next.payload.len().min(waiting.bytes);
             }
         }
-        self.timers.set(self.clock.mono_ms(), super::Timer::Resume(slot));
+        // Of one whose transport is full [`Engine::set_writable`] thinks.
+        if self.conns.writable(slot) && self.conns.session(slot).is_some_and(Session::is_waiting) {
+            self.turn_later(slot);
+        }
     }
 
     fn handle(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {

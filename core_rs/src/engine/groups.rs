@@ -155,7 +155,7 @@ impl Engine {
             Refusal::BadInvite => (codes::BAD_INVITE, "This invite is unknown, revoked or expired.".into()),
             Refusal::TooManyInvites => (
                 codes::TOO_MANY,
-                format!("A group has at most {MAX_INVITES} invites: revoke one first, even if it expired.").into(),
+                format!("A group has at most {MAX_INVITES} invites that have not expired: revoke one first.").into(),
             ),
         };
         Stop::Refuse(code, message)

@@ -269,6 +269,9 @@ impl Engine {
         }
         if on {
             self.conns.pause(slot, pause::BACKLOG, false);
+            if self.conns.session(slot).is_some_and(session::Session::is_waiting) {
+                self.turn_later(slot);
+            }
         }
     }
 

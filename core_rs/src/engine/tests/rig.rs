@@ -24,6 +24,11 @@ impl Wire {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// It got these.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
 }
 
 /// See the module.

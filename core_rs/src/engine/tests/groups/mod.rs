@@ -4,6 +4,7 @@ mod basics;
 mod blocks;
 mod damage;
 mod departed;
+mod floods;
 mod invites;
 mod limits;
 mod privacy;
