@@ -147,13 +147,14 @@ class Page:
 class Book:
     """All groups of one device."""
 
-    __slots__ = ("_device", "_me", "_others", "_pages")
+    __slots__ = ("_device", "_me", "_others", "_pages", "_skipped")
 
     def __init__(self) -> None:
         self._me = ""
         self._device = 0
         self._pages: dict[bytes, Page] = {}
         self._others: set[bytes] = set()  # conversations that are no groups
+        self._skipped: dict[bytes, int] = {}  # what will never come, of conversations of which nothing came yet
 
     def welcomed(self, user: str, device: int) -> None:
         """Says who we are."""
@@ -188,6 +189,8 @@ class Book:
         """Messages up to `last` will never come."""
         if (page := self._pages.get(conversation)) is not None:
             page.skipped(last)
+        elif conversation not in self._others:
+            self._skipped[conversation] = last
 
     def snapshot(self, state: GroupState) -> tuple[GroupState, bool]:
         """The server told a state. What is known now, and whether it is news."""
@@ -204,6 +207,8 @@ class Book:
         page = self._pages.get(conversation)
         if page is None:
             page = self._pages[conversation] = Page(conversation, self._me)
+            if last := self._skipped.pop(conversation, 0):
+                page.skipped(last)
         return page
 
     def _page_of(self, message: wire.Message) -> Page | None:
@@ -217,5 +222,6 @@ class Book:
             device_conversation((self._me, self._device), (sender, message.device)),
         ):
             self._others.add(conversation)
+            self._skipped.pop(conversation, None)
             return None
         return self._page(conversation)

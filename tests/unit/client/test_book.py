@@ -433,3 +433,13 @@ def test_after_a_lost_connection_all_recent_authors_are_told_again() -> None:
         if frame.HasField("read")
     ]
     assert (read.seq, list(read.authors)) == (3, ["bob", "carol"])
+
+
+def test_what_was_skipped_before_anything_came_may_have_hidden_changes() -> None:
+    session = Session(begun=False)
+    made = session.protocol.manage(b"", Created(("bob", "carol")))
+    session.skip(1, 4, wire.EXPIRED)
+    session.accept(made, 1)
+    assert session.protocol.book.current(GROUP) is None
+    session.snapshot(4, "alice", "bob")
+    assert session.protocol.book.current(GROUP) is not None
