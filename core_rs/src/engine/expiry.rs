@@ -2,7 +2,8 @@
 //!
 //! While the clock is not believed, nothing expires.
 
-use super::{Engine, TIMERS_PER_TURN, Timer, clock};
+use super::turns::TIMERS_PER_TURN;
+use super::{Engine, Timer, clock};
 
 impl Engine {
     /// A conversation's oldest message was accepted then.

@@ -10,7 +10,7 @@
 //!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
 //! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `gather`: frames that want many
 //!   rows. `ids`: those of conversations.
-//! - `expiry`: when delivery is to drop what was not collected.
+//! - `turns`: what one turn does. `expiry`: when delivery is to drop what was not collected.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
 //!   groups there. `segments`: what of it can go. `versions`: receipt versions across crashes.
 
@@ -37,6 +37,7 @@ mod segments;
 mod sends;
 mod session;
 pub mod timers;
+mod turns;
 mod versions;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -60,8 +61,6 @@ use timers::{Timer, Timers};
 
 /// Sessions served in one turn.
 pub const WRITES_PER_TURN: usize = 256;
-/// Timers that fire in one turn.
-const TIMERS_PER_TURN: usize = 1024;
 /// How often cursors are logged, ms (I3).
 const CURSORS_MS: u64 = 1000;
 /// Longest HTTP head that is read to find a WebSocket handshake, bytes.
@@ -125,6 +124,8 @@ impl Engine {
         let log = Appender::new(&Recovered::default(), &LogOptions::default());
         let mut delivery = Delivery::new(config.hot_bytes);
         delivery.group_caps = (config.conversation_messages, config.conversation_bytes);
+        // What reading the log finds to be news is above what was told before.
+        delivery.resume_versions(versions::receipt_version(now.wall_ms));
         Self {
             clock: Clock::new(now),
             timers: Timers::default(),
@@ -282,40 +283,6 @@ impl Engine {
             self.conns.close(slot, codes::close::SERVER, "too much waits to be read", true);
         } else if backlog > self.config.out_bytes && !self.conns.writable(slot) {
             self.conns.pause(slot, pause::BACKLOG, true);
-        }
-    }
-
-    /// One bounded turn of timers and delivery; true when more waits.
-    pub fn run(&mut self) -> bool {
-        let mono_ms = self.clock.mono_ms();
-        let mut more = true;
-        for _ in 0..TIMERS_PER_TURN {
-            match self.timers.pop(mono_ms) {
-                Some(timer) => self.fire(timer),
-                None => {
-                    more = false;
-                    break;
-                }
-            }
-        }
-        if self.failed.is_none() && self.may_tell() {
-            more |= self.delivery.run(&self.directory, &mut self.conns, WRITES_PER_TURN);
-            self.delivery.settle();
-        }
-        self.settle();
-        more
-    }
-
-    fn fire(&mut self, timer: Timer) {
-        match timer {
-            Timer::Conn(slot, _) if self.conns.id(slot).timer() == timer => self.look_at(self.conns.id(slot)),
-            Timer::Conn(..) => {}
-            Timer::Resume(slot) => self.resume_waiting(slot),
-            Timer::Expiry(slot) => self.expire(slot),
-            Timer::Receipts(receiver) => self.delivery.burst(receiver),
-            Timer::Cursors => self.log_cursors(),
-            Timer::Tend => self.tend_log(),
-            Timer::Sweep => self.sweep(),
         }
     }
 

@@ -100,6 +100,32 @@ fn snapshots_count_towards_what_a_session_is_written_before_others_have_their_tu
 }
 
 #[test]
+fn groups_that_expire_at_once_do_so_one_after_the_other_i11() {
+    let mut rig = large_rig();
+    let ann = rig.join("ann", 1, true);
+    let groups = 8;
+    for n in 0..groups {
+        large_group(&mut rig, ann, &[n]);
+    }
+    let hold_ms = rig.config.hold_ms + 3_600_000;
+    rig.cut(ann);
+    for hour in 1..=hold_ms / 3_600_000 {
+        rig.now.mono_ms += 3_600_000;
+        rig.now.wall_ms += 3_600_000;
+        rig.engine.set_now(rig.now);
+        let mut more = true;
+        while more {
+            let before = rig.engine.stats().expired_total;
+            more = rig.engine.run();
+            let expired = rig.engine.stats().expired_total - before;
+            assert!(expired <= 1, "hour {hour}: {expired} in one turn");
+        }
+        rig.turn();
+    }
+    assert_eq!(rig.engine.stats().expired_total, u64::from(groups));
+}
+
+#[test]
 fn frames_that_waited_for_an_answer_are_all_taken_up_however_many_there_are() {
     let mut p = party();
     for client in p.all() {
