@@ -62,7 +62,7 @@ impl Delivery {
         self.note_dirty(slot);
         self.raise(dir, slot, index);
         if !current {
-            self.retire(slot, index);
+            self.retire(dir, slot, &[index]);
         }
         self.reclaim(slot);
         Ok(())

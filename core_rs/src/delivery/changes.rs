@@ -7,13 +7,16 @@
 use std::collections::HashSet;
 
 use super::Delivery;
-use super::conversation::{Conversation, Cursor, Member, NONE, mark};
+use super::conversation::{Conversation, Cursor, Member, NONE, SkipRange, mark};
 use crate::engine::directory::Directory;
 use crate::group::{Change, Moved};
+use crate::wire::types::SkipReason;
 
 /// Members of old whose places are kept, because there may be news of them; above this, places are given to others. That
 /// costs a tick, and claims nothing.
 const MAX_GONE: usize = 1024;
+/// When so many more went since places were looked for that may be given away, they are looked for again.
+const MORE_GONE: usize = 256;
 
 impl Delivery {
     /// A change of a group, message `seq`, is to be seen; before the message itself is. One that was seen before changes
@@ -59,11 +62,27 @@ impl Delivery {
         self.announce(dir, slot, None, came);
     }
 
-    /// Mailboxes of a member who went and has all that it was to get are no more. Its user stays in memory as long as the
-    /// conversation does, or as its place in it: both name it by its slot, which would become somebody else's.
-    pub(super) fn retire(&mut self, slot: u32, index: usize) {
-        if let Some(conversation) = self.conversations.get_mut(slot as usize) {
+    /// Mailboxes of members who went and have all that they were to get are no more; nor are those that wait for a first
+    /// device, and the authors of what waited in these are told. The users stay in memory as long as the conversation does,
+    /// or as their places in it: both name them by their slots, which would become somebody else's.
+    pub(super) fn retire(&mut self, dir: &Directory, slot: u32, indices: &[usize]) {
+        let version = self.version + 1;
+        let Some(conversation) = self.get_mut(slot) else { return };
+        let mut lowest = u64::MAX;
+        for &index in indices {
+            for (from, to) in conversation.forsaken(index) {
+                lowest = lowest.min(from);
+                if let Some(member) = conversation.members.get_mut(index) {
+                    member.skip(SkipRange { from, to, reason: SkipReason::Expired, version });
+                }
+            }
             conversation.retire(index);
+        }
+        if lowest < u64::MAX {
+            let authors = conversation.authors(lowest..=conversation.head, usize::MAX);
+            self.version = version;
+            self.effects.floors.push(slot);
+            self.announce(dir, slot, None, &authors);
         }
     }
 
@@ -84,9 +103,8 @@ impl Delivery {
                 self.enter(dir, slot, user, first);
             }
         }
-        for index in 0..self.get(slot).map_or(0, |c| c.members.len()) {
-            self.retire(slot, index);
-        }
+        let all: Vec<usize> = (0..self.get(slot).map_or(0, |c| c.members.len())).collect();
+        self.retire(dir, slot, &all);
     }
 }
 
@@ -156,13 +174,14 @@ impl Conversation {
             members.push(member);
             return members.len() - 1;
         };
-        if crowd.free.is_empty() && crowd.gone > MAX_GONE {
+        if crowd.free.is_empty() && crowd.gone > crowd.kept.max(MAX_GONE) {
             let authors: HashSet<u16> = entries.iter().map(|entry| entry.author).collect();
             let free = |&index: &u32| {
                 let named = u16::try_from(index).is_ok_and(|index| authors.contains(&index));
                 !named && members.get(index as usize).is_some_and(|m| m.is_gone() && !m.listed)
             };
             crowd.free = (0..members.len() as u32).filter(free).collect();
+            crowd.kept = crowd.gone - crowd.free.len() + MORE_GONE;
         }
         let index = crowd.free.pop().unwrap_or(members.len() as u32);
         match members.get_mut(index as usize) {
@@ -179,6 +198,13 @@ impl Conversation {
         }
         crowd.index.insert(user, index);
         index as usize
+    }
+
+    /// What waits for a first device of a member who went: nobody will have it.
+    fn forsaken(&self, index: usize) -> Vec<(u64, u64)> {
+        let waits = |m: &&Member| !m.is_current() && m.cursor(0).is_some();
+        let to = self.members.get(index).filter(waits).map_or(0, |m| m.to.min(self.head));
+        self.lacked(index, 1..=to)
     }
 
     /// Takes away the mailboxes that passed the member's last interval, and one that waits for a device: nobody is there to

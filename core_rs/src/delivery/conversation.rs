@@ -94,6 +94,8 @@ pub struct Crowd {
     pub gone: usize,
     /// See `gone`.
     pub free: Vec<u32>,
+    /// So many of them keep their places, before it is looked again which may be given away.
+    pub kept: usize,
 }
 
 /// See the module.
@@ -387,6 +389,7 @@ impl Conversation {
         if let Some(crowd) = &mut self.crowd {
             crowd.index = (0..).zip(&self.members).map(|(index, member)| (member.user, index)).collect();
             crowd.gone = self.members.iter().filter(|m| m.is_gone()).count();
+            crowd.kept = 0;
             crowd.free.clear();
         }
     }

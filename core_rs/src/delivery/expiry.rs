@@ -149,7 +149,7 @@ impl Delivery {
 
 impl Conversation {
     /// What of a range of messages no device of a member of a group has, inside its intervals and not noted before.
-    fn lacked(&self, index: usize, range: RangeInclusive<u64>) -> Vec<(u64, u64)> {
+    pub(super) fn lacked(&self, index: usize, range: RangeInclusive<u64>) -> Vec<(u64, u64)> {
         let Some(member) = self.members.get(index) else { return Vec::new() };
         let (from, to) = ((*range.start()).max(member.delivered + 1), *range.end());
         let intervals = member.earlier().iter().copied().chain([(member.from, member.to)]);

@@ -332,9 +332,7 @@ impl Delivery {
             conversation.expires_s = u32::MAX;
             effects.timers.push((slot, time_s));
         }
-        for index in went {
-            self.retire(slot, index);
-        }
+        self.retire(dir, slot, &went);
         if bodiless {
             self.note_bodiless(dir, slot, seq);
         }

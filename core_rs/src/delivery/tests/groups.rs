@@ -314,3 +314,63 @@ fn places_of_members_long_gone_are_given_to_others() {
     }
     assert!(world.conversation().members.len() < 1100, "{}", world.conversation().members.len());
 }
+
+/// Users without a device, who exist.
+fn sleepers(world: &mut World, count: usize) -> Vec<u32> {
+    let one = |n| {
+        let user = world.dir.intern(&format!("sleeper{n}"));
+        world.dir.get_mut(user).unwrap().known = true;
+        user
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn who_goes_before_a_first_device_came_will_never_have_what_waited_and_its_authors_are_told_i7() {
+    for restarted in [false, true] {
+        let mut world = World::group(2);
+        let late = sleepers(&mut world, 1)[0];
+        let added = world.change(0, Change::Added(vec![late]));
+        let said = world.send(1);
+        world.join(1, 1);
+        world.got(1, 1);
+        let removed = world.change(0, Change::Removed(vec![late]));
+        if restarted {
+            world.restart();
+            world.join(1, 1);
+        }
+        let never = Got::Never("sleeper0".into(), added, removed, 0);
+        let got = world.got(1, 1);
+        assert!(got.contains(&never), "{got:?}");
+        // Nor does it claim to have it when it comes back.
+        let back = world.change(0, Change::Added(vec![late]));
+        world.send(1);
+        let user = world.dir.get_mut(late).unwrap();
+        user.devices.push(Device { id: 1, receives: true, ..Device::default() });
+        world.delivery.fit_devices(&world.dir, late);
+        world.join(late, 1);
+        world.run();
+        world.ack(late, 1, back + 1).unwrap();
+        let got = world.got(1, 1);
+        assert!(
+            got.iter().any(|g| matches!(g, Got::Cursor(user, upto, ..) if user == "sleeper0" && *upto > back)),
+            "{got:?}"
+        );
+        let places: Vec<_> = world.delivery.progress(&world.dir, 1, &AT, said).unwrap();
+        assert!(places.iter().any(|c| c.user == "sleeper0" && c.skipped), "{places:?}");
+    }
+}
+
+#[test]
+fn those_who_come_cost_a_bounded_look_at_those_who_went_i11() {
+    use super::super::member::TOUCHED;
+    let mut world = World::group(2);
+    let all = sleepers(&mut world, 3000);
+    for some in all[..2000].chunks(1000) {
+        world.change(0, Change::Added(some.to_vec()));
+        world.change(0, Change::Removed(some.to_vec()));
+    }
+    TOUCHED.set(0);
+    world.send_uncounted(0, 1, Some(Change::Added(all[2000..].to_vec())), false);
+    assert!(TOUCHED.get() < 100_000, "{} looks", TOUCHED.get());
+}

@@ -104,7 +104,7 @@ fn a_change_writes_one_record_whomever_it_moves() {
     assert_eq!(wish(&mut rig, 0, None, of(&others)), 2, "with the state of the group");
     assert_eq!(wish(&mut rig, 1, None, of(&others)), 2);
     let at = crate::engine::ids::group_id("ann", 1, &[1]);
-    assert_eq!(wish(&mut rig, 2, Some(at), Change::Removed(borrowed(&others))), 1);
+    assert_eq!(wish(&mut rig, 2, Some(at), Change::Removed(borrowed(&others))), 2, "with what they will never have");
     let mut rig = restart(rig);
     let other = rig.join("user 7", 1, true);
     assert_eq!(groups(&mut rig, other), [crate::engine::ids::group_id("ann", 1, &[0])]);
