@@ -6,7 +6,7 @@
 //! to which it was told everything.
 
 use super::conversation::Conversation;
-use super::{Delivery, Lists, Outlet, Receiver};
+use super::{Delivery, Lists, Outlet, Receiver, Serial};
 use crate::engine::directory::Directory;
 use crate::wire::types::{ConversationId, CursorOf, ServerFrame};
 
@@ -37,15 +37,17 @@ impl Delivery {
                 if let Some(receiver) = receivers.get_mut(r as usize)
                     && receiver.hold(item, *version)
                 {
-                    effects.bursts.push(r);
+                    effects.bursts.push((r, receiver.serial));
                 }
             }
         }
     }
 
     /// A session's time for news of groups has come.
-    pub fn burst(&mut self, r: u32) {
-        let Some(receiver) = self.receivers.get_mut(r as usize) else { return };
+    pub fn burst(&mut self, r: u32, serial: Serial) {
+        let Some(receiver) = self.receivers.get_mut(r as usize).filter(|receiver| receiver.serial == serial) else {
+            return;
+        };
         receiver.timed = false;
         if receiver.lists.as_ref().is_some_and(|lists| lists.held_from > 0) {
             receiver.due = true;

@@ -54,6 +54,9 @@ pub trait Outlet {
     fn frame(&mut self, conn: u32, frame: &ServerFrame<'_>);
 }
 
+/// Tells a receiver from those that had its slot before.
+pub type Serial = [u8; 3];
+
 /// News of groups reach a session at most this often, ms.
 pub const BURST_MS: u64 = 250;
 
@@ -73,8 +76,8 @@ pub struct Effects {
     pub timers: Vec<(u32, u32)>,
     /// Conversations whose full state must be logged: a range of messages was dropped.
     pub floors: Vec<u32>,
-    /// Sessions for which [`Delivery::burst`] is to be called in [`BURST_MS`].
-    pub bursts: Vec<u32>,
+    /// Sessions for which [`Delivery::burst`] is to be called in [`BURST_MS`]: receiver and serial number.
+    pub bursts: Vec<(u32, Serial)>,
 }
 
 impl Effects {
@@ -96,6 +99,8 @@ pub struct Receiver {
     queued: bool,
     /// Its receipts overflowed: what is above `told` is gathered anew.
     rescan: bool,
+    /// See [`Serial`].
+    serial: Serial,
     /// A timer runs for its news of groups.
     timed: bool,
     /// It may be told them.
@@ -165,6 +170,8 @@ pub struct Delivery {
     hot: Hot,
     tickets: Slab<Ticket>,
     dirty: VecDeque<u32>,
+    /// Counts sessions.
+    attached: u32,
     version: u64,
     /// Undelivered messages of a group, and bytes of their records, above which its floor rises.
     pub group_caps: (u32, u64),
@@ -184,6 +191,7 @@ impl Delivery {
             hot: Hot::new(hot_bytes),
             tickets: Slab::new(),
             dirty: VecDeque::new(),
+            attached: 0,
             version: 0,
             group_caps: (100_000, 256 << 20),
             effects: Effects::default(),
@@ -363,6 +371,8 @@ impl Delivery {
 
     /// Attaches a session; gives its receiver and what waits for it.
     pub fn attach(&mut self, dir: &mut Directory, who: Attach) -> (u32, Waiting) {
+        self.attached = self.attached.wrapping_add(1);
+        let [serial @ .., _] = self.attached.to_le_bytes();
         let r = self.receivers.insert(Receiver {
             conn: who.conn,
             user: who.user,
@@ -371,6 +381,7 @@ impl Delivery {
             writable: true,
             queued: false,
             rescan: true,
+            serial,
             timed: false,
             due: false,
             window: (who.window.0.max(1), who.window.1.max(1)),

@@ -431,8 +431,8 @@ impl Engine {
         while let Some((slot, time_s)) = self.delivery.effects.timers.pop() {
             self.set_expiry(slot, u64::from(time_s) * 1000);
         }
-        while let Some(receiver) = self.delivery.effects.bursts.pop() {
-            self.timers.set(self.clock.mono_ms() + BURST_MS, Timer::Receipts(receiver));
+        while let Some((receiver, serial)) = self.delivery.effects.bursts.pop() {
+            self.timers.set(self.clock.mono_ms() + BURST_MS, Timer::Receipts(receiver, serial));
         }
         self.delivery.effects.floors.sort_unstable();
         self.delivery.effects.floors.dedup();

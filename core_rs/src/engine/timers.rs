@@ -17,8 +17,8 @@ pub enum Timer {
     Resume(u32),
     /// The oldest message of a conversation; its slot.
     Expiry(u32),
-    /// News of groups that a session is held back; its receiver.
-    Receipts(u32),
+    /// News of groups that a session is held back; its receiver, and its serial number.
+    Receipts(u32, [u8; 3]),
     /// Cursors that are not logged yet.
     Cursors,
     /// The next step for the log's oldest segment.

@@ -47,7 +47,7 @@ impl Engine {
             Timer::Conn(..) => {}
             Timer::Resume(slot) => self.resume_waiting(slot),
             Timer::Expiry(slot) => self.expire(slot),
-            Timer::Receipts(receiver) => self.delivery.burst(receiver),
+            Timer::Receipts(receiver, serial) => self.delivery.burst(receiver, serial),
             Timer::Cursors => self.log_cursors(),
             Timer::Tend => self.tend_log(),
             Timer::Sweep => self.sweep(),

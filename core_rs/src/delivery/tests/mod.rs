@@ -227,8 +227,8 @@ impl World {
 
     /// Everything is written; a burst's time comes.
     fn run(&mut self) {
-        while let Some(receiver) = self.delivery.effects.bursts.pop() {
-            self.delivery.burst(receiver);
+        while let Some((receiver, serial)) = self.delivery.effects.bursts.pop() {
+            self.delivery.burst(receiver, serial);
         }
         loop {
             let more = self.delivery.run(&self.dir, &mut self.out, 64);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::Key;
 
-fn large() -> LogOptions {
+pub(super) fn large() -> LogOptions {
     LogOptions { segment_bytes: 4 << 20, ..LogOptions::default() }
 }
 

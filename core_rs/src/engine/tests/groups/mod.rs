@@ -14,6 +14,7 @@ mod repeats;
 mod residency;
 mod restarts;
 mod roles;
+mod trickle;
 
 use super::group_frames::{Change as Seen, Snapshot};
 use super::*;

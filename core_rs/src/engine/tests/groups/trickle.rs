@@ -1,0 +1,83 @@
+//! Receipts of a group come four times a second, whatever its members do.
+
+use super::*;
+use crate::delivery::BURST_MS;
+
+/// Bursts that came: receipts that were written in one turn.
+fn bursts(rig: &mut Rig<SimDisk>, client: Client) -> (usize, usize) {
+    let got = rig.got(client);
+    let frames = got.iter().filter(|g| matches!(g, Got::Receipts { .. })).count();
+    (usize::from(frames > 0), frames)
+}
+
+#[test]
+fn a_thousand_readers_at_once_are_a_trickle_to_the_author_s13() {
+    let large = LogOptions { segment_bytes: 64 << 20, ..LogOptions::default() };
+    let mut rig = Rig::open(SimDisk::new(1), Config::default(), large, START, Default::default());
+    let others: Vec<String> = (0..1023).map(|n| format!("user {n}")).collect();
+    let readers: Vec<Client> = others.iter().map(|name| rig.join(name, 1, true)).collect();
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    let members = others.iter().map(|name| name.as_str().into()).collect();
+    feed(&mut rig, ann, None, b"1", Change::Created { members, profile: named(b"crowd"), rules: Rules::default() });
+    rig.turn();
+    let got = rig.got(ann);
+    let at = conversation(&got);
+    keep(&mut rig, ann, at, &got);
+    for n in 0..20_u8 {
+        rig.feed(ann, &rig::message(Target::Conversation(at), &[2, n], b"hello"));
+    }
+    rig.turn();
+    rig.got(ann);
+    let (mut told, mut frames) = (0, 0);
+    // One second in which everybody acknowledges and reads twenty times.
+    for seq in 2..22 {
+        rig.now.mono_ms += 50;
+        rig.now.wall_ms += 50;
+        for &reader in &readers {
+            rig.feed(reader, &ClientFrame::Ack(Ack { conversation: Some(at), seq, ..Ack::default() }));
+            let authors = vec!["ann".into()];
+            rig.feed(reader, &ClientFrame::Read(crate::wire::types::Read { conversation: at, seq, authors }));
+        }
+        rig.turn();
+        let (burst, more) = bursts(&mut rig, ann);
+        (told, frames) = (told + burst, frames + more);
+    }
+    assert!((1..=4).contains(&told), "{told} bursts");
+    assert!(frames <= 4 * 9, "{frames} frames");
+}
+
+#[test]
+fn who_reconnects_again_and_again_is_told_no_more_often() {
+    let mut p = party_in(Rig::open(SimDisk::new(1), Config::default(), limits::large(), START, Default::default()));
+    let mut seq = p.rig.engine.sequencer.head(&p.at).unwrap();
+    for n in 0..200_u8 {
+        p.rig.feed(p.bob, &rig::message(Target::Conversation(p.at), &[7, n], b"hello"));
+        p.rig.turn();
+        p.rig.feed(p.ann, &rig::message(Target::Conversation(p.at), &[8, n], b"hello"));
+        p.rig.turn();
+        confirm(&mut p.rig, p.ann);
+        confirm(&mut p.rig, p.bob);
+    }
+    let mut ack = |p: &mut Party| {
+        seq += 2;
+        p.rig.feed(p.cal, &ClientFrame::Ack(Ack { conversation: Some(p.at), seq, ..Ack::default() }));
+        p.rig.pass(10);
+    };
+    for _ in 0..20 {
+        ack(&mut p);
+        p.rig.cut(p.ann);
+        p.ann = p.rig.join("ann", 1, true);
+    }
+    let mut told = 0;
+    for _ in 0..100 {
+        ack(&mut p);
+        told += bursts(&mut p.rig, p.ann).0;
+    }
+    assert!(told as u64 <= 1 + 1000 / BURST_MS + 1, "{told} times in a second");
+}
+
+fn confirm(rig: &mut Rig<SimDisk>, client: Client) {
+    rig.got(client);
+    rig.feed(client, &ClientFrame::Ack(Ack { accepted: 1, ..Ack::default() }));
+}
