@@ -38,8 +38,6 @@ class Result:
     """From a send until it is accepted."""
     delivery_ms: Quantiles | None
     """From a send until it arrives; what waited for a recipient counts from when that one began to connect."""
-    log_bytes_per_message: float | None
-    log_bytes_per_body_byte: float | None
     errors: int
     valid: bool
     """False: the clients needed more CPU than the server, which was therefore not at its limit."""
@@ -49,6 +47,11 @@ class Result:
     durability: str
     carrier: str
     version: str
+    log_bytes_per_message: float | None = None
+    log_bytes_per_body_byte: float | None = None
+    """Both: of the records of messages."""
+    log_other_bytes_per_message: float | None = None
+    """Cursors above all."""
     details: dict[str, Detail] = field(default_factory=dict)
     """What only this scenario has."""
     notes: list[str] = field(default_factory=list)
@@ -90,6 +93,7 @@ _ROWS = (
     ("rss_bytes_per_connection", "server memory a connection", " B"),
     ("log_bytes_per_message", "log a message", " B"),
     ("log_bytes_per_body_byte", "log a byte of body", " B"),
+    ("log_other_bytes_per_message", "log of cursors and the rest, a message", " B"),
 )
 _UNITS = {"_per_s": "/s", "_ms": " ms", "_s": " s", "_bytes": " B", "_percent": " %"}
 _UNITS_WITHIN = {"_us_per_": " µs", "_bytes_per_": " B"}

@@ -165,6 +165,7 @@ pub struct Stats {
     pub devices_dropped_total: u64,
     pub log_segments: u64,
     pub log_bytes_total: u64,
+    pub log_message_bytes_total: u64,
     pub carried_total: u64,
     pub storage_ok: u64,
     pub clock_trusted: u64,

@@ -41,8 +41,12 @@ const CURSORS_RECORD: usize = 4096;
 impl Engine {
     /// Adds a record to the open batch.
     pub(super) fn append(&mut self, kind: u8, parts: &[&[u8]], sync: bool) -> (Ref, u64) {
+        let before = self.log.appended_bytes();
         match self.log.append(kind, parts, sync) {
             Ok((at, batch)) => {
+                if matches!(kind, kind::MESSAGE | kind::WITHHELD) {
+                    self.stats.log_message_bytes_total += self.log.appended_bytes() - before;
+                }
                 self.segments.wrote(at.segment, batch);
                 self.appended_ms = self.clock.time_ms();
                 (at, batch)

@@ -130,6 +130,7 @@ stats_by_name!(
     devices_dropped_total,
     log_segments,
     log_bytes_total,
+    log_message_bytes_total,
     carried_total,
     storage_ok,
     clock_trusted,

@@ -11,7 +11,7 @@ from pyrouter.bench.result import Detail, Result
 from pyrouter.bench.run import Bench, Used, between
 from pyrouter.bench.times import Buckets, quantiles_ms
 
-__all__ = ["EVER", "Measured", "growth", "limit", "measure", "per", "result_of", "steadiness"]
+__all__ = ["EVER", "Measured", "growth", "limit", "measure", "per", "result_of", "steadiness", "tell_log"]
 
 EVER = 2**32 - 1
 """As a limit of messages: none."""
@@ -62,7 +62,7 @@ def per(amount: float | None, count: float) -> float | None:
     return None if amount is None or count <= 0 else amount / count
 
 
-def growth(before: int | None, after: int | None, count: int) -> float | None:
+def growth(before: float | None, after: float | None, count: int) -> float | None:
     """How much something grew for each of so many; None if that is not known."""
     return None if before is None or after is None else per(after - before, count)
 
@@ -134,7 +134,6 @@ def result_of(
     """
     options = bench.options
     messages, deliveries = used.counts["accepted"], used.counts["deliveries"]
-    log_bytes = used.metrics.get("log_bytes_total")
     valid = True
     if compare_clients and used.server_us is not None and used.client_us > used.server_us:
         valid = False
@@ -142,7 +141,7 @@ def result_of(
             f"the clients used {used.client_us / 1e6:.2f} s of CPU and the server {used.server_us / 1e6:.2f} s: "
             "what was measured is the clients"
         )
-    return Result(
+    result = Result(
         scenario=options.scenario,
         connections=sum(bench.sizes),
         members=members,
@@ -159,8 +158,6 @@ def result_of(
         rss_bytes_per_connection=rss_bytes_per_connection,
         accept_ms=quantiles_ms(times.get("accept.main", [])),
         delivery_ms=quantiles_ms(times.get("delivery.main", [])),
-        log_bytes_per_message=per(log_bytes, messages),
-        log_bytes_per_body_byte=per(log_bytes, messages * options.body),
         errors=0,
         valid=valid,
         pairs=pairs,
@@ -172,3 +169,13 @@ def result_of(
         details=dict(details or {}),
         notes=bench.notes,
     )
+    tell_log(result, used)
+    return result
+
+
+def tell_log(result: Result, used: Used) -> None:
+    """What of the log was written for each of the result's messages."""
+    records, all_bytes = (used.metrics.get(name) for name in ("log_message_bytes_total", "log_bytes_total"))
+    result.log_bytes_per_message = per(records, result.messages)
+    result.log_bytes_per_body_byte = per(records, result.messages * result.body)
+    result.log_other_bytes_per_message = growth(records, all_bytes, result.messages)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pyrouter.bench.result import Result
 from pyrouter.bench.run import Bench, accepted, between, settled
-from pyrouter.bench.scenarios.common import EVER, growth, per, result_of, steadiness
+from pyrouter.bench.scenarios.common import EVER, growth, per, result_of, steadiness, tell_log
 from pyrouter.bench.times import quantiles_ms
 
 __all__ = ["play"]
@@ -94,9 +94,7 @@ def play(bench: Bench) -> Result:
     result.messages_per_s = per(result.messages, written.seconds)
     result.server_cpu_us_per_message = per(written.server_us, result.messages)
     result.client_cpu_us_per_message = per(written.client_us, result.messages)
-    log_bytes = written.metrics.get("log_bytes_total")
-    result.log_bytes_per_message = per(log_bytes, result.messages)
-    result.log_bytes_per_body_byte = per(log_bytes, result.messages * result.body)
+    tell_log(result, written)
     result.deliveries = delivered
     result.deliveries_per_s = per(delivered, stormed.seconds)
     result.server_cpu_us_per_delivery = per(stormed.server_us, delivered)

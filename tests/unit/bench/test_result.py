@@ -55,6 +55,7 @@ def result() -> Result:
         delivery_ms=None,
         log_bytes_per_message=230.0,
         log_bytes_per_body_byte=1.4375,
+        log_other_bytes_per_message=2.5,
         errors=0,
         valid=True,
         pairs=1,

@@ -29,7 +29,14 @@ def result(used: Used, *, compare_clients: bool = True) -> Result:
     )
 
 
-USED = Used(2.0, Counter(accepted=100, deliveries=300), 500.0, 1200.0, 0.0, {"log_bytes_total": 24_000.0})
+USED = Used(
+    2.0,
+    Counter(accepted=100, deliveries=300),
+    500.0,
+    1200.0,
+    0.0,
+    {"log_bytes_total": 25_000.0, "log_message_bytes_total": 24_000.0},
+)
 
 
 def test_figures_are_shares_of_what_was_used() -> None:
@@ -38,6 +45,7 @@ def test_figures_are_shares_of_what_was_used() -> None:
     assert (told.server_cpu_us_per_message, told.server_cpu_us_per_delivery) == (12.0, 4.0)
     assert told.client_cpu_us_per_message == 5.0
     assert (told.log_bytes_per_message, told.log_bytes_per_body_byte) == (240.0, 1.5)
+    assert told.log_other_bytes_per_message == 10.0
     assert told.accept_ms == {"p50": 2.0, "p99": 2.0, "p999": 2.0}
     assert told.delivery_ms is None
     assert told.connections == 20
