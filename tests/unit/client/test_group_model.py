@@ -225,7 +225,8 @@ class Machine(RuleBasedStateMachine):
         for number in range(len(self.sides)):
             self.cut(number)
             self.connect(number)
-        for _ in range(20 + len(self.server.log)):
+        to_come = sum(len(side.sent) for side in self.sides)  # at least one of all a round
+        for _ in range(20 + len(self.server.log) + to_come):
             self.pump()
             self.server.sync()
             self.pump()
