@@ -18,7 +18,7 @@ impl Engine {
         let Some((user, _)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
         let Some(id) = id else {
             let groups = self.directory.get(user).map(|u| u.groups.clone()).unwrap_or_default();
-            self.tell_list(slot, List::Groups(groups));
+            self.tell_list(slot, List::Groups(groups), 0);
             return Handled::Done;
         };
         if let Handled::Blocked = self.need_conversation(slot, &id) {
@@ -64,6 +64,7 @@ impl Engine {
     pub(super) fn block(&mut self, slot: u32, name: &str, off: bool) -> Handled {
         let Some((me, _)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
         let blocked = self.directory.get(me).is_some_and(|user| user.blocks(name));
+        let before = self.log.appended_bytes();
         if blocked && off {
             if let Some(user) = self.directory.get_mut(me) {
                 user.blocked.retain(|other| other != name);
@@ -88,7 +89,9 @@ impl Engine {
             self.log_user(me);
         }
         let blocked = self.directory.get(me).map(|user| user.blocked.clone()).unwrap_or_default();
-        self.tell_list(slot, List::Blocks(blocked));
+        // What was logged for it counts like what is sent: a few bytes may have the user's whole state written.
+        let logged = self.log.appended_bytes() - before;
+        self.tell_list(slot, List::Blocks(blocked), logged);
         Handled::Done
     }
 

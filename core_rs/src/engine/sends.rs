@@ -316,19 +316,19 @@ impl Engine {
         self.wait_for(slot, id, repeat, bytes, None);
     }
 
-    /// A user is told one of its lists once all that led to it is durable.
-    pub(super) fn tell_list(&mut self, slot: u32, list: List) {
+    /// A user is told one of its lists once all that led to it is durable; so many bytes were `logged` for it.
+    pub(super) fn tell_list(&mut self, slot: u32, list: List, logged: u64) {
         let batch = self.log.last_batch();
         if batch <= self.durable {
             return self.write_list(slot, &list);
         }
-        let bytes = match &list {
+        let bytes: usize = match &list {
             List::Blocks(names) => names.iter().map(|name| name.len() + size_of::<CompactString>()).sum(),
             List::Groups(ids) => size_of_val(&**ids),
         };
         let repeat = Repeat { batch, ..Repeat::default() };
         let conn = self.conns.id(slot);
-        let (id, bytes) = ([0; MAX_ID], bytes as u32);
+        let (id, bytes) = ([0; MAX_ID], bytes as u32 + logged.min(1 << 30) as u32);
         let pending = Pending { batch, conn, id, id_len: 0, repeat, list: Some(list), bytes, message: None };
         self.wait(slot, pending);
     }

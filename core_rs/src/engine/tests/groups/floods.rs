@@ -126,6 +126,32 @@ fn groups_that_expire_at_once_do_so_one_after_the_other_i11() {
 }
 
 #[test]
+fn who_blocks_and_unblocks_without_end_fills_no_more_log_than_its_sends_could_i6() {
+    let mut rig = large_rig();
+    let ann = rig.join("ann", 1, true);
+    rig.engine.create_user("bob");
+    rig.turn();
+    // Its state is large: what it sent is remembered until it confirms that it saw that.
+    for n in 0..256_u32 {
+        rig.feed(ann, &rig::message(Target::User("bob".into()), &[&[7; 28][..], &n.to_be_bytes()].concat(), b"x"));
+        rig.turn();
+    }
+    rig.got(ann);
+    let before = rig.engine.stats().log_bytes_total;
+    let toggle = |n: u32| rig::framed(&ClientFrame::Block { user: "bob".into(), off: n % 2 == 1 });
+    let mut bytes: Vec<u8> = (0..5000).flat_map(toggle).collect();
+    rig.engine.data(ann.conn, &mut bytes);
+    let logged = rig.engine.stats().log_bytes_total - before;
+    assert!(logged <= 5 * u64::from(rig.config.unaccepted_bytes), "{logged} bytes for {}", bytes.len());
+    let mut answers = 0;
+    for _ in 0..200 {
+        rig.pass(50);
+        answers += rig.got(ann).iter().filter(|g| matches!(g, Got::Blocks(_))).count();
+    }
+    assert_eq!(answers, 5000, "each is answered");
+}
+
+#[test]
 fn frames_that_waited_for_an_answer_are_all_taken_up_however_many_there_are() {
     let mut p = party();
     for client in p.all() {
