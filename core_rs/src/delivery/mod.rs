@@ -340,7 +340,9 @@ impl Delivery {
             conversation.expires_s = u32::MAX;
             effects.timers.push((slot, time_s));
         }
-        self.retire(dir, slot, &went);
+        if !went.is_empty() {
+            self.retire(dir, slot, &went);
+        }
         if bodiless {
             self.note_bodiless(dir, slot, seq);
         }
