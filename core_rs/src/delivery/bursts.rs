@@ -114,10 +114,10 @@ impl Receiver {
 }
 
 impl Lists {
-    /// Each once; the last is the first to be told.
+    /// Each once, and none beside all of its group; the last is the first to be told.
     fn compact(&mut self) {
         self.held.sort_unstable_by(|a, b| b.cmp(a));
-        self.held.dedup();
+        self.held.dedup_by(|next, kept| next == kept || *kept == (next.0, ALL));
     }
 
     /// There is much: then of each group everything.

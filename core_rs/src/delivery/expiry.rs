@@ -39,7 +39,7 @@ impl Delivery {
         self.effects.floors.push(slot);
         let before = self.version;
         for index in 0..conversation.members.len() {
-            self.floor_member(dir, slot, index, first..=upto, reason);
+            self.floor_member(dir, slot, index, first..=upto, reason, before + 1);
         }
         if let Some(conversation) = self.get(slot).filter(|c| c.group.is_some())
             && self.version > before
@@ -75,7 +75,8 @@ impl Delivery {
     }
 
     /// In a group, what a member lacks is reckoned from its cursors, not message by message; and its own messages among
-    /// them are passed over with the others.
+    /// them are passed over with the others. All have it under one `version`: what is announced as one piece of news is
+    /// held back as one, and what overtakes it must not pass for later than a part of it.
     fn floor_member(
         &mut self,
         dir: &Directory,
@@ -83,6 +84,7 @@ impl Delivery {
         index: usize,
         range: RangeInclusive<u64>,
         reason: SkipReason,
+        version: u64,
     ) {
         let upto = *range.end();
         let Some(conversation) = self.get(slot) else { return };
@@ -91,9 +93,9 @@ impl Delivery {
             let Some(conversation) = self.conversations.get_mut(slot as usize) else { return };
             conversation.refresh(index, upto, None);
             if let Some(member) = conversation.members.get_mut(index).filter(|_| !ranges.is_empty()) {
-                self.version += 1;
+                self.version = version;
                 for (from, to) in ranges {
-                    member.skip(SkipRange { from, to, reason, version: self.version });
+                    member.skip(SkipRange { from, to, reason, version });
                 }
             }
         } else {
