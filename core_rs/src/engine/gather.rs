@@ -23,10 +23,11 @@ impl Engine {
     /// show in how long a change takes (I13).
     pub(super) fn gather(&mut self, slot: u32, id: &ConversationId, names: &[&str]) -> Result<(), Stop> {
         let asked = self.gathering(slot).is_some();
-        let mut missing = HashSet::new();
+        // In the order in which they are named: the same frames ask for the same rows in the same order.
+        let mut missing = Vec::new();
         let key = Key::Conversation(*id);
         if !self.sequencer.has(id) && !self.found_absent(slot, &key) {
-            missing.insert(key);
+            missing.push(key);
         }
         for &name in names {
             let here = self.directory.find(name).and_then(|user| self.directory.get(user)).is_some_and(|u| u.known);
@@ -35,7 +36,7 @@ impl Engine {
             }
             let key = Key::User(name.into());
             if here || !self.found_absent(slot, &key) {
-                missing.insert(key);
+                missing.push(key);
             } else if self.config.create_unknown {
                 let user = self.directory.intern(name);
                 self.create(user);
