@@ -77,16 +77,16 @@ impl Delivery {
         }
     }
 
-    /// After messages were found to be lost: who lacks them, and their authors, will be told.
+    /// After messages were found to be lost: who lacks them, and their authors, will be told. In a group there may have been
+    /// changes among them.
     pub fn note_lost(&mut self, dir: &Directory, slot: u32) {
         let Some(conversation) = self.get(slot) else { return };
         let lost: Vec<u64> =
             (conversation.first..).zip(&conversation.entries).filter(|e| e.1.lost()).map(|e| e.0).collect();
-        if lost.is_empty() {
-            return;
-        }
+        let Some(&last) = lost.last() else { return };
         for index in 0..self.members(slot) {
-            let Some(conversation) = self.get(slot) else { return };
+            let Some(conversation) = self.get_mut(slot) else { return };
+            conversation.refresh(index, last, None);
             let lacked = |&seq: &u64| conversation.lacks(index, seq);
             let seqs: Vec<u64> = lost.iter().copied().filter(lacked).collect();
             self.skip(dir, slot, index, &seqs, SkipReason::Lost);

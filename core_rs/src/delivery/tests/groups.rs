@@ -274,6 +274,19 @@ fn an_acknowledgement_on_its_way_when_the_floor_rises_does_not_pass_for_one_of_t
 }
 
 #[test]
+fn who_is_told_that_the_disk_lost_messages_gets_the_snapshot_before() {
+    let mut world = World::group(3);
+    world.join(1, 1);
+    assert_eq!(world.got(1, 1)[..], [Got::Snapshot(1), Got::Message(1)]);
+    world.ack(1, 1, 1).unwrap();
+    world.cut(1, 1);
+    world.change(0, Change::Removed(vec![2]));
+    assert_eq!(world.delivery.lose(&world.dir, 0, 1), 2);
+    world.join(1, 1);
+    assert_eq!(world.got(1, 1)[..], [Got::Snapshot(2), Got::Skip(2, 2, SkipReason::Lost)]);
+}
+
+#[test]
 fn progress_is_for_members_and_tells_of_those_who_are_to_have_the_message_i8() {
     let mut world = World::group(3);
     let sent = world.send(0);
