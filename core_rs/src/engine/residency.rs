@@ -313,8 +313,9 @@ impl Engine {
 
     /// Nobody knows whether the devices of a stub are owed receipts: asks for it.
     fn load_stubs(&mut self, slot: u32) {
-        let owing = self.delivery.get(slot).into_iter().flat_map(|c| c.owing(&self.directory));
-        for user in owing.filter_map(|user| self.directory.get(user)).filter(|u| !u.known) {
+        // In order: the same happens in every life with the same messages.
+        let owing: BTreeSet<u32> = self.delivery.get(slot).into_iter().flat_map(|c| c.owing(&self.directory)).collect();
+        for user in owing.into_iter().filter_map(|user| self.directory.get(user)).filter(|u| !u.known) {
             let key = Key::User(user.name.as_str().into());
             if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
                 nobody.insert(Vec::new());
