@@ -105,6 +105,11 @@ impl Delivery {
         }
         let all: Vec<usize> = (0..self.get(slot).map_or(0, |c| c.members.len())).collect();
         self.retire(dir, slot, &all);
+        // Who came with a change that was not to be seen when its cursor was logged has not seen the snapshot either.
+        for member in self.get_mut(slot).into_iter().flat_map(|c| &mut c.members).filter(|m| m.is_current()) {
+            let from = member.from;
+            member.cursors.iter_mut().filter(|c| c.acked < from).for_each(|c| c.set(mark::FRESH));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use super::conversation::{Conversation, Cursor, Member, SkipRange, mark};
+use super::member::Rare;
 use crate::engine::binary::{Reader, put_bytes, put_u64};
 use crate::engine::directory::Directory;
 use crate::group::Group;
@@ -128,7 +129,7 @@ impl Conversation {
     }
 
     /// Takes over what another reading of the state knows better. That of a group may have been written before changes
-    /// could be seen that stand before it in the log.
+    /// could be seen that stand before it in the log: then who is a member is known better here.
     pub fn merge(&mut self, other: Self) {
         self.first = self.first.max(other.first);
         self.floor_reason = other.floor_reason;
@@ -252,9 +253,17 @@ impl Member {
     fn merge(&mut self, theirs: Self, newer: bool) {
         self.merge_progress(&theirs);
         self.merge_cursors(&theirs.cursors, newer);
+        let mut rare = theirs.rare;
         if newer {
-            (self.from, self.to, self.rare) = (theirs.from, theirs.to, theirs.rare);
+            (self.from, self.to) = (theirs.from, theirs.to);
+        } else if let Some(Rare { earlier, .. }) = self.rare.take().map(|rare| *rare) {
+            // What it will never have stands in full states alone.
+            rare.get_or_insert_default().earlier = earlier;
+        } else if let Some(rare) = &mut rare {
+            rare.earlier.clear();
         }
+        self.rare = rare;
+        self.tidy();
     }
 
     fn merge_progress(&mut self, theirs: &Self) {

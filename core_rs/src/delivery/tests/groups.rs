@@ -317,6 +317,24 @@ fn a_state_that_is_older_than_the_changes_before_it_takes_nobody_out() {
 }
 
 #[test]
+fn a_state_that_is_older_than_the_changes_before_it_says_what_is_skipped_all_the_same_i7() {
+    let mut world = World::group(3);
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        let mut bytes = Vec::new();
+        world.conversation().encode(1, &world.dir, &mut bytes);
+        states.push(bytes);
+        world.delivery.floor(&world.dir, 0, 1, SkipReason::Expired);
+    }
+    let mut read = |bytes: &[u8]| Conversation::decode(&mut Reader::new(bytes), &mut world.dir).unwrap().0;
+    let mut conversation = read(&states[0]);
+    conversation.group.as_mut().unwrap().apply(2, 0, &Change::Removed(vec![2]));
+    conversation.merge(read(&states[1]));
+    assert_eq!((conversation.first, conversation.group.as_ref().unwrap().seq), (2, 2));
+    assert!(conversation.members[1].skips(1));
+}
+
+#[test]
 fn all_devices_of_one_who_came_before_they_were_known_get_what_waits() {
     let mut world = World::group(2);
     let late = world.dir.intern("late");
