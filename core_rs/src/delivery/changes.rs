@@ -227,10 +227,10 @@ impl Conversation {
             return;
         }
         self.list(index);
-        if self.members.get(index).is_some_and(Member::is_gone)
-            && let Some(crowd) = &mut self.crowd
-        {
-            crowd.gone += 1;
+        let gone = self.members.get(index).is_some_and(Member::is_gone);
+        if let Some(crowd) = &mut self.crowd {
+            crowd.gone += usize::from(gone);
+            crowd.retired.extend(passed.iter().filter(|c| c.device != 0).map(|cursor| (index as u32, *cursor)));
         }
     }
 }

@@ -88,6 +88,9 @@ pub struct Crowd {
     pub index: HashMap<u32, u32>,
     /// Members to be logged.
     pub moved: Vec<u32>,
+    /// Mailboxes that are no more since their member went: how far they came is logged once more, as the member may be back
+    /// in the log already.
+    pub retired: Vec<(u32, Cursor)>,
     /// Receipt version of the latest news for a member, as an author or of its own reading.
     pub owed: HashMap<u32, u64>,
     /// How many who were members have no mailbox any more, and places of such that may be given to others.

@@ -63,7 +63,7 @@ impl Conversation {
                 put_u64(out, from);
                 put_u64(out, to);
             }
-            put_marked(member, out);
+            put_marked(&member.cursors.iter().collect::<SmallVec<[&Cursor; 4]>>(), member.delivered, out);
         }
         if let Some(group) = &self.group {
             group.encode(dir, out);
@@ -173,7 +173,7 @@ impl Conversation {
     /// The same of a group: the members that moved, by name, each with all its mailboxes.
     pub fn encode_members(&mut self, dir: &Directory, out: &mut Vec<u8>) {
         let Some(crowd) = &mut self.crowd else { return };
-        let moved = std::mem::take(&mut crowd.moved);
+        let (moved, retired) = (std::mem::take(&mut crowd.moved), std::mem::take(&mut crowd.retired));
         out.extend_from_slice(&self.id);
         put_u64(out, moved.len() as u64);
         for index in moved {
@@ -184,7 +184,10 @@ impl Conversation {
             put_bytes(out, dir.name(member.user).as_bytes());
             put_progress(member, out);
             put_u64(out, owed);
-            put_marked(member, out);
+            let back = |device: u16| member.cursor(device).is_some();
+            let retired = retired.iter().filter(|r| r.0 == index && !back(r.1.device)).map(|r| &r.1);
+            let cursors: SmallVec<[&Cursor; 4]> = member.cursors.iter().chain(retired).collect();
+            put_marked(&cursors, member.delivered, out);
         }
     }
 
@@ -333,10 +336,10 @@ fn read_cursor(reader: &mut Reader<'_>) -> Option<Cursor> {
 }
 
 /// All cursors of a member, with their marks.
-fn put_marked(member: &Member, out: &mut Vec<u8>) {
-    put_u64(out, member.cursors.len() as u64);
-    for cursor in &member.cursors {
-        let (based, fresh) = (cursor.base > member.delivered, cursor.is(mark::FRESH));
+fn put_marked(cursors: &[&Cursor], delivered: u64, out: &mut Vec<u8>) {
+    put_u64(out, cursors.len() as u64);
+    for cursor in cursors {
+        let (based, fresh) = (cursor.base > delivered, cursor.is(mark::FRESH));
         put_u64(out, u64::from(cursor.device) << 2 | u64::from(fresh) << 1 | u64::from(based));
         put_u64(out, cursor.acked);
         if based {

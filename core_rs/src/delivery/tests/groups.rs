@@ -67,6 +67,23 @@ fn who_is_removed_before_a_first_device_came_pins_nothing_i5() {
 }
 
 #[test]
+fn an_acknowledgement_by_one_who_is_back_before_that_can_be_seen_is_kept_i3() {
+    let mut world = World::group(2);
+    world.join(1, 1);
+    let removed = world.change(0, Change::Removed(vec![1]));
+    // Adding it again is in the log, and not to be seen yet.
+    let back = (removed + 1, 0, Change::Added(vec![1]));
+    world.log.push(Record::Change(back.0, back.1, back.2.clone()));
+    world.ack(1, 1, removed).unwrap();
+    assert!(world.conversation().members[1].is_gone());
+    world.write_log();
+    world.delivery = Delivery::new(1 << 30);
+    world.replay(back.0);
+    assert_eq!(world.conversation().cursor(1, 1).unwrap().acked, removed);
+    assert_eq!(world.dir.get(1).unwrap().conversations[..], [0]);
+}
+
+#[test]
 fn who_comes_back_gets_what_was_left_of_before_and_nothing_of_between_i8() {
     let mut world = World::group(3);
     world.send(0);
