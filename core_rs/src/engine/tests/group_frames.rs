@@ -1,6 +1,7 @@
 //! The frames of groups read back, plainly, like those of [`super::frames`].
 
 use super::frames::{Fields, Value};
+use crate::group::{Change as Done, Invite, Profile as Described, Refusal, Rules as Allowed, Who};
 use crate::wire::types::ConversationId;
 
 /// Name, description, picture; `None`: absent.
@@ -11,20 +12,65 @@ pub type Rules = [u64; 3];
 /// What happened to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Change<U = String> {
-    Created { members: Vec<U>, profile: Profile, rules: Rules },
+pub enum Change {
+    Created { members: Vec<String>, profile: Profile, rules: Rules },
     Profile(Profile),
     Rules(Rules),
-    Added(Vec<U>),
-    Removed(Vec<U>),
-    Left(Option<U>),
-    Promoted(Vec<U>),
-    Demoted(Vec<U>),
-    Owner(U),
+    Added(Vec<String>),
+    Removed(Vec<String>),
+    Left(Option<String>),
+    Promoted(Vec<String>),
+    Demoted(Vec<String>),
+    Owner(String),
     Invited { hash: Vec<u8>, expires: u64 },
     Revoked(Vec<u8>),
     Joined(Vec<u8>),
     Closed,
+}
+
+impl Change {
+    /// The change as the core has it, `slot` giving users for names.
+    pub fn resolve(&self, slot: impl Fn(&str) -> u32) -> Done {
+        let all = |users: &[String]| users.iter().map(|name| slot(name)).collect();
+        let hash = |hash: &[u8]| hash.try_into().unwrap();
+        let profile = |fields: &Profile| {
+            let [name, description, picture] = fields.clone().map(|field| field.map(Into::into));
+            Described { name, description, picture }
+        };
+        let rules = |rules: &Rules| {
+            let [post, add, edit] = rules.map(|n| if n == 0 { Who::Everyone } else { Who::Admins });
+            Allowed { post, add, edit }
+        };
+        match self {
+            Self::Created { members, profile: p, rules: r } => {
+                Done::Created { members: all(members), profile: profile(p), rules: rules(r) }
+            }
+            Self::Profile(p) => Done::Profile(profile(p)),
+            Self::Rules(r) => Done::Rules(rules(r)),
+            Self::Added(users) => Done::Added(all(users)),
+            Self::Removed(users) => Done::Removed(all(users)),
+            Self::Left(successor) => Done::Left { successor: successor.as_deref().map(&slot) },
+            Self::Promoted(users) => Done::Promoted(all(users)),
+            Self::Demoted(users) => Done::Demoted(all(users)),
+            Self::Owner(user) => Done::Owner(slot(user)),
+            Self::Invited { hash: h, expires } => Done::Invited(Invite { hash: hash(h), expires: *expires }),
+            Self::Revoked(h) => Done::Revoked(hash(h)),
+            Self::Joined(h) => Done::Joined(hash(h)),
+            Self::Closed => Done::Closed,
+        }
+    }
+}
+
+/// The code with which a wish is refused.
+pub fn code(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unknown => "unknown_conversation",
+        Refusal::Forbidden => "forbidden",
+        Refusal::NoChange => "no_change",
+        Refusal::Full => "group_full",
+        Refusal::BadInvite => "bad_invite",
+        Refusal::TooManyInvites => "too_many",
+    }
 }
 
 /// A group's snapshot.

@@ -15,13 +15,27 @@
 
 mod state;
 
+use super::appender::Batch;
 use super::disk::{Disk, DiskFile};
+use super::format::{BATCH_HEADER, RECORD_HEADER, RecordHeader};
 use state::State;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use state::{Call, Rng, SECTOR};
+
+/// The records of a batch that is to be written: kind and body.
+pub fn records(batch: &Batch) -> Vec<(u8, &[u8])> {
+    let mut rest = batch.bytes.get(BATCH_HEADER..).unwrap_or_default();
+    let mut records = Vec::new();
+    while let Some(RecordHeader { kind, len, .. }) = RecordHeader::read(rest) {
+        let end = RECORD_HEADER + len as usize;
+        records.push((kind, rest.get(RECORD_HEADER..end).unwrap_or_default()));
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    records
+}
 
 /// A simulated directory; clones are the same one.
 #[derive(Clone)]

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::group_frames::code;
 use super::*;
 use crate::engine::binary::{Reader, put_bytes, put_u64};
 use crate::engine::directory::Directory;
-use crate::group::{Change as Done, Group, Refusal};
+use crate::group::{Change as Done, Group};
 
 const USERS: [&str; 6] = ["ann", "bob", "cal", "dan", "eve", "fay"];
 const MOST: usize = 5;
@@ -186,7 +187,7 @@ impl World {
                     }
                 }
                 Got::Message { conversation, seq, sender, change, .. } => {
-                    let change = change.map(|change| resolve(&self.names, &change));
+                    let change = change.map(|change| change.resolve(|name| self.names.find(name).unwrap()));
                     let actor = self.names.find(&sender).unwrap();
                     let copy = self.devices[place].copies.entry(conversation).or_default();
                     if seq > copy.last {
@@ -352,48 +353,6 @@ impl World {
         let stats = self.rig.engine.stats();
         assert_eq!((stats.messages_pending, stats.lost_total, stats.expired_total), (0, 0, 0));
         assert!(self.rig.alarms.is_empty(), "{:?}", self.rig.alarms);
-    }
-}
-
-fn code(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Unknown => "unknown_conversation",
-        Refusal::Forbidden => "forbidden",
-        Refusal::NoChange => "no_change",
-        Refusal::Full => "group_full",
-        Refusal::BadInvite => "bad_invite",
-        Refusal::TooManyInvites => "too_many",
-    }
-}
-
-fn resolve(names: &Directory, change: &Seen) -> Done {
-    let slot = |name: &String| names.find(name).unwrap();
-    let all = |users: &[String]| users.iter().map(slot).collect();
-    let hash = |hash: &[u8]| hash.try_into().unwrap();
-    let profile = |fields: &[Option<Vec<u8>>; 3]| {
-        let [name, description, picture] = fields.clone().map(|field| field.map(Into::into));
-        Profile { name, description, picture }
-    };
-    let rules = |rules: &[u64; 3]| {
-        let [post, add, edit] = rules.map(|n| if n == 0 { Who::Everyone } else { Who::Admins });
-        Rules { post, add, edit }
-    };
-    match change {
-        Seen::Created { members, profile: p, rules: r } => {
-            Done::Created { members: all(members), profile: profile(p), rules: rules(r) }
-        }
-        Seen::Profile(p) => Done::Profile(profile(p)),
-        Seen::Rules(r) => Done::Rules(rules(r)),
-        Seen::Added(users) => Done::Added(all(users)),
-        Seen::Removed(users) => Done::Removed(all(users)),
-        Seen::Left(successor) => Done::Left { successor: successor.as_ref().map(slot) },
-        Seen::Promoted(users) => Done::Promoted(all(users)),
-        Seen::Demoted(users) => Done::Demoted(all(users)),
-        Seen::Owner(user) => Done::Owner(slot(user)),
-        Seen::Invited { hash: h, expires } => Done::Invited(Invite { hash: hash(h), expires: *expires }),
-        Seen::Revoked(h) => Done::Revoked(hash(h)),
-        Seen::Joined(h) => Done::Joined(hash(h)),
-        Seen::Closed => Done::Closed,
     }
 }
 

@@ -7,11 +7,14 @@
 //! - [`world`]: connections, disk, cold store and time around an engine; whatever can be late or die does.
 //! - [`model`]: what is true: who wrote what, who must get it, who has it.
 //! - [`program`]: client programs, and what each checks in everything that it is told.
-//! - [`steps`]: what happens next. [`damage`]: a disk that forgets what was durable. [`finish`]: the end of a run.
+//! - [`crowd`]: groups in the model; on a disk that is damaged there are none.
+//! - [`steps`]: what happens next; [`groups`]: in groups. [`damage`]: a disk that forgets what was durable. [`finish`]: the end of a run.
 //! - [`runs`]: the runs that are made, and how one is repeated.
 
+mod crowd;
 mod damage;
 mod finish;
+mod groups;
 mod model;
 mod program;
 mod runs;
@@ -41,14 +44,15 @@ struct Sim {
 impl Sim {
     fn new(seed: u64, damage: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let names = ["ann", "bob", "cal", "zoë"];
-        let users: Vec<String> = names.iter().take(2 + rng.below(3)).map(|n| (*n).to_owned()).collect();
+        let names = ["ann", "bob", "cal", "zoë", "eve"];
+        let users: Vec<String> = names.iter().take(2 + rng.below(4)).map(|n| (*n).to_owned()).collect();
         let config = Config {
             window_messages: [2, 5, 64][rng.below(3)],
             window_bytes: [300, 3_000, 1 << 20][rng.below(3)],
             unaccepted_messages: [4, 256][rng.below(2)],
             repeats: 24,
             hold_ms: [2, 12][rng.below(2)] * 3_600_000,
+            group_members: [3, 1_024][rng.below(2)],
             conversation_messages: [20, 100_000][rng.below(2)],
             hot_bytes: [0, 600, 1 << 20][rng.below(3)],
             quiet_ms: [4_000, 30_000][rng.below(2)],
@@ -76,6 +80,8 @@ impl Sim {
         let model = Model {
             users: users.iter().map(|name| User { name: name.clone(), ..User::default() }).collect(),
             hold_ms: config.hold_ms,
+            most: config.group_members as usize,
+            cap: u64::from(config.conversation_messages),
             ..Model::default()
         };
         let world = World::new(config, options, disk, &users);
@@ -98,7 +104,9 @@ impl Sim {
 
     /// Whatever happens at its own pace, and what follows from it for the model.
     fn turn(&mut self) {
-        if let Err(end) = self.world.turn(&mut self.rng) {
+        let ended = self.world.turn(&mut self.rng);
+        self.note_groups();
+        if let Err(end) = ended {
             self.restart(end);
         }
         self.world.tell();
@@ -178,6 +186,9 @@ impl Sim {
 
     /// What came back decides what was not known to be durable.
     fn recovered(&mut self) {
+        self.note_logged();
+        let step = self.model.step;
+        self.model.crowds.values_mut().for_each(|crowd| crowd.restarted(step));
         for who in 0..self.model.users.len() {
             let name = self.model.users[who].name.clone();
             let found = self.world.devices(&name);
@@ -201,7 +212,8 @@ impl Sim {
             for number in found.unwrap_or_default() {
                 // It was dropped, and that was lost again; or nobody saw that it came.
                 user.ever = true;
-                let back = Registered { since: step, inherited: None, batch: None, seen_ms: 0, seeing: None };
+                let back =
+                    Registered { since: step, came: step, inherited: None, batch: None, seen_ms: 0, seeing: None };
                 user.devices.entry(number).or_insert(back);
             }
         }
@@ -231,7 +243,8 @@ impl Sim {
             let inherits = user.devices.is_empty() && !user.ever && alone;
             let since = if inherits { 0 } else { self.model.step + 1 };
             let inherited = inherits.then_some(now_ms);
-            let new = Registered { since, inherited, batch: Some(last), seen_ms: 0, seeing: None };
+            let came = self.model.step;
+            let new = Registered { since, came, inherited, batch: Some(last), seen_ms: 0, seeing: None };
             user.devices.entry(number).or_insert(new).seeing.get_or_insert((now_ms, last));
         }
         for user in &mut self.model.users {

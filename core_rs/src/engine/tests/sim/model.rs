@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use crate::wire::types::ConversationId;
+use super::crowd::Crowd;
+use crate::wire::types::{Change, ConversationId};
 
 /// A user, by its place in [`Model::users`].
 pub type Who = usize;
@@ -18,6 +19,8 @@ pub enum Aim {
     Device(Device),
     /// A user that does not exist.
     Nobody,
+    /// A group: a message, or a change of it.
+    Group,
 }
 
 /// A message that a client wants to be sent.
@@ -45,6 +48,10 @@ pub struct Sending {
     pub forgotten: bool,
     /// How many its device had sent before.
     pub ordinal: u64,
+    /// It is a change of a group that is wanted.
+    pub wish: Option<Change<'static>>,
+    /// When it was last fed: step, and the server's time.
+    pub tried: (u64, u64),
 }
 
 /// A device that takes part.
@@ -52,6 +59,8 @@ pub struct Sending {
 pub struct Registered {
     /// It must get what was fed from this step on.
     pub since: u64,
+    /// The step at which it came.
+    pub came: u64,
     /// It took over the mailbox that waited, at this time of the server: what expired before is not told.
     pub inherited: Option<u64>,
     /// The batch with which it is durable, until it is.
@@ -94,6 +103,12 @@ pub struct Model {
     pub sendings: Vec<Sending>,
     pub by_id: HashMap<(Device, Vec<u8>), usize>,
     pub conversations: BTreeMap<ConversationId, Conversation>,
+    /// Those of them that are groups.
+    pub crowds: BTreeMap<ConversationId, Crowd>,
+    /// Most members of a group.
+    pub most: usize,
+    /// Undelivered messages of a group above which its oldest go.
+    pub cap: u64,
     /// What a device was told that another user will never have.
     pub skips: HashMap<(Device, ConversationId, Who), Vec<(u64, u64)>>,
     /// Messages fed by a device.
@@ -110,10 +125,13 @@ pub struct Model {
 pub struct Counts {
     pub accepted: u64,
     pub messages: u64,
+    pub changes: u64,
+    pub snapshots: u64,
     pub skips: BTreeMap<u64, u64>,
     pub receipts: u64,
     pub user_skips: u64,
     pub errors: BTreeMap<String, u64>,
+    pub refusals: BTreeMap<String, u64>,
     pub died: u64,
     pub failed: u64,
     pub dropped: u64,
@@ -124,7 +142,7 @@ pub fn conversation_id(users: &[User], from: Device, aim: Aim) -> ConversationId
     let mut hash = Sha256::new();
     let name = |who: Who| users[who].name.as_bytes();
     match aim {
-        Aim::Nobody => return [0; 16],
+        Aim::Nobody | Aim::Group => return [0; 16],
         Aim::User(to) => {
             let mut sides = [name(from.0), name(to)];
             sides.sort_unstable();
@@ -182,13 +200,32 @@ impl Model {
         sending.seq = Some(seq);
     }
 
+    /// Whether a user's device ever takes part in a conversation.
+    pub fn admits(&self, at: &ConversationId, device: Device) -> bool {
+        match (self.crowds.get(at), self.conversations.get(at)) {
+            (Some(crowd), _) => crowd.ever(device.0),
+            (None, Some(conversation)) => {
+                conversation.members.iter().any(|m| m.0 == device.0 && (m.1 == 0 || m.1 == device.1))
+            }
+            (None, None) => false,
+        }
+    }
+
     /// Whether a device must get a message, in time.
-    pub fn must(&self, at: &ConversationId, sending: &Sending, device: Device) -> bool {
-        let Some(conversation) = self.conversations.get(at) else { return false };
-        let member = conversation.members.iter().any(|m| m.0 == device.0 && (m.1 == 0 || m.1 == device.1));
+    pub fn must(&self, at: &ConversationId, seq: u64, sending: &Sending, device: Device) -> bool {
+        if !self.admits(at, device) {
+            return false;
+        }
         let Some(registered) = self.users[device.0].devices.get(&device.1) else { return false };
+        let mut own = sending.from == device;
+        let mut inherits = true;
+        if let Some(crowd) = self.crowds.get(at) {
+            // What happens to a group comes to everybody.
+            own &= sending.wish.is_none();
+            inherits = crowd.sees(device.0, seq) && (registered.inherited.is_none() || self.waits(crowd, seq, device));
+        }
         let expired = registered.inherited.is_some_and(|at_ms| sending.fed.1 + self.hold_ms <= at_ms);
-        member && sending.from != device && sending.fed.0 >= registered.since && !expired
+        !own && inherits && sending.fed.0 >= registered.since && !expired
     }
 
     /// Whether a message was made without a body for a device; `None`: nobody knows.
@@ -219,10 +256,15 @@ impl Model {
         assert!(reason != 4 || self.damaged || lost(), "I1: {range:?} is lost, though nothing was damaged");
         for (seq, &index) in conversation.messages.range(range.0..=range.1) {
             let sending = &self.sendings[index];
-            if sending.from == to {
+            let crowd = self.crowds.get(at);
+            let own = sending.from == to && sending.wish.is_none();
+            if own || crowd.is_some_and(|crowd| !crowd.sees(to.0, *seq)) {
                 continue;
             }
             let good = match reason {
+                // The reason is that of what went last.
+                1 | 2 if crowd.is_some_and(|crowd| self.capped(crowd, *seq)) => true,
+                1 | 2 if crowd.is_some() => now_ms >= sending.fed.1 + self.hold_ms,
                 1 => now_ms >= sending.fed.1 + self.hold_ms,
                 3 => self.bodiless(sending, to) != Some(false),
                 4 => conversation.lost.contains(seq) || conversation.unsure || (self.damaged && *seq <= acked),

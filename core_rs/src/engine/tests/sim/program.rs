@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::model::{Device, Model, Who};
+use super::crowd::Copy;
+use super::model::{Aim, Device, Model, Who};
 use super::world::say;
 use crate::engine::tests::frames::{Got, take};
+use crate::engine::tests::group_frames::CursorOf;
 use crate::wire::types::ConversationId;
 
 /// A receiving program's side of a conversation.
@@ -53,6 +55,10 @@ pub struct Program {
     /// Accepted, and that is not confirmed.
     pub unconfirmed: Vec<usize>,
     pub inbox: HashMap<ConversationId, Inbox>,
+    /// What it knows of groups.
+    pub copies: HashMap<ConversationId, Copy>,
+    /// When it last took what the server wrote: the step.
+    pub heard: u64,
     /// The highest receipt version that it keeps.
     pub version: u64,
     /// What it was told of others: delivered and read.
@@ -74,6 +80,8 @@ impl Program {
             unresolved: Vec::new(),
             unconfirmed: Vec::new(),
             inbox: HashMap::new(),
+            copies: HashMap::new(),
+            heard: 0,
             version: 0,
             told: HashMap::new(),
             lists: HashMap::new(),
@@ -102,6 +110,7 @@ impl Program {
         for got in take(bytes) {
             self.take(model, got, now_ms);
         }
+        self.heard = model.step;
     }
 
     fn take(&mut self, model: &mut Model, got: Got, now_ms: u64) {
@@ -114,13 +123,17 @@ impl Program {
                 self.version = self.version.min(receipts);
             }
             Got::Accepted { id, conversation, seq } => self.accepted(model, &id, conversation, seq),
-            Got::Error { code, id, .. } => self.error(model, &code, &id),
-            Got::Message { conversation, seq, sender, device, id, body, to, .. } => {
+            Got::Error { code, id, .. } => self.error(model, &code, &id, now_ms),
+            Got::Message { conversation, seq, sender, device, id, body, to, change } => {
                 let from = (model.users.iter().position(|u| u.name == sender).expect("a user"), device as u32);
                 self.message(model, (conversation, seq), (from, &id, &body, &to), now_ms);
+                if model.crowds.contains_key(&conversation) {
+                    self.fold(model, (conversation, seq), from.0, change.as_deref());
+                }
             }
             Got::Skip { conversation, from, to, reason, user, .. } if user.is_empty() => {
                 self.item(model, conversation, (from, to), false);
+                self.passed(model, conversation, to);
                 let acked = self.inbox.get(&conversation).map_or(0, |inbox| inbox.acked);
                 model.check_skip(&conversation, (from, to), reason, (self.device, acked), now_ms);
                 *model.counts.skips.entry(reason).or_default() += 1;
@@ -142,7 +155,14 @@ impl Program {
             }
             Got::Ping => connection.pings += 1,
             Got::Pong(_) | Got::Replaced | Got::Goodbye(_) => {}
-            Got::Group(_) | Got::Groups(_) | Got::Progress { .. } | Got::Receipts { .. } | Got::Blocks(_) => {}
+            Got::Group(snapshot) => self.snapshot(model, *snapshot),
+            Got::Receipts { conversation, cursors, version } => {
+                for CursorOf { user, delivered, read, .. } in cursors {
+                    let who = model.users.iter().position(|u| u.name == user).expect("a user");
+                    self.receipt(model, (conversation, who), delivered, read, version);
+                }
+            }
+            Got::Groups(_) | Got::Progress { .. } | Got::Blocks(_) => {}
         }
     }
 
@@ -158,6 +178,7 @@ impl Program {
         );
         model.counts.accepted += 1;
         model.numbered(at, seq, index);
+        assert!(model.crowds.get(&at).is_none_or(|crowd| seq <= crowd.head()), "I1: {seq} of {at:?} is not durable");
         model.sendings[index].resolved = true;
         self.unresolved.retain(|&other| other != index);
         if !model.sendings[index].confirmed && !self.unconfirmed.contains(&index) {
@@ -165,16 +186,22 @@ impl Program {
         }
     }
 
-    fn error(&mut self, model: &mut Model, code: &str, id: &[u8]) {
+    fn error(&mut self, model: &mut Model, code: &str, id: &[u8], now_ms: u64) {
         *model.counts.errors.entry(code.to_owned()).or_default() += 1;
         let connection = self.connection.as_mut().expect("connected");
         let Some(&index) = model.by_id.get(&(self.device, id.to_vec())) else { return };
         let place = connection.unanswered.iter().position(|&other| other == index).expect("an answer to a send");
         connection.unanswered.remove(place);
+        if model.sendings[index].aim == Aim::Group && !matches!(code, "storage_full" | "conversation_full") {
+            *model.counts.refusals.entry(code.to_owned()).or_default() += 1;
+            model.check_refusal(&model.sendings[index], code, now_ms);
+            model.sendings[index].resolved = true;
+            return self.unresolved.retain(|&other| other != index);
+        }
         let sending = &mut model.sendings[index];
         match code {
             "unknown_user" => {
-                assert!(!matches!(sending.aim, super::model::Aim::User(_)), "{sending:?}");
+                assert!(!matches!(sending.aim, Aim::User(_)), "{sending:?}");
                 sending.resolved = true;
                 self.unresolved.retain(|&other| other != index);
             }
@@ -197,8 +224,10 @@ impl Program {
         model.counts.messages += 1;
         let index = *model.by_id.get(&(from, id.to_vec())).expect("a message that somebody sent");
         let sending = &mut model.sendings[index];
-        assert_ne!(from, self.device, "its own message");
-        if sending.made_for.is_empty() {
+        assert!(from != self.device || sending.wish.is_some(), "its own message");
+        if sending.wish.is_some() {
+            assert!(body.is_empty(), "I9");
+        } else if sending.made_for.is_empty() {
             assert_eq!(body, sending.body(None), "I9");
         } else {
             let variant = (0..sending.made_for.len()).find(|&v| body == sending.body(Some((v, self.device))));
@@ -211,21 +240,20 @@ impl Program {
         }
         if from.0 == self.device.0 {
             match sending.aim {
-                super::model::Aim::User(peer) => assert_eq!(to, model.users[peer].name),
+                Aim::User(peer) => assert_eq!(to, model.users[peer].name),
                 _ => assert_eq!(to, ""),
             }
         }
         model.numbered(at, seq, index);
-        let members = &model.conversations[&at].members;
-        let mine = members.iter().any(|m| m.0 == self.device.0 && (m.1 == 0 || m.1 == self.device.1));
-        assert!(mine, "I8: not its conversation");
+        assert!(model.admits(&at, self.device), "I8: not its conversation");
         self.item(model, at, (seq, seq), true);
         let connection = self.connection.as_mut().expect("connected");
         connection.unacked.insert((at, seq));
         let in_flight = |(at, seq): &&(ConversationId, u64)| {
             let conversation = &model.conversations[at];
             let sending = conversation.messages.get(seq).map(|&index| &model.sendings[index]);
-            !conversation.lost.contains(seq) && sending.is_none_or(|s| s.fed.1 + model.hold_ms > now_ms)
+            let capped = model.crowds.get(at).is_some_and(|crowd| model.capped(crowd, *seq));
+            !capped && !conversation.lost.contains(seq) && sending.is_none_or(|s| s.fed.1 + model.hold_ms > now_ms)
         };
         let in_flight = connection.unacked.iter().filter(in_flight).count();
         assert!(in_flight <= connection.window as usize, "I6: the window");
@@ -241,7 +269,7 @@ impl Program {
         if let Some(conversation) = model.conversations.get(&at) {
             for (seq, &index) in conversation.messages.range(passed) {
                 let sending = &model.sendings[index];
-                assert!(!model.must(&at, sending, self.device), "I1: {:?} gets {from} before {seq}", self.device);
+                assert!(!model.must(&at, *seq, sending, self.device), "I1: {:?} gets {from} before {seq}", self.device);
             }
         }
         inbox.position = to;
@@ -259,14 +287,20 @@ impl Program {
         let told = self.told.entry(of).or_default();
         *told = (told.0.max(delivered), told.1.max(read));
         let Some(conversation) = model.conversations.get(&of.0) else { panic!("I8: of an unknown conversation") };
-        let mine = conversation.members.iter().any(|m| m.0 == self.device.0 && (m.1 == 0 || m.1 == self.device.1));
-        assert!(mine, "I8: a receipt for a device that is no member");
+        assert!(model.admits(&of.0, self.device), "I8: a receipt for a device that is no member");
+        let crowd = model.crowds.get(&of.0);
+        assert!(
+            crowd.is_none_or(|crowd| crowd.membership(self.device.0, self.heard).0 && crowd.ever(of.1)),
+            "I8: a receipt of {:?} for one who is no member any more",
+            of.0
+        );
         assert!(read <= conversation.read.get(&of.1).copied().unwrap_or(0), "I7: nobody read {read}");
         if of.1 == self.device.0 {
             return;
         }
         for (seq, &index) in conversation.messages.range(..=delivered) {
-            if model.sendings[index].from != self.device || model.sendings[index].forgotten {
+            let foreign = crowd.is_some_and(|crowd| !crowd.sees(of.1, *seq));
+            if model.sendings[index].from != self.device || model.sendings[index].forgotten || foreign {
                 continue;
             }
             let had = conversation.had.get(&of.1).is_some_and(|had| had.contains(seq));

@@ -5,7 +5,9 @@ use super::model::{Aim, Sending, conversation_id};
 use super::program::Connection;
 use super::world::End;
 use crate::log::sim::Call;
-use crate::wire::types::{Ack, ClientFrame, ConversationId, DeviceBody, DeviceList, Hello, Read, Send, Target};
+use crate::wire::types::{
+    Ack, Change, ClientFrame, ConversationId, DeviceBody, DeviceList, Hello, Manage, Read, Send, Target,
+};
 use rustix::io::Errno;
 
 const HOUR: u64 = 3_600_000;
@@ -199,6 +201,7 @@ impl Sim {
         for (at, seq) in self.world.unread.drain(..) {
             self.model.conversations.entry(at).or_default().lost.insert(seq);
         }
+        self.note_logged();
         self.programs[place].hear(&mut self.model, &mut bytes, now_ms);
     }
 
@@ -240,15 +243,19 @@ impl Sim {
         id.extend(program.next_id.to_be_bytes());
         let users = self.model.users.len();
         let to = self.rng.below(users);
-        let aim = match self.rng.below(20) {
+        let aim = match self.rng.below(30) {
             0 => Aim::Nobody,
-            1..4 => Aim::Device((to, 1 + self.rng.below(3) as u32)),
+            1..13 if !self.damage => Aim::Group,
+            13..16 => Aim::Device((to, 1 + self.rng.below(3) as u32)),
             _ => Aim::User(to),
         };
         let aim = if aim == Aim::Device(from) { Aim::User(to) } else { aim };
-        let at = conversation_id(&self.model.users, from, aim);
+        let (at, wish) = match aim {
+            Aim::Group => self.address(from, &id),
+            _ => (conversation_id(&self.model.users, from, aim), None),
+        };
         let members = match aim {
-            Aim::Nobody => vec![],
+            Aim::Nobody | Aim::Group => vec![],
             Aim::User(to) if to == from.0 => vec![(to, 0)],
             Aim::User(to) => vec![(from.0, 0), (to, 0)],
             Aim::Device(to) => vec![from, to],
@@ -272,6 +279,8 @@ impl Sim {
             confirmed: false,
             forgotten: false,
             ordinal,
+            wish,
+            tried: fed,
         });
         *self.model.sent.entry(from).or_default() += 1;
         let index = self.model.sendings.len() - 1;
@@ -285,12 +294,14 @@ impl Sim {
         // What was fed before may be lost, and with it the time at which it was.
         let fed_ms = &mut self.model.sendings[index].fed.1;
         *fed_ms = self.world.engine.time_ms().min(*fed_ms);
+        self.model.sendings[index].tried = (self.model.step, self.world.engine.time_ms());
         if !self.model.sendings[index].made_for.is_empty() {
             lists = self.make_bodies(place, index);
         }
         let sending = &self.model.sendings[index];
         let name = |who: usize| self.model.users[who].name.as_str();
         let target = match sending.aim {
+            Aim::Group => Target::Conversation(sending.at),
             Aim::Nobody => Target::User("nobody".into()),
             Aim::User(to) if sending.seq.is_some() && to % 2 == 0 => Target::Conversation(sending.at),
             Aim::User(to) => Target::User(name(to).into()),
@@ -322,7 +333,13 @@ impl Sim {
             lists,
             media: Default::default(),
         };
-        let frame = ClientFrame::Send(send);
+        let frame = match &sending.wish {
+            None => ClientFrame::Send(send),
+            Some(change) => {
+                let conversation = (!matches!(change, Change::Created { .. })).then_some(sending.at);
+                ClientFrame::Manage(Manage { id: send.id, conversation, change: change.clone() })
+            }
+        };
         let connection = self.programs[place].connection.as_mut().expect("connected");
         connection.unanswered.push_back(index);
         self.world.feed(connection.wire, &frame);
@@ -425,7 +442,10 @@ impl Sim {
         let Some(connection) = &program.connection else { return };
         let read = self.model.conversations.get_mut(&at).expect("known").read.entry(program.device.0).or_default();
         *read = (*read).max(seq);
-        self.world.feed(connection.wire, &ClientFrame::Read(Read { conversation: at, seq, authors: Vec::new() }));
+        // In a group, authors are named.
+        let named = self.model.users.iter().filter(|_| self.model.crowds.contains_key(&at));
+        let authors = named.map(|user| user.name.as_str().into()).collect();
+        self.world.feed(connection.wire, &ClientFrame::Read(Read { conversation: at, seq, authors }));
     }
 
     /// What a bad client does: refused, and nothing else comes of it.
@@ -439,8 +459,7 @@ impl Sim {
         }
         let at = conversations[self.rng.below(conversations.len())];
         let (who, number) = self.programs[place].device;
-        let members = &self.model.conversations[&at].members;
-        let mine = members.iter().any(|m| m.0 == who && (m.1 == 0 || m.1 == number));
+        let mine = self.model.crowds.contains_key(&at) || self.model.admits(&at, (who, number));
         // Beyond the head, or somebody else's.
         let seq = if mine { 1 << 40 } else { 1 };
         let ack = ClientFrame::Ack(Ack { conversation: Some(at), seq, ..Ack::default() });

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 
 use crate::delivery::conversation::{Conversation, Cursor};
 use crate::engine::conns::Stage;
+use crate::engine::records::kind;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
-use crate::log::sim::{Rng, SimDisk};
-use crate::log::{Appender, Disk, LogOptions, Reader, Recovered, Ref, Writer, recover, unlink};
+use crate::log::sim::{Rng, SimDisk, records};
+use crate::log::{Appender, LogOptions, Reader, Recovered, Ref, Writer, recover, unlink};
 use crate::sequencer::Sequenced;
 use crate::time::Now;
-use crate::wire::types::{ClientFrame, ConversationId, Hello};
+use crate::wire::types::{Change, ClientFrame, ConversationId, Hello};
 
 use super::super::rig::framed;
 
@@ -54,6 +55,13 @@ enum Cold {
     Stored { key: Key, version: u64 },
 }
 
+/// Keeps the messages among the records.
+fn note_logged(logged: &mut Vec<Vec<u8>>, kind: u8, body: &[u8]) {
+    if kind == kind::MESSAGE || kind == kind::CARRIED {
+        logged.push(body.to_vec());
+    }
+}
+
 /// See the module.
 pub struct World {
     pub engine: Engine,
@@ -82,6 +90,8 @@ pub struct World {
     pub prompt: bool,
     pub lives: u32,
     pub found: Recovered,
+    /// Messages that became durable, or were found to be, since somebody looked: records' bodies.
+    pub logged: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -112,6 +122,7 @@ impl World {
             prompt: false,
             lives: 0,
             found,
+            logged: Vec::new(),
         };
         assert!(world.start());
         world
@@ -121,8 +132,12 @@ impl World {
     pub fn start(&mut self) -> bool {
         self.lives += 1;
         self.engine = Engine::new(self.config.clone(), self.now);
-        let recovered = recover(&self.disk, &mut |record| self.engine.replay(&record));
-        say(|| format!("a start: {recovered:?}, the clock {:?}, on the disk {:?}", self.now, self.disk.list()));
+        self.logged.clear();
+        let recovered = recover(&self.disk, &mut |record| {
+            note_logged(&mut self.logged, record.kind, record.body);
+            self.engine.replay(&record);
+        });
+        say(|| format!("a start: {recovered:?}, the clock {:?}", self.now));
         let Ok(recovered) = recovered else { return false };
         self.engine.start(&recovered, Appender::new(&recovered, &self.options));
         let Ok(writer) = Writer::open(self.disk.clone(), &recovered, &self.options) else { return false };
@@ -210,6 +225,15 @@ impl World {
         let user = self.engine.directory.find(user)?;
         let members = conversation.members.iter().filter(|m| m.user == user);
         members.flat_map(|m| &m.cursors).find(|c| u32::from(c.device) == device).map(|c| c.acked)
+    }
+
+    /// Of a group: its changes that are numbered and not to be seen yet, with names; and the last message to be seen.
+    pub fn group(&self, id: &ConversationId) -> (Vec<(u64, String, Change<'_>)>, Option<u64>) {
+        let dir = &self.engine.directory;
+        let flying = self.engine.sequencer.flying(id);
+        let flying = flying.map(|f| (f.seq, dir.name(f.actor).to_owned(), f.change.named(dir)));
+        let head = self.engine.delivery.find(id).and_then(|slot| self.engine.delivery.get(slot)).map(|c| c.head);
+        (flying.collect(), head)
     }
 
     /// Conversations in which something waits, for the one who looks into a failure.
@@ -304,7 +328,11 @@ impl World {
             let mut batches = self.engine.log().take(time_ms);
             let written = self.writer.write(&mut batches);
             match self.dead(written)? {
-                Ok(durable) => self.engine.durable(durable),
+                Ok(durable) => {
+                    let done = batches.iter().filter(|batch| batch.number <= durable);
+                    done.flat_map(records).for_each(|(kind, body)| note_logged(&mut self.logged, kind, body));
+                    self.engine.durable(durable);
+                }
                 Err(error) => {
                     self.engine.fail(&error.to_string());
                     self.drain();
