@@ -58,6 +58,9 @@ impl Delivery {
             member.version = self.version;
             member.rare.iter_mut().flat_map(|rare| &mut rare.skipped).for_each(|range| range.version = self.version);
         }
+        if let Some(crowd) = &mut conversation.crowd {
+            crowd.reminded = true;
+        }
         self.effects.floors.push(slot);
         self.announce(dir, slot, None, came);
     }
@@ -105,6 +108,21 @@ impl Delivery {
         }
         let all: Vec<usize> = (0..self.get(slot).map_or(0, |c| c.members.len())).collect();
         self.retire(dir, slot, &all);
+        let reminded = self.get_mut(slot).and_then(|c| c.crowd.as_mut()).map(|c| std::mem::take(&mut c.reminded));
+        if reminded == Some(true) {
+            // While the log is read nobody knows yet which versions were told.
+            let all: Vec<u32> = all.iter().map(|&index| index as u32).collect();
+            self.remind(dir, slot, &all);
+        }
+        // All of them are named by their slots, those too who went.
+        let users: Vec<u32> = self.get(slot).into_iter().flat_map(|c| &c.members).map(|m| m.user).collect();
+        for user in users {
+            if let Some(user) = dir.get_mut(user)
+                && !user.conversations.contains(&slot)
+            {
+                user.conversations.push(slot);
+            }
+        }
         // Who came with a change that was not to be seen when its cursor was logged has not seen the snapshot either.
         for member in self.get_mut(slot).into_iter().flat_map(|c| &mut c.members).filter(|m| m.is_current()) {
             let from = member.from;

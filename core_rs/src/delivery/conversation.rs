@@ -93,6 +93,8 @@ pub struct Crowd {
     pub retired: Vec<(u32, Cursor)>,
     /// Receipt version of the latest news for a member, as an author or of its own reading.
     pub owed: HashMap<u32, u64>,
+    /// Somebody came back, and is to be told anew what others will never have.
+    pub reminded: bool,
     /// How many who were members have no mailbox any more, and places of such that may be given to others.
     pub gone: usize,
     /// See `gone`.

@@ -334,6 +334,44 @@ fn a_state_that_is_older_than_the_changes_before_it_takes_nobody_out() {
 }
 
 #[test]
+fn who_came_back_is_told_of_what_others_never_had_after_a_start_too_i7() {
+    let mut world = World::group(3);
+    world.change(0, Change::Left { successor: Some(1) });
+    world.delivery.floor(&world.dir, 0, 2, SkipReason::Expired);
+    world.log_state();
+    // Many receipts are told elsewhere.
+    world.delivery.resume_versions(1_000);
+    world.dir.get_mut(0).unwrap().devices[0].receipts = 1_000;
+    world.change(1, Change::Added(vec![0]));
+    // A crash: of what followed the change in the log nothing is there.
+    world.delivery.effects.floors.clear();
+    world.restart();
+    assert!(world.conversation().members[1].skipped()[0].version > 1_000);
+    world.join(0, 1);
+    let got = world.got(0, 1);
+    assert!(got.iter().any(|g| matches!(g, Got::Never(user, 1, 2, _) if user == "u1")), "{got:?}");
+}
+
+#[test]
+fn who_is_known_to_have_gone_from_a_later_state_alone_keeps_its_place_in_memory() {
+    let mut world = World::group(2);
+    let mut older = Vec::new();
+    world.conversation().encode(1, &world.dir, &mut older);
+    world.log.insert(0, Record::State(older));
+    let third = world.dir.intern("third");
+    world.change(0, Change::Added(vec![third]));
+    world.change(0, Change::Removed(vec![third]));
+    world.log.retain(|record| matches!(record, Record::State(_)));
+    world.write_log();
+    world.log_state();
+    world.dir.get_mut(third).unwrap().conversations.clear();
+    world.delivery = Delivery::new(1 << 30);
+    world.replay(3);
+    assert!(world.conversation().members[third as usize].is_gone());
+    assert_eq!(world.dir.get(third).unwrap().conversations[..], [0]);
+}
+
+#[test]
 fn a_state_that_is_older_than_the_changes_before_it_says_what_is_skipped_all_the_same_i7() {
     let mut world = World::group(3);
     let mut states = Vec::new();
