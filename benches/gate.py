@@ -1,13 +1,14 @@
 """What a change must not slow down: short runs beside the yardsticks in C, held to ratios. `make bench-gate`.
 
-    python -m benches.gate [--rounds N] [--handicap TIMES] [--json] [check …]
+    python -m benches.gate [--rounds N] [--handicap TIMES] [--build DIR] [--json] [check …]
 
 The limits lie above the budgets of docs/performance.md, by what a noisy machine needs: the gate catches a change that
 costs half as much again, the tables catch the rest. A check that is above its limit is measured again, more often, and
 fails if the median of all rounds still is. CPU is counted by process, so that what else runs disturbs less than time
 would be; both sides of a round follow each other closely.
 
-`--handicap` slows the server on purpose (benches/handicap.py): the gate must fail then, and a test says so.
+`--handicap` slows the server on purpose (benches/handicap.py), and `--build` takes another build of it: an unoptimised
+one, say. The gate must fail then, and a test says so (tests/integration/test_gate.py).
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checks", nargs="*", metavar="check", help=f"any of {', '.join(names)}; all by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"interleaved runs of each side ({ROUNDS})")
     parser.add_argument("--handicap", type=float, default=0.0, help="burn so many times the server's CPU beside it")
+    parser.add_argument("--build", type=Path, metavar="DIR", help="measure the package `pyrouter` in this folder")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each check, and no table")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.checks if name not in names]
@@ -139,7 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     build_floor()
     raise_file_limit()
-    around: Around = (sys.executable, "-m", "benches.handicap", str(options.handicap)) if options.handicap else ()
+    around: Around = ()
+    if options.build:
+        around = ("env", f"PYTHONPATH={options.build.resolve()}", sys.executable, "-P", "-m", "pyrouter")
+    elif options.handicap:
+        around = (sys.executable, "-m", "benches.handicap", str(options.handicap))
     begin, figures = time.monotonic(), []
     for check in CHECKS:
         if check.name in (options.checks or names):
