@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,8 @@ def test_more_connections_than_the_system_allows_are_turned_away_and_nobody_else
         dan.join(server.token("dan"))
         cal.join(server.token("cal"))
         flood = [Wire(server.port) for _ in range(300)]
-        assert flood[-1].everything() == b"", "the last ones are turned away"
+        with suppress(ConnectionResetError):  # as the system likes
+            assert flood[-1].everything() == b"", "the last ones are turned away"
         for number in range(400):  # the log needs files of its own: it begins segments meanwhile
             cal.send("dan", body(number))
             assert dan.message().body == body(number)

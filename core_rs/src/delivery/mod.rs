@@ -43,6 +43,8 @@ use crate::wire::types::{ConversationId, ServerFrame};
 pub use acks::Refusal;
 use conversation::{Conversation, Entry, NOBODYS, NONE, WITHHELD};
 use hot::{Body, Hot};
+#[cfg(test)]
+pub use member::TOUCHED;
 
 /// Where delivery writes: sessions, by the slot of their connection.
 pub trait Outlet {

@@ -1,7 +1,8 @@
 //! Receipts of a group come four times a second, whatever its members do.
 
 use super::*;
-use crate::delivery::BURST_MS;
+use crate::delivery::{BURST_MS, TOUCHED};
+use crate::wire::types::Hello;
 
 /// Bursts that came: receipts that were written in one turn.
 fn bursts(rig: &mut Rig<SimDisk>, client: Client) -> (usize, usize) {
@@ -80,4 +81,57 @@ fn who_reconnects_again_and_again_is_told_no_more_often() {
 fn confirm(rig: &mut Rig<SimDisk>, client: Client) {
     rig.got(client);
     rig.feed(client, &ClientFrame::Ack(Ack { accepted: 1, ..Ack::default() }));
+}
+
+/// Ann returns to `count` groups of as many `members`, in three of which somebody has acknowledged what she said there: the
+/// groups of which she is told, and how often a member was looked at.
+fn returns(count: usize, members: usize) -> (Vec<ConversationId>, u64) {
+    let large = LogOptions { segment_bytes: 64 << 20, ..LogOptions::default() };
+    let mut rig = Rig::open(SimDisk::new(1), Config::default(), large, START, Default::default());
+    let [ann, bob] = ["ann", "bob"].map(|name| rig.join(name, 1, true));
+    let absent: Vec<String> = (2..members).map(|n| format!("user {n}")).collect();
+    absent.iter().for_each(|name| rig.engine.create_user(name));
+    let others: Vec<_> = std::iter::once("bob").chain(absent.iter().map(String::as_str)).map(Into::into).collect();
+    let mut groups = Vec::new();
+    for n in 0..count as u32 {
+        let (members, rules) = (others.clone(), Rules::default());
+        feed(&mut rig, ann, None, &n.to_be_bytes(), Change::Created { members, profile: named(b"a group"), rules });
+        rig.turn();
+        let at = crate::engine::ids::group_id("ann", 1, &n.to_be_bytes());
+        rig.feed(ann, &rig::message(Target::Conversation(at), &[&b"hello"[..], &n.to_be_bytes()].concat(), b"hello"));
+        rig.feed(ann, &ClientFrame::Ack(Ack { conversation: Some(at), seq: 1, accepted: 2, ..Ack::default() }));
+        rig.ack(bob, at, 1);
+        groups.push(at);
+    }
+    rig.got(bob);
+    rig.pass(1_000);
+    let got = rig.got(ann);
+    let receipts = got.iter().filter_map(|g| if let Got::Receipts { version, .. } = g { Some(*version) } else { None });
+    let receipts = receipts.max().unwrap();
+    rig.feed(ann, &ClientFrame::Ack(Ack { receipts, ..Ack::default() }));
+    rig.turn();
+    rig.cut(ann);
+    for &at in groups.iter().step_by(count / 3).take(3) {
+        rig.ack(bob, at, 2);
+    }
+    TOUCHED.set(0);
+    let ann = rig.join_with("ann", 1, Hello { protocol: 1, receive: true, receipts, ..Hello::default() });
+    rig.pass(1_000);
+    let touched = TOUCHED.get();
+    let told = |g: &Got| if let Got::Receipts { conversation, .. } = g { Some(*conversation) } else { None };
+    let mut told: Vec<ConversationId> = rig.got(ann).iter().filter_map(told).collect();
+    told.sort_unstable();
+    let mut expected: Vec<ConversationId> = groups.iter().step_by(count / 3).take(3).copied().collect();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    (told, touched)
+}
+
+#[test]
+fn a_return_to_500_groups_costs_only_what_changed_s13() {
+    let (_, few) = returns(50, 20);
+    let (_, many) = returns(500, 20);
+    let (_, large) = returns(50, 200);
+    assert!(many - few <= 4 * 450, "{few} members were looked at for 50 groups, {many} for 500");
+    assert!(large <= few + 3 * 2 * 180, "{few} members were looked at with 20 in each group, {large} with 200");
 }
