@@ -204,6 +204,8 @@ impl Conversation {
                 !named && members.get(index as usize).is_some_and(|m| m.is_gone() && !m.listed)
             };
             crowd.free = (0..members.len() as u32).filter(free).collect();
+            // Last those who never had something: that would be forgotten.
+            crowd.free.sort_by_key(|&index| members.get(index as usize).is_some_and(|m| m.skipped().is_empty()));
             crowd.kept = crowd.gone - crowd.free.len() + MORE_GONE;
         }
         let index = crowd.free.pop().unwrap_or(members.len() as u32);

@@ -37,9 +37,10 @@ impl Conversation {
         put_u64(out, head);
         put_u64(out, self.first);
         out.push(self.floor_reason as u8);
-        // Who is gone is remembered while somebody may have to be told of it.
+        // Who is gone is remembered while somebody may have to be told of it: of what it never had, also authors who are
+        // away and may come back with it.
         let owing = self.owes_receipts(dir);
-        let kept = || (0_u32..).zip(&self.members).filter(|(_, m)| owing || !m.is_gone());
+        let kept = || (0_u32..).zip(&self.members).filter(|(_, m)| owing || !m.is_gone() || !m.skipped().is_empty());
         put_u64(out, kept().count() as u64);
         for (index, member) in kept() {
             put_bytes(out, dir.name(member.user).as_bytes());

@@ -145,70 +145,6 @@ fn a_read_tells_those_whom_it_names_and_the_readers_other_devices() {
     assert!(cursors(&world.got(1, 1)).is_empty() && cursors(&world.got(0, 1)).is_empty());
 }
 
-/// A conversation of the first two beside the group.
-fn add_pair(world: &mut World) {
-    let mut pair = Conversation::new([8; 16], Kind::Direct, 0);
-    for user in 0..2 {
-        pair.members.push(super::super::conversation::Member::new(user, 0, 1));
-        pair.add_device(user as usize, 1, 0, 0);
-    }
-    world.delivery.insert(&mut world.dir, pair);
-}
-
-/// The first writes in it, and the second acknowledges that.
-fn write_in_pair(world: &mut World) {
-    let (_, u1) = world.sessions[&(1, 1)];
-    let message = Sequenced {
-        conversation: [8; 16],
-        seq: 1,
-        user: 0,
-        device: 1,
-        at: Ref { segment: 1, offset: 9, len: 100 },
-        time_ms: 1,
-        bodies: None,
-        change: None,
-        withheld: false,
-        stored: vec![0; 100],
-    };
-    assert!(world.delivery.sequenced(&mut world.dir, message, 1));
-    world.delivery.run(&world.dir, &mut world.out, 64);
-    world.delivery.ack(&mut world.dir, u1, &[8; 16], 1, 1).unwrap();
-    world.delivery.run(&world.dir, &mut world.out, 64);
-}
-
-#[test]
-fn what_is_told_counts_as_told_only_up_to_what_is_held_back() {
-    let mut world = World::group(3);
-    add_pair(&mut world);
-    (0..3).for_each(|user| _ = world.join(user, 1));
-    (0..3).for_each(|user| _ = world.got(user, 1));
-    let before = world.delivery.version();
-    world.ack(2, 1, 1).unwrap();
-    write_in_pair(&mut world);
-    let told: Vec<Got> = world.out.0.drain(..).map(|got| got.1).filter(|g| matches!(g, Got::Cursor(..))).collect();
-    assert_eq!(told, [Got::Cursor("u1".into(), 1, 0, before)], "the group's news is older and not told yet");
-    let told = world.got(0, 1);
-    assert_eq!(told, [Got::Cursor("u2".into(), 1, 0, before + 2)], "now everything is");
-}
-
-#[test]
-fn what_several_members_will_never_have_is_not_overtaken_in_part_i7() {
-    let mut world = World::group(4);
-    add_pair(&mut world);
-    (0..2).for_each(|user| _ = world.join(user, 1));
-    (0..2).for_each(|user| _ = world.got(user, 1));
-    world.ack(1, 1, 1).unwrap();
-    world.got(0, 1);
-    let before = world.delivery.version();
-    world.delivery.floor(&world.dir, 0, 1, SkipReason::Expired);
-    // It is held back for a while, and a receipt of another conversation is told before it.
-    write_in_pair(&mut world);
-    let told = world.got(0, 1);
-    let never = told.iter().filter_map(|g| if let Got::Never(user, ..) = g { Some(user.as_str()) } else { None });
-    assert_eq!(never.collect::<Vec<_>>(), ["u2", "u3"], "{told:?}");
-    assert!(world.delivery.version() > before);
-}
-
 #[test]
 fn an_author_who_was_away_is_told_only_of_groups_with_news_for_it() {
     let mut world = World::group(3);
@@ -331,25 +267,6 @@ fn a_state_that_is_older_than_the_changes_before_it_takes_nobody_out() {
     conversation.merge(state);
     assert_eq!(conversation.group.as_ref().unwrap().members.len(), 3);
     assert!(conversation.members[2].is_current() && !conversation.members[2].cursors.is_empty());
-}
-
-#[test]
-fn who_came_back_is_told_of_what_others_never_had_after_a_start_too_i7() {
-    let mut world = World::group(3);
-    world.change(0, Change::Left { successor: Some(1) });
-    world.delivery.floor(&world.dir, 0, 2, SkipReason::Expired);
-    world.log_state();
-    // Many receipts are told elsewhere.
-    world.delivery.resume_versions(1_000);
-    world.dir.get_mut(0).unwrap().devices[0].receipts = 1_000;
-    world.change(1, Change::Added(vec![0]));
-    // A crash: of what followed the change in the log nothing is there.
-    world.delivery.effects.floors.clear();
-    world.restart();
-    assert!(world.conversation().members[1].skipped()[0].version > 1_000);
-    world.join(0, 1);
-    let got = world.got(0, 1);
-    assert!(got.iter().any(|g| matches!(g, Got::Never(user, 1, 2, _) if user == "u1")), "{got:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod costs;
 mod groups;
 mod model;
+mod told;
 mod withheld;
 
 use super::conversation::{Conversation, Cursor, Devices, Entry, Member, SkipRange, mark};
