@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::model::{Device, Model, Sending, Who};
 use super::program::Program;
-use crate::engine::tests::group_frames::{Change as Seen, Snapshot, code};
+use crate::engine::tests::group_frames::{Change as Seen, CursorOf, Snapshot, code};
 use crate::group::{Change, Group};
 use crate::wire::message::decode_stored;
 use crate::wire::types::{self as wire, ConversationId};
@@ -284,6 +284,35 @@ impl Program {
             let (_, gone) = crowd.membership(self.device.0, self.heard);
             assert!(gone, "{:?} knows {} of {at:?} and gets what follows {seq}", self.device, copy.group.seq);
             copy.stale = true;
+        }
+    }
+
+    /// The groups of this user, as they were at some time since it was asked (I8).
+    pub(super) fn groups(&self, model: &Model, groups: &[ConversationId]) {
+        let asked = self.connection.as_ref().and_then(|connection| connection.asked).expect("it asked");
+        let member = |judged: &(u64, Group)| judged.1.role(self.device.0 as u32).is_some();
+        for (at, crowd) in &model.crowds {
+            let (listed, states) = (groups.contains(at), crowd.judged_since(asked));
+            let good = if listed { states.iter().any(member) } else { !states.iter().all(member) };
+            assert!(good, "I8: {:?} is told that it is in {groups:?}: {at:?} {states:?}", self.device);
+        }
+        assert!(groups.iter().all(|at| model.crowds.contains_key(at)));
+    }
+
+    /// Who has a message: all who are to get it are there, and nobody is said to have it who has not (I7).
+    pub(super) fn progress(&self, model: &Model, (at, seq): (ConversationId, u64), cursors: &[CursorOf]) {
+        let crowd = &model.crowds[&at];
+        assert!(crowd.sees(self.device.0, seq), "I8: {:?} may not see {seq} of {at:?}", self.device);
+        assert!(crowd.membership(self.device.0, self.heard).0, "I8: {:?} is no member any more", self.device);
+        let sending = &model.sendings[crowd.said[seq as usize - 1].sending];
+        for who in (0..model.users.len()).filter(|who| *who != sending.from.0) {
+            let cursor = cursors.iter().find(|cursor| cursor.user == model.users[who].name);
+            assert!(cursor.is_some() || !crowd.stays(who, seq), "{who} is to get {seq} of {at:?}: {cursors:?}");
+            let Some(cursor) = cursor else { continue };
+            assert!(crowd.sees(who, seq), "I8: {who} is not to get {seq} of {at:?}");
+            let had = model.conversations[&at].had.get(&who).is_some_and(|had| had.contains(&seq));
+            let claimed = cursor.delivered >= seq && !cursor.skipped;
+            assert!(had || !claimed, "I7: {who} has not got {seq} of {at:?}: {cursor:?}");
         }
     }
 }

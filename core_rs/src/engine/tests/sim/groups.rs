@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Sim;
 use super::model::Device;
 use crate::engine::ids::group_id;
-use crate::wire::types::{Change, ConversationId, Hash, Invite, Profile, Rules, Who};
+use crate::wire::types::{Change, ClientFrame, ConversationId, Hash, Invite, Profile, Rules, Who};
 use sha2::{Digest, Sha256};
 
 /// Most groups of a run.
@@ -83,6 +83,25 @@ impl Sim {
             if self.rng.once_in(2) { Some(vec![byte; len].into()) } else { None }
         };
         Profile { name: field([0, 3, 20]), description: field([0, 30, 900]), picture: field([0, 5, 50]) }
+    }
+
+    /// A program asks: which groups, what of one, who has a message of it. If it is none of its own, it is told nothing.
+    pub(super) fn ask(&mut self) {
+        let place = self.rng.below(self.programs.len());
+        let all: Vec<ConversationId> = self.model.crowds.keys().copied().collect();
+        let Some(connection) = &mut self.programs[place].connection else { return };
+        if all.is_empty() {
+            return;
+        }
+        let at = all[self.rng.below(all.len())];
+        let seq = 1 + self.rng.below(self.model.crowds[&at].head() as usize + 1) as u64;
+        connection.asked.get_or_insert(self.model.step);
+        let frame = match self.rng.below(3) {
+            0 => ClientFrame::GroupGet { conversation: None },
+            1 => ClientFrame::GroupGet { conversation: Some(at) },
+            _ => ClientFrame::ProgressGet { conversation: at, seq },
+        };
+        self.world.feed(connection.wire, &frame);
     }
 
     /// What of groups became durable, what is on its way, and what is to be seen.

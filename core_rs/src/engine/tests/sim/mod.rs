@@ -36,6 +36,8 @@ struct Sim {
     programs: Vec<Program>,
     /// Connections that their program gave up, and the server does not know yet.
     abandoned: Vec<(usize, Device)>,
+    /// Of 30 messages so many are for groups.
+    social: usize,
     /// Bits may flip on the disk.
     damage: bool,
     trace: u64,
@@ -85,7 +87,8 @@ impl Sim {
             ..Model::default()
         };
         let world = World::new(config, options, disk, &users);
-        Self { rng, world, model, programs, abandoned: Vec::new(), damage, trace: 0 }
+        let social = if damage { 0 } else { [5, 12, 24][rng.below(3)] };
+        Self { rng, world, model, programs, abandoned: Vec::new(), social, damage, trace: 0 }
     }
 
     /// Runs `steps` steps and the end.

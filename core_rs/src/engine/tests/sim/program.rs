@@ -42,6 +42,8 @@ pub struct Connection {
     pub unacked: BTreeSet<(ConversationId, u64)>,
     pub window: u32,
     pub pings: u32,
+    /// The step since which it asked about groups.
+    pub asked: Option<u64>,
 }
 
 /// See the module.
@@ -162,7 +164,9 @@ impl Program {
                     self.receipt(model, (conversation, who), delivered, read, version);
                 }
             }
-            Got::Groups(_) | Got::Progress { .. } | Got::Blocks(_) => {}
+            Got::Groups(groups) => self.groups(model, &groups),
+            Got::Progress { conversation, seq, cursors } => self.progress(model, (conversation, seq), &cursors),
+            Got::Blocks(_) => {}
         }
     }
 

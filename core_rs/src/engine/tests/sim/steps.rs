@@ -22,7 +22,8 @@ impl Sim {
             670..730 => self.connect(),
             730..765 => self.leave(),
             765..785 => self.stall(),
-            785..790 => self.get_devices(),
+            785..788 => self.get_devices(),
+            788..790 => self.ask(),
             790..795 => {
                 let place = self.any();
                 self.resend(place);
@@ -243,10 +244,11 @@ impl Sim {
         id.extend(program.next_id.to_be_bytes());
         let users = self.model.users.len();
         let to = self.rng.below(users);
-        let aim = match self.rng.below(30) {
+        let group = self.rng.below(30) < self.social;
+        let aim = match self.rng.below(20) {
+            _ if group => Aim::Group,
             0 => Aim::Nobody,
-            1..13 if !self.damage => Aim::Group,
-            13..16 => Aim::Device((to, 1 + self.rng.below(3) as u32)),
+            1..4 => Aim::Device((to, 1 + self.rng.below(3) as u32)),
             _ => Aim::User(to),
         };
         let aim = if aim == Aim::Device(from) { Aim::User(to) } else { aim };
