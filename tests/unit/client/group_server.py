@@ -30,7 +30,7 @@ class Mailbox:
     device: int
     cursor: int = 0
     kept_cursor: int = 0  # what a crash leaves of it
-    fresh: bool = True  # a snapshot is to come first
+    fresh: bool = True  # a snapshot is to come first, until something behind it is acknowledged
     known: dict[bytes, int] = field(default_factory=dict)  # ids → seqs
 
 
@@ -46,6 +46,7 @@ class Link:
     greeted: bool = False
     next: int = 0
     under_way: int = 0
+    shown: int = 0  # on this connection the snapshot came before this message; 0: it did not
     answers: list[bytes] = field(default_factory=list)
 
     def push(self, **member: object) -> None:
@@ -110,7 +111,8 @@ class GroupServer:
                 if missed:
                     self._lose(user, missed[0], missed[-1])
         for box in self.boxes:
-            box.fresh = box.fresh or any(box.cursor < last and first <= self.floor for first, last in self._spans(box))
+            if any(box.cursor < last and first <= self.floor for first, last in self._spans(box)):
+                self._refresh(box)
         self.deliver()
 
     def audience(self, seq: int) -> set[str]:
@@ -142,16 +144,16 @@ class GroupServer:
             while seq <= min(self.durable, last) and link.under_way < WINDOW:
                 message = self.log[seq - 1]
                 if message.HasField("change") or not self._is_own(box, message):
-                    if box.fresh:
+                    if box.fresh and not link.shown:
                         link.push(group=self.snapshot())
-                        box.fresh = False
+                        link.shown = seq
                     link.push(message=message)
                     link.under_way += 1
                 seq += 1
                 link.next = seq
 
     def _on_hello(self, link: Link, frame: wire.ClientFrame) -> None:
-        link.greeted, link.next, link.under_way, link.answers = True, 0, 0, []
+        link.greeted, link.next, link.under_way, link.shown, link.answers = True, 0, 0, 0, []
         welcome = wire.Welcome(protocol=1, user=link.box.user, device=link.box.device, receipts=self.version)
         welcome.receive = link.receive
         link.push(welcome=welcome)
@@ -204,6 +206,8 @@ class GroupServer:
         ack, box = frame.ack, link.box
         if ack.conversation:
             link.under_way = 0  # roughly
+            if 0 < link.shown <= ack.seq:
+                box.fresh = False
             box.cursor = max(box.cursor, ack.seq)
             if box.cursor > self.delivered.get(box.user, 0):
                 self.delivered[box.user] = box.cursor
@@ -275,12 +279,19 @@ class GroupServer:
                 for user in [user for user, _ in self.states[seq].members if user not in self.states[seq - 1]]:
                     self.spans.setdefault(user, []).append([seq, NEVER])
                     for box in self.boxes:
-                        box.fresh = box.fresh or box.user == user
+                        if box.user == user:
+                            self._refresh(box)
             case Removed() | Left() | Closed():
                 for user in [user for user, _ in self.states[seq - 1].members if user not in self.states[seq]]:
                     self.spans[user][-1][1] = seq
             case _:
                 pass
+
+    def _refresh(self, box: Mailbox) -> None:
+        box.fresh = True
+        for link in self.links:
+            if link.box is box:
+                link.shown = 0
 
     def _lose(self, user: str, first: int, last: int) -> None:
         self.lost.append((user, first, last))
