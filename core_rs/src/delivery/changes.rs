@@ -89,6 +89,17 @@ impl Delivery {
         }
     }
 
+    /// Who came and went before either could be seen may have devices that came in between: they have what waits.
+    fn hand_to_devices(&mut self, dir: &Directory, slot: u32, index: usize) {
+        let Some(conversation) = self.get_mut(slot) else { return };
+        let Some(member) = conversation.members.get(index).filter(|m| !m.is_current()) else { return };
+        let (Some(waiting), Some(user)) = (member.cursor(0).map(|c| c.acked), dir.get(member.user)) else { return };
+        for device in &user.devices {
+            conversation.add_device(index, device.id, waiting, 0);
+            conversation.list(index);
+        }
+    }
+
     /// After the log was read: members are those of the group, whatever was missing.
     pub fn reconcile(&mut self, dir: &mut Directory, slot: u32) {
         let Some(conversation) = self.get_mut(slot) else { return };
@@ -107,6 +118,7 @@ impl Delivery {
             }
         }
         let all: Vec<usize> = (0..self.get(slot).map_or(0, |c| c.members.len())).collect();
+        all.iter().for_each(|&index| self.hand_to_devices(dir, slot, index));
         self.retire(dir, slot, &all);
         let reminded = self.get_mut(slot).and_then(|c| c.crowd.as_mut()).map(|c| std::mem::take(&mut c.reminded));
         if reminded == Some(true) {

@@ -84,6 +84,25 @@ fn an_acknowledgement_by_one_who_is_back_before_that_can_be_seen_is_kept_i3() {
 }
 
 #[test]
+fn a_first_device_of_one_who_came_and_went_before_that_could_be_seen_gets_what_waits_i1() {
+    let mut world = World::group(2);
+    let late = world.dir.intern("late");
+    let added = world.change(0, Change::Added(vec![late]));
+    let removed = world.change(0, Change::Removed(vec![late]));
+    // In the log the device came in between.
+    world.dir.get_mut(late).unwrap().known = true;
+    world.log.truncate(1);
+    world.log.push(Record::Change(1, 0, created([1])));
+    world.log.push(Record::Change(added, 0, Change::Added(vec![late])));
+    world.log.push(Record::Change(removed, 0, Change::Removed(vec![late])));
+    world.delivery = Delivery::new(1 << 30);
+    world.replay_with(removed, |dir| {
+        dir.get_mut(late).unwrap().devices.push(Device { id: 7, receives: true, ..Device::default() });
+    });
+    assert_eq!(world.conversation().cursor(late as usize, 7).unwrap().acked, added - 1);
+}
+
+#[test]
 fn who_comes_back_gets_what_was_left_of_before_and_nothing_of_between_i8() {
     let mut world = World::group(3);
     world.send(0);

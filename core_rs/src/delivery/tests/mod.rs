@@ -314,6 +314,11 @@ impl World {
 
     /// As the engine does it.
     fn replay(&mut self, head: u64) {
+        self.replay_with(head, |_| {});
+    }
+
+    /// The same; users have `later` become known behind all else.
+    fn replay_with(&mut self, head: u64, later: impl FnOnce(&mut Directory)) {
         let Self { delivery, dir, log, .. } = self;
         for record in &*log {
             match record {
@@ -338,6 +343,7 @@ impl World {
                 }
             }
         }
+        later(dir);
         delivery.resume_versions(self.versions);
         let conversation = delivery.get_mut(0).unwrap();
         conversation.head = head;
