@@ -26,6 +26,7 @@ impl Delivery {
         let Some(group) = &mut conversation.group else { return Vec::new() };
         let Moved { came, went } = group.apply(seq, actor, change);
         conversation.mark.change();
+        went.iter().for_each(|&user| conversation.note_devices(dir, user));
         let went: Vec<usize> = went.into_iter().filter_map(|user| conversation.exit(user, seq)).collect();
         let came: Vec<u32> = came.into_iter().map(|user| self.enter(dir, slot, user, seq)).collect();
         self.remind(dir, slot, &came);
@@ -144,6 +145,18 @@ impl Delivery {
 }
 
 impl Conversation {
+    /// Devices that came when the user was let in and nobody could see it yet: in the log they stand behind that, and after a
+    /// start have no mailbox here. Before their user goes they get one.
+    fn note_devices(&mut self, dir: &Directory, user: u32) {
+        let Some(index) = self.member(user, 0) else { return };
+        let Some(before) = self.members.get(index).filter(|m| m.is_current()).map(|m| m.from.saturating_sub(1)) else {
+            return;
+        };
+        for device in dir.get(user).filter(|u| u.known).map(|u| &*u.devices).unwrap_or_default() {
+            self.add_device(index, device.id, before, 0);
+        }
+    }
+
     /// A user is no member any more after message `seq`; where it stands.
     fn exit(&mut self, user: u32, seq: u64) -> Option<usize> {
         let index = self.member(user, 0)?;

@@ -171,11 +171,13 @@ impl Conversation {
         }
     }
 
-    /// The same of a group: the members that moved, by name, each with all its mailboxes.
+    /// The same of a group: the last change that is known here, and the members that moved, by name, each with all its
+    /// mailboxes.
     pub fn encode_members(&mut self, dir: &Directory, out: &mut Vec<u8>) {
         let Some(crowd) = &mut self.crowd else { return };
         let (moved, retired) = (std::mem::take(&mut crowd.moved), std::mem::take(&mut crowd.retired));
         out.extend_from_slice(&self.id);
+        put_u64(out, self.group.as_ref().map_or(0, |group| group.seq));
         put_u64(out, moved.len() as u64);
         for index in moved {
             let owed = self.owed(index as usize).unwrap_or(0);
@@ -199,7 +201,8 @@ impl Conversation {
         dir: &mut Directory,
         reader: &mut Reader<'_>,
     ) -> Option<u64> {
-        let mut highest = 0;
+        let known = reader.u64()?;
+        let mut highest = known;
         for _ in 0..reader.count()? {
             let user = dir.find(reader.str()?);
             let mut theirs = Member::new(0, 0, 0);
@@ -212,12 +215,13 @@ impl Conversation {
             if owed > 0
                 && let Some(crowd) = &mut conversation.crowd
             {
-                let known = crowd.owed.entry(index as u32).or_default();
-                *known = owed.max(*known);
+                let before = crowd.owed.entry(index as u32).or_default();
+                *before = owed.max(*before);
             }
             if let Some(member) = conversation.members.get_mut(index) {
                 member.merge_progress(&theirs);
-                member.merge_cursors(&theirs.cursors, true);
+                // Who came by a change that stands before this, and was not known yet, has mailboxes that are not in it.
+                member.merge_cursors(&theirs.cursors, member.from <= known);
             }
         }
         Some(highest)

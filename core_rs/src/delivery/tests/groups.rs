@@ -84,6 +84,41 @@ fn an_acknowledgement_by_one_who_is_back_before_that_can_be_seen_is_kept_i3() {
 }
 
 #[test]
+fn what_is_logged_before_a_return_can_be_seen_takes_no_mailbox_from_who_returned_i1() {
+    let mut world = World::new(2, Kind::Group);
+    world.dir.get_mut(1).unwrap().devices.push(Device { id: 2, receives: true, ..Device::default() });
+    world.change(0, created(1..2));
+    world.join(1, 1);
+    world.join(1, 2);
+    let removed = world.change(0, Change::Removed(vec![1]));
+    world.ack(1, 1, removed).unwrap();
+    world.write_log();
+    let back = removed + 1;
+    world.log.push(Record::Change(back, 0, Change::Added(vec![1])));
+    world.ack(1, 2, removed).unwrap();
+    assert!(world.conversation().members[1].is_gone());
+    world.write_log();
+    world.delivery = Delivery::new(1 << 30);
+    world.replay(back);
+    let acked = |device| world.conversation().cursor(1, device).map(|c| c.acked);
+    assert_eq!([acked(1), acked(2)], [Some(removed); 2]);
+}
+
+#[test]
+fn a_device_that_came_before_its_user_could_be_seen_to_come_sees_it_go_i1() {
+    let mut world = World::new(3, Kind::Group);
+    world.change(0, created(1..2));
+    let (came, went) = (2, 3);
+    world.log.push(Record::Change(came, 0, Change::Added(vec![2])));
+    world.log.push(Record::Device(2, 2));
+    world.log.push(Record::Change(went, 2, Change::Left { successor: None }));
+    world.delivery = Delivery::new(1 << 30);
+    world.replay(went);
+    let acked = |device| world.conversation().cursor(2, device).map(|c| c.acked);
+    assert_eq!([acked(1), acked(2)], [Some(came - 1); 2]);
+}
+
+#[test]
 fn a_first_device_of_one_who_came_and_went_before_that_could_be_seen_gets_what_waits_i1() {
     let mut world = World::group(2);
     let late = world.dir.intern("late");
@@ -95,10 +130,9 @@ fn a_first_device_of_one_who_came_and_went_before_that_could_be_seen_gets_what_w
     world.log.push(Record::Change(1, 0, created([1])));
     world.log.push(Record::Change(added, 0, Change::Added(vec![late])));
     world.log.push(Record::Change(removed, 0, Change::Removed(vec![late])));
+    world.log.push(Record::Device(late, 7));
     world.delivery = Delivery::new(1 << 30);
-    world.replay_with(removed, |dir| {
-        dir.get_mut(late).unwrap().devices.push(Device { id: 7, receives: true, ..Device::default() });
-    });
+    world.replay(removed);
     assert_eq!(world.conversation().cursor(late as usize, 7).unwrap().acked, added - 1);
 }
 

@@ -82,6 +82,8 @@ enum Record {
     State(Vec<u8>),
     Change(u64, u32, Change),
     Moved(Vec<u8>),
+    /// A user has a device more.
+    Device(u32, u16),
 }
 
 impl World {
@@ -314,11 +316,6 @@ impl World {
 
     /// As the engine does it.
     fn replay(&mut self, head: u64) {
-        self.replay_with(head, |_| {});
-    }
-
-    /// The same; users have `later` become known behind all else.
-    fn replay_with(&mut self, head: u64, later: impl FnOnce(&mut Directory)) {
         let Self { delivery, dir, log, .. } = self;
         for record in &*log {
             match record {
@@ -330,6 +327,10 @@ impl World {
                     }
                 }
                 Record::Change(seq, actor, change) => drop(delivery.change(dir, 0, *seq, *actor, change)),
+                &Record::Device(user, id) => {
+                    let device = Device { id, receives: true, ..Device::default() };
+                    dir.get_mut(user).unwrap().devices.push(device);
+                }
                 Record::Moved(bytes) => {
                     let mut reader = Reader::new(bytes);
                     assert_eq!(reader.array(), Some(AT));
@@ -343,7 +344,6 @@ impl World {
                 }
             }
         }
-        later(dir);
         delivery.resume_versions(self.versions);
         let conversation = delivery.get_mut(0).unwrap();
         conversation.head = head;
