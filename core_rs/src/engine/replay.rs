@@ -172,11 +172,12 @@ impl Engine {
         };
         let conversation = self.delivery.get_mut(slot)?;
         self.segments.stated(&mut conversation.mark, record.at, Owner::Conversation(slot));
-        for orphan in replay.orphans.remove(&id).unwrap_or_default() {
-            self.adopt(slot, orphan);
-        }
+        // These follow the state without a gap; of the messages that stood before it the first ones may have left the log.
         for Flying { seq, actor, change, .. } in flying {
             self.delivery.change(&mut self.directory, slot, seq, actor, &change);
+        }
+        for orphan in replay.orphans.remove(&id).unwrap_or_default() {
+            self.adopt(slot, orphan);
         }
         Some(())
     }

@@ -1,7 +1,11 @@
 //! A crash at every point: what was accepted stands, and everybody has the same group.
 
 use super::*;
+use crate::engine::Engine;
+use crate::engine::records::kind;
 use crate::group::{Change as Wanted, Group};
+use crate::log::{Appender, recover};
+use crate::wire::message::decode_stored;
 
 /// Changes by whom, in order; each can be accepted when those before it were.
 fn story(eve: bool) -> Vec<(&'static str, Change<'static>)> {
@@ -206,4 +210,34 @@ fn a_member_behind_a_crash_of_many_changes_folds_to_the_same() {
     let got = p.rig.got(p.dan);
     assert_eq!(seqs(&got), (3..33).collect::<Vec<_>>());
     assert!(!got.iter().any(|g| matches!(g, Got::Group(_))), "it can fold them");
+}
+
+#[test]
+fn changes_that_only_a_state_tells_of_come_before_those_that_stand_before_it_in_the_log_i1() {
+    let mut p = party();
+    p.rig.engine.hold_between = true;
+    let seq = p.rig.engine.sequencer.head(&p.at).unwrap() + 1;
+    feed(&mut p.rig, p.ann, Some(p.at), b"1", Change::Profile(named(b"other")));
+    let rules = Rules { post: Who::Admins, ..Rules::default() };
+    feed(&mut p.rig, p.ann, Some(p.at), b"2", Change::Rules(rules));
+    p.rig.turn();
+    let slot = p.rig.engine.delivery.find(&p.at).unwrap();
+    p.rig.engine.log_conversation(slot);
+    p.rig.turn();
+    // The first of the two has left the log, and all that stood before it.
+    let mut engine = Engine::new(p.rig.config.clone(), p.rig.now);
+    let mut left = false;
+    let recovered = recover(&p.rig.disk, &mut |record| {
+        let first = || decode_stored(record.body).is_ok_and(|m| (m.conversation, m.seq) == (p.at, seq));
+        if left || !matches!(record.kind, kind::MESSAGE | kind::CONVERSATION) {
+            engine.replay(&record);
+        } else {
+            left = record.kind == kind::MESSAGE && first();
+        }
+    });
+    let recovered = recovered.unwrap();
+    engine.start(&recovered, Appender::new(&recovered, &small_log()));
+    let group = engine.delivery.get(engine.delivery.find(&p.at).unwrap()).unwrap().group.as_ref().unwrap();
+    assert_eq!((group.seq, group.rules), (seq + 1, rules));
+    assert_eq!(group.profile.name.as_deref(), Some(&b"other"[..]));
 }
