@@ -139,6 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no check {unknown[0]!r}; there are {', '.join(names)}")
 
+    changed = bool(options.build or options.handicap)
+    wanted = options.checks or [name for name in names if not (changed and name in ONCE)]
+    if changed and ONCE.intersection(wanted):
+        parser.error(f"{' and '.join(sorted(ONCE))} measure this build as it is: leave them out")
+    if options.build and not (options.build / "pyrouter" / "__init__.py").exists():
+        parser.error(f"--build {options.build}: there is no package pyrouter in it")
+
     build_floor()
     raise_file_limit()
     around: Around = ()
@@ -148,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         around = (sys.executable, "-m", "benches.handicap", str(options.handicap))
     begin, figures = time.monotonic(), []
     for check in CHECKS:
-        if check.name in (options.checks or names):
+        if check.name in wanted:
             figures.append(figure := measure(check, options.rounds, around))
             if options.json:
                 print(json.dumps({"check": check.name, "ratio": figure.ratio(), "holds": figure.holds()}), flush=True)

@@ -44,6 +44,20 @@ def test_a_server_that_costs_more_fails_it(check: str, what: str) -> None:
     assert f"above the limit: {what}" in message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["direct", "--build", "benches"], "there is no package pyrouter in it"),
+        (["memory", "--handicap", "1"], "memory and record measure this build as it is"),
+    ],
+)
+def test_what_would_measure_something_else_is_refused(arguments: list[str], why: str) -> None:
+    command = [sys.executable, "-m", "benches.gate", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert why in done.stderr
+
+
 def test_what_it_measures_is_the_difference() -> None:
     _, plain, _ = gate("direct")
     _, slowed, _ = gate("direct", "--handicap", "3")
