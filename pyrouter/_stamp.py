@@ -13,7 +13,10 @@ from importlib import import_module
 from pathlib import Path
 
 SOURCES = {
-    "_core": ("Cargo.lock", "Cargo.toml", "core_rs/Cargo.toml", "core_rs/src"),
+    "_core": (
+        *("Cargo.lock", "Cargo.toml", "core_rs/Cargo.toml", "core_rs/src"),
+        *("core_rs/link/Cargo.toml", "core_rs/link/src"),
+    ),
     "_conn": ("ext",),
 }
 """What each extension is made of, relative to the checkout."""

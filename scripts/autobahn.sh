@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the Autobahn WebSocket suite against core_rs/examples/echo.rs and fails on any case that is not passed.
+# Runs the Autobahn WebSocket suite against core_rs/link/examples/echo.rs and fails on any case that is not passed.
 #
 # The suite needs Python 2.7. One is looked for as $PYTHON27, python2.7 on PATH, and pyenv's 2.7.18; the suite is installed
 # for it, once, under target/autobahn. Reports: target/autobahn/reports/index.html.
@@ -35,7 +35,7 @@ if [[ ! -x $work/v27/bin/wstest ]]; then
     "$work/v27/bin/pip" install --quiet --disable-pip-version-check "autobahntestsuite==$suite"
 fi
 
-cargo build --locked --package pyrouter-core --example echo
+cargo build --locked --package pyrouter-link --example echo
 echo_server=${CARGO_TARGET_DIR:-target}/debug/examples/echo
 coproc ECHO { exec "$echo_server" 127.0.0.1:0; }
 server=$ECHO_PID

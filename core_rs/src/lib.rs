@@ -16,7 +16,6 @@
 pub mod delivery;
 pub mod engine;
 pub mod group;
-pub mod link;
 pub mod load;
 pub mod log;
 #[cfg(feature = "python")]
@@ -26,3 +25,6 @@ pub mod runtime;
 pub mod sequencer;
 pub mod time;
 pub mod wire;
+
+// Crates of their own below this one, under the names that the modules here have for them.
+pub use link;

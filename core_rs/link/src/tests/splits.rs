@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::put_header;
+use crate::put_header;
 
 const SMALL: LinkLimits = LinkLimits { frame_bytes: 300, http_head_bytes: 400 };
 

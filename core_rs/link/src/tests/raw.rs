@@ -1,7 +1,7 @@
 //! Raw frames: a varint and so many bytes.
 
 use super::*;
-use crate::link::put_header;
+use crate::put_header;
 
 fn raw_frame(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();

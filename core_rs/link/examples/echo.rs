@@ -7,7 +7,7 @@ use std::io::{Error, Read as _, Result, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::{env, thread};
 
-use _core::link::{Flow, Link, LinkLimits, Payload, Status, put_header};
+use link::{Flow, Link, LinkLimits, Payload, Status, put_header};
 
 /// The suite's largest message is 16 MiB (case 9).
 const LIMITS: LinkLimits = LinkLimits { frame_bytes: 32 << 20, http_head_bytes: 8 << 10 };

@@ -1,7 +1,7 @@
 //! The first bytes tell the carrier.
 
 use super::*;
-use crate::link::MAGIC;
+use crate::MAGIC;
 
 #[test]
 fn the_magic_is_raw_and_frames_may_follow_it_at_once() {

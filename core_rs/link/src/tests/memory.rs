@@ -1,7 +1,7 @@
 //! What a link holds: nothing while nothing is incomplete, and never much more than has arrived (I6).
 
 use super::*;
-use crate::link::{State, put_header};
+use crate::{State, put_header};
 
 /// Most bytes on the heap for an incomplete frame, beside what arrived of it.
 const OVERHEAD: usize = 128;

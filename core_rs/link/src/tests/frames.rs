@@ -1,7 +1,7 @@
 //! RFC 6455, 5.1 to 5.6: headers, masks, lengths, fragments, pings.
 
 use super::*;
-use crate::link::Payload;
+use crate::Payload;
 
 /// A header with the given second byte and length bytes, then a mask; no payload.
 fn header(first: u8, second: u8, length: &[u8]) -> Vec<u8> {
