@@ -17,7 +17,6 @@ pub mod delivery;
 pub mod engine;
 pub mod group;
 pub mod load;
-pub mod log;
 #[cfg(feature = "python")]
 #[allow(unsafe_code)]
 pub mod python;
@@ -28,3 +27,4 @@ pub mod wire;
 
 // Crates of their own below this one, under the names that the modules here have for them.
 pub use link;
+pub use log;

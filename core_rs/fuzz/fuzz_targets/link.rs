@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use _core::link::{Flow, Framing, Link, LinkLimits, Status};
+use link::{Flow, Framing, Link, LinkLimits, Status};
 use libfuzzer_sys::fuzz_target;
 
 const HANDSHAKE: &[u8] = b"GET /v1 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -3,8 +3,8 @@
 //! The first byte chooses how a sound log is spoilt with the rest of the input; the last choice is the input alone.
 #![no_main]
 
-use _core::log::sim::SimDisk;
-use _core::log::{Appender, Disk, LogOptions, Recovered, Writer, fsck, recover};
+use log::sim::SimDisk;
+use log::{Appender, Disk, LogOptions, Recovered, Writer, fsck, recover};
 use libfuzzer_sys::fuzz_target;
 
 const SEGMENT: &str = "000000000001.seg";
@@ -34,9 +34,9 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(again.len(), records.len() + 6, "the log does not go on");
 });
 
-type Records = Vec<(u8, _core::log::Ref, Vec<u8>)>;
+type Records = Vec<(u8, log::Ref, Vec<u8>)>;
 
-fn read(disk: &SimDisk) -> Result<(Records, bool), _core::log::LogError> {
+fn read(disk: &SimDisk) -> Result<(Records, bool), log::LogError> {
     let mut seen = Vec::new();
     let report = fsck(disk, &mut |record| seen.push((record.kind, record.at, record.body.to_vec())))?;
     Ok((seen, report.is_sound()))

@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
 
-use super::error::CoreError;
+use super::error::{CoreError, of_log};
 use super::{convert, table};
 use crate::engine::{ConnId, Identity};
 use crate::runtime::shared::Shared;
@@ -117,7 +117,7 @@ impl Core {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.shared.close())?;
+        py.detach(|| self.shared.close()).map_err(|error| of_log(&error))?;
         Ok(())
     }
 

@@ -36,8 +36,7 @@ impl From<OpenError> for PyErr {
     }
 }
 
-impl From<LogError> for PyErr {
-    fn from(error: LogError) -> Self {
-        CoreError::new_err(error.to_string())
-    }
+/// The exception for an error of the log. A function: neither type is this crate's, so that it cannot be a `From`.
+pub fn of_log(error: &LogError) -> PyErr {
+    CoreError::new_err(error.to_string())
 }

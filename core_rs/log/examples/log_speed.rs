@@ -3,7 +3,7 @@
 //! `cargo run --release --example log_speed -- [MiB] [body bytes] [directory]`; 256 MiB of 1,024-byte bodies by default.
 //! Each reading begins with nothing of the files in memory. The records that come back are counted and summed up.
 
-use _core::log::{Appender, FileDisk, LogOptions, Writer, fsck, recover};
+use log::{Appender, FileDisk, LogOptions, Writer, fsck, recover};
 use rustix::fs::{Advice, fadvise};
 use std::error::Error;
 use std::fs::File;

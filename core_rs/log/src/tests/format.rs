@@ -55,7 +55,7 @@ fn written() -> SimDisk {
 const FILES: [&str; 3] = ["FORMAT", "000000000001.seg", "000000000002.seg"];
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/log-v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/log-v1")
 }
 
 #[test]
