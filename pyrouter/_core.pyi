@@ -214,7 +214,7 @@ class Load:
         """
 
     def counts(self) -> dict[str, int]:
-        """What happened so far and how things stand, by name; core_rs/src/load/counts.rs explains each."""
+        """What happened so far and how things stand, by name; core_rs/load/src/counts.rs explains each."""
 
     def take_times(self) -> dict[str, list[tuple[int, int]]]:
         """Histograms since the last call: the longest time of a bucket, ns, and how many it has, ascending."""

@@ -16,6 +16,7 @@ SOURCES = {
     "_core": (
         *("Cargo.lock", "Cargo.toml", "core_rs/Cargo.toml", "core_rs/src"),
         *("core_rs/link/Cargo.toml", "core_rs/link/src"),
+        *("core_rs/load/Cargo.toml", "core_rs/load/src"),
         *("core_rs/log/Cargo.toml", "core_rs/log/src"),
     ),
     "_conn": ("ext",),

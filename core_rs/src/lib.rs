@@ -16,7 +16,6 @@
 pub mod delivery;
 pub mod engine;
 pub mod group;
-pub mod load;
 #[cfg(feature = "python")]
 #[allow(unsafe_code)]
 pub mod python;
@@ -27,4 +26,6 @@ pub mod wire;
 
 // Crates of their own below this one, under the names that the modules here have for them.
 pub use link;
+#[cfg(feature = "python")]
+pub use load;
 pub use log;

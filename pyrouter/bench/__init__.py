@@ -1,6 +1,6 @@
 """`pyrouter bench`: a load tester that checks every answer.
 
-The clients are native code (`pyrouter._core.Load`, core_rs/src/load/) in worker processes of their own; the server is a
+The clients are native code (`pyrouter._core.Load`, core_rs/load/src/) in worker processes of their own; the server is a
 process too, so that what each costs can be told apart. Here is what leads them:
 
 - `options.py` what is wanted; `run.py` the way from there to a result; `scenarios/` what happens, one file each;
