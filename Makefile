@@ -62,7 +62,7 @@ torture: build ## Kill a server at random under load, KILLS=500 times; nothing a
 	PYROUTER_KILLS=$(KILLS) $(BIN)/pytest tests/torture
 
 sim: | need-rust ## Drive core, log and a failing disk by chance against a model, SIM_STEPS=1000000; a failure says its seed
-	$(if $(SIM_SEED),,SIM_STEPS=$(SIM_STEPS)) cargo test --profile sim --locked --lib -- --nocapture sim::runs::as_asked_for
+	$(if $(SIM_SEED),,SIM_STEPS=$(SIM_STEPS)) cargo test --profile sim --locked -p pyrouter-core --lib -- --nocapture sim::runs::as_asked_for
 
 fuzz: | $(BIN)/cargo-fuzz need-rust ## Throw bytes at frames, carriers and log records, FUZZ_SECONDS=60 for each
 	@cd core_rs && for target in $$($(FUZZ) list); do \

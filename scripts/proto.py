@@ -22,7 +22,7 @@ def generate(folder: Path) -> list[Path]:
         plugin = Path(sys.executable).parent / "protoc-gen-mypy"
         command = [
             *(sys.executable, "-m", "grpc_tools.protoc"),
-            f"--proto_path={ROOT / 'core_rs/proto'}",
+            f"--proto_path={ROOT / 'core_rs/wire/proto'}",
             f"--plugin=protoc-gen-mypy={plugin}",
             f"--python_out={made}",
             f"--mypy_out=quiet:{made}",

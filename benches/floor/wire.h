@@ -1,4 +1,4 @@
-// The frames of core_rs/proto/pyrouter/v1/wire.proto, by hand, as far as the yardsticks need them.
+// The frames of core_rs/wire/proto/pyrouter/v1/wire.proto, by hand, as far as the yardsticks need them.
 // Raw carrier: the magic, then frames of a varint length and that many bytes of ClientFrame or ServerFrame.
 #ifndef PYROUTER_FLOOR_WIRE_H
 #define PYROUTER_FLOOR_WIRE_H

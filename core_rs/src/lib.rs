@@ -8,6 +8,8 @@
 //! - [`sequencer`]: may this sender write here, was this id seen, which number is next.
 //! - [`delivery`]: cursors, windows, receipts and skips: who is still owed what.
 //! - [`group`]: what a group is, and what every change does to it.
+//!
+//! Crates of their own, so that the compiler keeps them from importing what stands above:
 //! - [`link`]: one connection's bytes: which carrier, RFC 6455, frame boundaries.
 //! - [`wire`]: frames to bytes and back.
 //! - [`log`]: records in segments on a disk; the only module of a server that does I/O.
@@ -22,10 +24,10 @@ pub mod python;
 pub mod runtime;
 pub mod sequencer;
 pub mod time;
-pub mod wire;
 
-// Crates of their own below this one, under the names that the modules here have for them.
+// The crates below, so that the modules here and the benches find them at `crate::`.
 pub use link;
 #[cfg(feature = "python")]
 pub use load;
 pub use log;
+pub use wire;

@@ -1,4 +1,4 @@
-"""The frames of the wire as Python messages, generated from core_rs/proto/pyrouter/v1/wire.proto by `make proto`.
+"""The frames of the wire as Python messages, generated from core_rs/wire/proto/pyrouter/v1/wire.proto by `make proto`.
 
 docs/wire.md tells what each means. Nothing here knows connections.
 """

@@ -2,8 +2,8 @@
 //! and read back the same.
 #![no_main]
 
-use _core::wire::types::ClientFrame;
-use _core::wire::{WireError, codes, decode_client, json, message};
+use wire::types::ClientFrame;
+use wire::{WireError, codes, decode_client, json, message};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

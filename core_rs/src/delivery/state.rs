@@ -15,17 +15,15 @@ use crate::wire::types::{ConversationId, SkipReason};
 
 const VERSION: u8 = 2;
 
-impl SkipReason {
-    fn from_u64(value: u64) -> Option<Self> {
-        Some(match value {
-            1 => Self::Expired,
-            2 => Self::Cap,
-            3 => Self::NoBody,
-            4 => Self::Lost,
-            5 => Self::Blocked,
-            _ => return None,
-        })
-    }
+fn skip_reason(value: u64) -> Option<SkipReason> {
+    Some(match value {
+        1 => SkipReason::Expired,
+        2 => SkipReason::Cap,
+        3 => SkipReason::NoBody,
+        4 => SkipReason::Lost,
+        5 => SkipReason::Blocked,
+        _ => return None,
+    })
 }
 
 impl Conversation {
@@ -81,7 +79,7 @@ impl Conversation {
         let id: ConversationId = reader.array()?;
         let head = reader.u64()?;
         let first = reader.u64()?;
-        let floor_reason = SkipReason::from_u64(u64::from(reader.u8()?))?;
+        let floor_reason = skip_reason(u64::from(reader.u8()?))?;
         let mut conversation = Self::new(id, kind, first.checked_sub(1)?);
         conversation.floor_reason = floor_reason;
         for _ in 0..reader.count()? {
@@ -100,7 +98,7 @@ impl Conversation {
             let owed = if version == 1 { 0 } else { reader.u64()? };
             for _ in 0..reader.count()? {
                 let (from, to) = (reader.u64()?, reader.u64()?);
-                let reason = SkipReason::from_u64(reader.u64()?)?;
+                let reason = skip_reason(reader.u64()?)?;
                 member.skip(SkipRange { from, to, reason, version: reader.u64()? });
             }
             if version == 1 {

@@ -1,6 +1,6 @@
 """The Rust codec and Python's generated one say the same: frames that Rust wrote, read here and written again.
 
-The file is written by core_rs/src/wire/tests/samples.rs, which also holds it to be current.
+The file is written by core_rs/wire/src/tests/samples.rs, which also holds it to be current.
 """
 
 import json

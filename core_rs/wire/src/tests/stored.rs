@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 
 use super::any_group::stored_change;
-use crate::wire::message::*;
-use crate::wire::types::*;
+use crate::message::*;
+use crate::types::*;
 
 fn message<'a>(body: &'a [u8], to: &'a str) -> Message<'a> {
     Message {

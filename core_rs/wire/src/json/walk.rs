@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::wire::error::WireError;
+use crate::error::WireError;
 
 /// Why a walk ended early.
 pub(super) enum Fault {

@@ -2,13 +2,13 @@
 
 use base64::engine::{Engine, general_purpose::STANDARD};
 
-use crate::wire::fields::{Describe, Sink};
+use crate::fields::{Describe, Sink};
 
 /// Integers from here on are written as text: a JavaScript number would lose their last digits.
 const TEXT_FROM: u64 = 1 << 53;
 
 /// Appends the members of one object.
-pub(in crate::wire) struct Json<'o> {
+pub(crate) struct Json<'o> {
     out: &'o mut Vec<u8>,
     /// Nothing was written into this object yet.
     first: bool,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::wire::types::*;
+use crate::types::*;
 
 const GROUP: ConversationId = *b"0123456789abcdef";
 const OTHER: ConversationId = *b"fedcba9876543210";

@@ -8,10 +8,10 @@ use smallvec::smallvec;
 
 use super::sample_groups;
 use super::schema::{CLIENT, Kind, SERVER};
-use crate::wire::types::*;
-use crate::wire::{decode_client, json};
+use crate::types::*;
+use crate::{decode_client, json};
 
-const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/frames.json");
+const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/frames.json");
 
 fn server() -> Vec<(ServerFrame<'static>, String)> {
     let conversation = *b"0123456789abcdef";

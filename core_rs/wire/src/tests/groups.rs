@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::limits::{code, many};
 use super::schema::CLIENT;
-use crate::wire::types::*;
-use crate::wire::{codes, decode_client, json};
+use crate::types::*;
+use crate::{codes, decode_client, json};
 
 const GROUP: ConversationId = [7; 16];
 

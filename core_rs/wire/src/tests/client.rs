@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::any::client_frame;
 use super::schema::CLIENT;
-use crate::wire::types::ClientFrame;
-use crate::wire::{WireError, codes, decode_client};
+use crate::types::ClientFrame;
+use crate::{WireError, codes, decode_client};
 
 fn encoded(frame: &ClientFrame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();

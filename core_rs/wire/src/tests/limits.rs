@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::wire::types::*;
-use crate::wire::{codes, decode_client, json};
+use crate::types::*;
+use crate::{codes, decode_client, json};
 
 fn send() -> Send<'static> {
     Send {

@@ -4,11 +4,11 @@ use prost_reflect::{FieldDescriptor, Kind as Type};
 use sha2::{Digest, Sha256};
 
 use super::schema::{CLIENT, Kind, SERVER, pool};
-use crate::link::MAGIC;
-use crate::wire::types::Retry;
-use crate::wire::{codes, json};
+use crate::types::Retry;
+use crate::{codes, json};
+use link::MAGIC;
 
-const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md"));
+const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/wire.md"));
 
 /// The lines under a heading, up to the next one.
 fn section<'a>(heading: &'a str) -> impl Iterator<Item = &'static str> + use<'a> {
@@ -170,8 +170,8 @@ fn the_conversation_ids_are_computed_as_told() {
 /// The limits in words are the constants of the code.
 #[test]
 fn the_fixed_limits_are_told() {
-    use crate::wire::types::{MAX_CLIENT, MAX_DESCRIPTION, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_NAME};
-    use crate::wire::types::{MAX_PICTURE, MAX_TOKEN, MAX_USER, SECRET};
+    use crate::types::{MAX_CLIENT, MAX_DESCRIPTION, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_NAME};
+    use crate::types::{MAX_PICTURE, MAX_TOKEN, MAX_USER, SECRET};
     let told: Vec<&str> = table("Limits", "what").iter().map(|row| row[1]).collect();
     let known = [
         format!("1 to {MAX_USER} bytes"),

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::strategy::Union;
 
 use super::any_group::{cursors, group, manage, stored_change};
-use crate::wire::codes;
-use crate::wire::types::*;
+use crate::codes;
+use crate::types::*;
 
 /// Numbers near the edges of each varint length as often as others.
 pub fn number() -> impl Strategy<Value = u64> {

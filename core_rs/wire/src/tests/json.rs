@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::any::client_frame;
 use super::client::{damaged, reads_as};
 use super::schema::CLIENT;
-use crate::wire::types::{ClientFrame, Target};
-use crate::wire::{codes, decode_client, json};
+use crate::types::{ClientFrame, Target};
+use crate::{codes, decode_client, json};
 
 fn protobuf(frame: &ClientFrame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();

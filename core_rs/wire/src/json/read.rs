@@ -10,11 +10,11 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 
 use super::walk::{Fault, elements, members};
-use crate::wire::decode::Slot;
-use crate::wire::error::WireError;
-use crate::wire::fields::{Fields, Value};
-use crate::wire::reader::text;
-use crate::wire::types::ClientFrame;
+use crate::decode::Slot;
+use crate::error::WireError;
+use crate::fields::{Fields, Value};
+use crate::reader::text;
+use crate::types::ClientFrame;
 
 /// Reads a frame from its JSON mapping, UTF-8. Borrows the text that holds no escapes.
 pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, WireError> {

@@ -7,8 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use _core::wire::types::{Ack, ClientFrame, Message, Read, Send, ServerFrame, Target};
-use _core::wire::{decode_client, message};
+use wire::types::{Ack, ClientFrame, Message, Read, Send, ServerFrame, Target};
+use wire::{decode_client, message};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };

@@ -2,7 +2,7 @@
 
 use super::any::server_frame;
 use super::schema::SERVER;
-use crate::wire::types::*;
+use crate::types::*;
 use proptest::prelude::*;
 
 proptest! {

@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::any::{id16, kept, number, str, user};
-use crate::wire::types::*;
+use crate::types::*;
 
 fn bytes(most: usize) -> impl Strategy<Value = Cow<'static, [u8]>> {
     prop_oneof![9 => vec(any::<u8>(), 0..20), 1 => vec(any::<u8>(), 0..=most)].prop_map(Cow::Owned)
