@@ -61,6 +61,7 @@ class Wire:
         self.receipts: dict[tuple[bytes, str], Receipt] = {}
         self.withheld: list[Skip] = []
         self.seen_accepted = 0
+        self.close_reason = ""  # of a WebSocket, once it is closed
         self._frames: deque[ServerFrame] = deque()
         self._buffer = bytearray()
         self._close_code: int | None = None
@@ -238,7 +239,7 @@ class Wire:
             opcode, start, at = found
             payload = buffer[start:at]
             if opcode == _CLOSE:
-                self._close_code = int.from_bytes(payload[:2], "big")
+                self._close_code, self.close_reason = int.from_bytes(payload[:2], "big"), payload[2:].decode()
                 self.put_bytes(websocket_frame(_CLOSE, payload[:2]))
             elif opcode in (_TEXT, _BINARY):
                 assert opcode == (_TEXT if self.carrier == "json" else _BINARY)

@@ -50,6 +50,33 @@ class Foreigner:
         return self._ws.close_code
 
 
+ACK_EVERY = 16
+
+
+class Shelf:
+    """What a device keeps of one conversation across connections, as docs/wire.md has it under "Receiving"."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.bodies: list[str] = []  # of messages 1, 2, ...
+        self._unacknowledged = 0
+
+    async def take(self, peer: Foreigner) -> None:
+        """Keeps the next message, or drops it if it is here already; either way it is acknowledged, 16 at a time."""
+        message = await peer.hear("message")
+        assert message["conversation"] == self.where
+        if int(message["seq"]) > len(self.bodies):
+            assert int(message["seq"]) == len(self.bodies) + 1
+            self.bodies.append(message["body"])
+        self._unacknowledged += 1
+        if self._unacknowledged == ACK_EVERY:
+            await self.acknowledge(peer)
+
+    async def acknowledge(self, peer: Foreigner) -> None:
+        self._unacknowledged = 0
+        await peer.say("ack", conversation=self.where, seq=len(self.bodies))
+
+
 @asynccontextmanager
 async def foreigner(server: ServerProcess, token: str, **hello: object) -> AsyncIterator[Foreigner]:
     async with connect(f"ws://127.0.0.1:{server.port}/v1") as ws:
@@ -120,6 +147,64 @@ async def test_two_people_talk_in_json_across_an_absence_and_a_kill(server: Serv
 
         await ann.say("ping", nonce=7)
         assert (await ann.hear("pong"))["nonce"] == 7
+
+
+async def test_a_window_full_of_repeats_is_acknowledged_again_and_what_follows_comes_i3(server: ServerProcess) -> None:
+    ann_token, bob_token = server.token("ann"), server.token("bob")
+    shelf = Shelf(conversation("ann", "bob"))
+    async with foreigner(server, ann_token) as ann:
+        window = ann.welcome["limits"]["windowMessages"]
+        for n in range(window + 1):
+            await ann.say("send", id=b64(b"%d" % n), user="bob", body=b64(b"%d" % n))
+            await ann.hear("accepted")
+    async with foreigner(server, bob_token) as bob:
+        for _ in range(window):
+            shelf.bodies.append((await bob.hear("message"))["body"])
+        server.kill()
+        # As far as bob knows this is told; the server never hears of it.
+        with suppress(ConnectionClosed):
+            await shelf.acknowledge(bob)
+    server.start()
+    async with foreigner(server, bob_token) as bob:
+        assert bob.welcome["pending"]["messages"] == window + 1
+        while len(shelf.bodies) <= window:
+            await shelf.take(bob)
+    assert shelf.bodies == [b64(b"%d" % n) for n in range(window + 1)]
+
+
+async def test_what_is_wrong_before_the_first_frame_is_told_by_the_close_frame_alone(tmp_path: Path) -> None:
+    hasty = ServerProcess(tmp_path, '[limits]\nhello = "300ms"\n')
+    hasty.start()
+    try:
+        async with connect(f"ws://127.0.0.1:{hasty.port}/v1") as ws:
+            with pytest.raises(ConnectionClosed):
+                await ws.recv()
+            assert (ws.close_code, ws.close_reason) == (4002, "hello_timeout")
+    finally:
+        hasty.close()
+
+
+async def test_a_wrong_type_is_told_with_the_name_of_its_field_and_the_id_of_its_send(server: ServerProcess) -> None:
+    async with foreigner(server, server.token("ann")) as ann:
+        await ann.say("send", body=5, user="ann", id=b64(b"x"))
+        error = await ann.hear("error")
+        assert (error["code"], error["id"]) == ("bad_field", b64(b"x"))
+        assert "body" in error["message"]
+        await ann.say("ping", nonce=1)
+        await ann.hear("pong")
+
+
+async def test_a_frame_above_the_limit_is_told_in_json_though_it_is_the_first(server: ServerProcess) -> None:
+    async with foreigner(server, server.token("ann")) as ann:
+        limit = ann.welcome["limits"]["frameBytes"]
+    async with connect(f"ws://127.0.0.1:{server.port}/v1") as ws:
+        await ws.send("{" + " " * limit)
+        error = json.loads(await ws.recv())["error"]
+        assert error["code"] == "too_large"
+        assert str(limit) in error["message"]
+        with pytest.raises(ConnectionClosed):
+            await ws.recv()
+        assert (ws.close_code, ws.close_reason) == (1009, "too_large")
 
 
 async def test_errors_are_told_in_json(server: ServerProcess) -> None:

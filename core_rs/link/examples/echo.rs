@@ -12,6 +12,9 @@ use link::{Flow, Link, LinkLimits, Payload, Status, put_header};
 /// The suite's largest message is 16 MiB (case 9).
 const LIMITS: LinkLimits = LinkLimits { frame_bytes: 32 << 20, http_head_bytes: 8 << 10 };
 
+/// The close code of a message above the limit (RFC 6455, 7.4.1).
+const TOO_BIG: u16 = 1009;
+
 fn main() -> Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
     let listener = TcpListener::bind(&address).map_err(|error| Error::other(format!("{address}: {error}")))?;
@@ -40,6 +43,9 @@ fn serve(mut stream: TcpStream) -> Result<()> {
             out.extend_from_slice(payload.bytes);
             Flow::Continue
         });
+        if let Some((_, message)) = link.error() {
+            link.close(&mut out, TOO_BIG, &message);
+        }
         stream.write_all(&out)?;
         out.clear();
         if status != Status::Open {

@@ -6,8 +6,6 @@ use super::outgoing::put_websocket;
 pub(super) const PROTOCOL_ERROR: u16 = 1002;
 /// Text that is not UTF-8.
 pub(super) const NOT_UTF8: u16 = 1007;
-/// A message above the limit.
-pub(super) const TOO_LARGE: u16 = 1009;
 
 const FINAL_CLOSE: u8 = 0x88;
 /// A control frame's payload is at most 125 bytes; two are the code.

@@ -35,7 +35,7 @@ pub use outgoing::{header_len, put_header};
 
 use raw::Raw;
 use sniff::{Head, Sniffed};
-use websocket::WebSocket;
+use websocket::{Failed, WebSocket};
 
 /// How frames stand in the byte stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +96,9 @@ pub enum Status {
 /// Where payloads go; the second argument is the caller's output, so that answers and pongs keep their order.
 pub type OnPayload<'a> = dyn FnMut(Payload<'_>, &mut Vec<u8>) -> Flow + 'a;
 
-/// A violation of the raw framing.
+/// A mistake of the peer that the caller tells it about in a frame.
 #[derive(Debug)]
-struct RawError {
+struct LinkError {
     code: &'static str,
     message: String,
 }
@@ -120,8 +120,8 @@ enum State {
     WebSocket(WebSocket),
     /// Held until the HTTP server takes over.
     Http(Box<Head>),
-    /// Nothing more is read; the error, if it was the peer's and raw.
-    Ended(Option<Box<RawError>>),
+    /// Nothing more is read; the error that is still to be told, if any.
+    Ended(Option<Box<LinkError>>),
 }
 
 /// One connection's parser. 24 bytes and no heap while nothing is incomplete.
@@ -151,6 +151,7 @@ impl Link {
     /// handshake's answer, pongs and close frames.
     ///
     /// After [`Flow::Stop`], a violation, or a close frame from the peer, the answer is [`Status::Closing`], then and always.
+    /// If there is an [`Link::error`] then, the caller writes it and calls [`Link::close`].
     /// A peer that pings without reading makes `out` grow by as much as it sends: bounding that is the caller's, who owns
     /// `out` and can stop reading.
     pub fn feed(
@@ -167,7 +168,7 @@ impl Link {
                 Sniffed::Unknown => return Status::Open,
                 Sniffed::Refused => self.state = State::Ended(None),
                 Sniffed::Raw => self.state = State::Raw(Raw::default()),
-                Sniffed::ForeignMagic(version) => self.fail_raw("version", sniff::foreign_magic(version)),
+                Sniffed::ForeignMagic(version) => self.fail("version", sniff::foreign_magic(version)),
                 Sniffed::Http => self.state = State::Http(head.take().unwrap_or_default()),
                 Sniffed::WebSocket => {
                     self.state = State::WebSocket(WebSocket::default());
@@ -186,7 +187,7 @@ impl Link {
                 Ok(Progress::Open) => Status::Open,
                 Ok(Progress::Done) => self.end(),
                 Err((code, message)) => {
-                    self.fail_raw(code, message);
+                    self.fail(code, message);
                     Status::Closing
                 }
             },
@@ -199,7 +200,12 @@ impl Link {
                         self.may_close = !websocket.close_sent();
                         self.end()
                     }
-                    Err(failure) => {
+                    Err(Failed::TooLarge(len)) if self.may_close => {
+                        self.fail(TOO_LARGE, too_large(len, limits.frame_bytes));
+                        Status::Closing
+                    }
+                    Err(Failed::TooLarge(_)) => self.end(),
+                    Err(Failed::Violation(failure)) => {
                         if self.may_close {
                             close::put(out, failure.code, failure.reason);
                         }
@@ -227,8 +233,8 @@ impl Link {
         self.framing
     }
 
-    /// The violation that ended a raw connection: a stable code and a sentence for people, for the caller to send.
-    /// `None` on a WebSocket, whose close frame has told the peer already.
+    /// The mistake that ended the connection: a stable code and a sentence for people, for the caller to send before
+    /// [`Link::close`]. `None` if a WebSocket's rules were broken: a close frame has told the peer already.
     #[must_use]
     pub fn error(&self) -> Option<(&'static str, String)> {
         match &self.state {
@@ -253,10 +259,15 @@ impl Link {
         }
     }
 
-    /// Whether nothing tells yet what the peer would understand.
+    /// Whether nothing tells yet which frames the peer would understand. Of a WebSocket its first message tells; until then
+    /// there is the close frame alone, which is the same for all.
     #[must_use]
     pub fn undecided(&self) -> bool {
-        matches!(self.state, State::Sniffing(_) | State::Http(_))
+        match &self.state {
+            State::Sniffing(_) | State::Http(_) => true,
+            State::WebSocket(websocket) => websocket.undecided(),
+            State::Raw(_) | State::Ended(_) => false,
+        }
     }
 
     fn end(&mut self) -> Status {
@@ -264,7 +275,15 @@ impl Link {
         Status::Closing
     }
 
-    fn fail_raw(&mut self, code: &'static str, message: String) {
-        self.state = State::Ended(Some(Box::new(RawError { code, message })));
+    fn fail(&mut self, code: &'static str, message: String) {
+        self.state = State::Ended(Some(Box::new(LinkError { code, message })));
     }
+}
+
+/// The code of the error about a frame above the limit.
+const TOO_LARGE: &str = "too_large";
+
+/// What a frame above the limit is answered, in words.
+fn too_large(len: u64, limit: usize) -> String {
+    format!("a frame of {len} bytes; the limit is {limit}")
 }

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Flow, Framing, OnPayload, Payload, Progress, buffer};
+use super::{Flow, Framing, OnPayload, Payload, Progress, TOO_LARGE, buffer, too_large};
 
 /// Most bytes of a length: 35 bits, beyond any limit.
 const LENGTH_BYTES: u32 = 5;
@@ -68,7 +68,7 @@ impl Raw {
             }
             let len = usize::try_from(length.value).unwrap_or(usize::MAX);
             if len > limit {
-                return Err(("too_large", format!("a frame of {len} bytes; the limit is {limit}")));
+                return Err((TOO_LARGE, too_large(length.value, limit)));
             }
             let held = self.partial.as_ref().map_or(0, |partial| partial.body.len());
             let (chunk, rest) = {

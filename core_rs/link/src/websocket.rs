@@ -8,17 +8,33 @@
 //!   its code; a pong is ignored.
 //! - 8.1: text is UTF-8, and fails with the first byte that cannot be, however the text was cut.
 //! - 7.1.7: after a failure nothing more is read.
+//! - 7.4.1: a message above the limit fails too, and whoever drives the link says so in a frame before the close.
 //!
 //! A violation is seen as soon as the header that shows it is complete, so before any payload is held for it.
 
 use std::mem;
 
-use super::close::{self, Failure, NOT_UTF8, TOO_LARGE};
+use super::close::{self, Failure, NOT_UTF8};
 use super::frame::{Frame, Header, Kind, MAX_HEADER};
 use super::outgoing::put_websocket;
 use super::{Flow, Framing, OnPayload, Payload, Progress, buffer};
 
 const FINAL_PONG: u8 = 0x8a;
+
+/// Why nothing more is read.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// A rule of the RFC was broken.
+    Violation(Failure),
+    /// A message of so many bytes, as far as its headers tell, is above the limit.
+    TooLarge(u64),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Violation(failure)
+    }
+}
 
 /// The connection's state between reads.
 #[derive(Debug, Default)]
@@ -64,6 +80,11 @@ impl WebSocket {
         framing_of(self.text == Some(true))
     }
 
+    /// No message has come yet.
+    pub(super) fn undecided(&self) -> bool {
+        self.text.is_none()
+    }
+
     pub(super) fn close_sent(&self) -> bool {
         self.close_sent
     }
@@ -82,7 +103,7 @@ impl WebSocket {
         limit: usize,
         out: &mut Vec<u8>,
         on: &mut OnPayload<'_>,
-    ) -> Result<Progress, Failure> {
+    ) -> Result<Progress, Failed> {
         let mut unfinished = self.partial.as_mut().and_then(|partial| partial.frame.take());
         loop {
             let mut frame = match unfinished.take() {
@@ -142,19 +163,21 @@ impl WebSocket {
     }
 
     /// May this frame come now, and is there room for it?
-    fn admit(&mut self, header: Header, limit: usize) -> Result<Frame, Failure> {
+    fn admit(&mut self, header: Header, limit: usize) -> Result<Frame, Failed> {
         let open = self.partial.as_ref().and_then(|partial| partial.open);
         if !header.kind.is_control() && !self.close_sent {
             match (header.kind, open) {
-                (Kind::Continuation, None) => return Err(Failure::protocol("a continuation of nothing")),
+                (Kind::Continuation, None) => return Err(Failure::protocol("a continuation of nothing").into()),
                 (Kind::Text | Kind::Binary, Some(_)) => {
-                    return Err(Failure::protocol("a new message inside a fragmented one"));
+                    return Err(Failure::protocol("a new message inside a fragmented one").into());
                 }
                 _ => {}
             }
             let held = self.partial.as_ref().map_or(0, |partial| partial.message.len());
             if header.len > limit.saturating_sub(held) as u64 {
-                return Err(Failure { code: TOO_LARGE, reason: "a message above the limit" });
+                // It is answered as it came, though it be the first.
+                self.text.get_or_insert(open.unwrap_or(header.kind == Kind::Text));
+                return Err(Failed::TooLarge(header.len.saturating_add(held as u64)));
             }
         }
         if header.kind != Kind::Continuation && !header.kind.is_control() && !header.last {

@@ -231,11 +231,10 @@ impl Engine {
             Status::Open => Verdict::Open,
             Status::Http => Verdict::Http,
             Status::Closing => {
-                self.stats.errors_total += u64::from(error.is_some());
-                if let Some((code, message)) = error {
-                    self.tell_error(slot, code, &message, &[], None);
+                match error {
+                    Some((code, message)) => self.close_with(slot, code, &message),
+                    None => self.conns.close(slot, codes::close::NORMAL, "", false),
                 }
-                self.conns.close(slot, codes::close::NORMAL, "", false);
                 Verdict::Closed
             }
         };

@@ -7,7 +7,7 @@ import pytest
 from pyrouter.wire import ClientFrame, Ping
 from tests.integration.bad_input.expect import ends_with, goes_on_with
 from tests.server_process import ServerProcess
-from tests.wire_client import MAGIC, Wire, varint, websocket_frame
+from tests.wire_client import MAGIC, Carrier, Wire, varint, websocket_frame
 
 pytestmark = pytest.mark.slow  # together, and the loop of this process is not theirs
 
@@ -72,7 +72,8 @@ def test_a_message_above_the_limit_is_refused_before_it_has_come(server: ServerP
     with Wire(server.port, "json" if opcode == TEXT else "ws") as wire:
         wire.join(server.token("ann"))
         wire.put_bytes(bytes([0x80 | opcode, 0xFF]) + (FRAME + 1).to_bytes(8, "big") + bytes(4))
-        assert wire.ended() == 1009
+        ends_with(wire, "too_large", 1009, str(FRAME + 1), str(FRAME))
+        assert wire.close_reason == "too_large"
 
 
 def test_fragments_that_amount_to_too_much(server: ServerProcess) -> None:
@@ -81,18 +82,29 @@ def test_fragments_that_amount_to_too_much(server: ServerProcess) -> None:
         wire.put_bytes(websocket_frame(BINARY, bytes(FRAME // 2), first=0))
         wire.put_bytes(websocket_frame(CONTINUATION, bytes(FRAME // 2), first=0))
         wire.put_bytes(websocket_frame(CONTINUATION, b"x"))
-        assert wire.ended() == 1009
+        ends_with(wire, "too_large", 1009, str(FRAME + 1), str(FRAME))
 
 
-def test_a_frame_at_the_limit_is_read(ann: Wire) -> None:
-    """It is a ping with a field that nobody knows, or with blanks, of the largest size."""
-    if ann.carrier == "json":
-        ann.put_payload(b'{"ping":{"nonce":7}}'.ljust(FRAME))
-    else:
-        ping = ClientFrame(ping=Ping(nonce=7)).SerializeToString()
-        rest = FRAME - len(ping) - 5  # what is left beside a field's number (2 bytes) and length (3 bytes)
-        ann.put_payload(ping + varint(99 << 3 | 2) + varint(rest) + bytes(rest))
+def ping_of(carrier: Carrier, size: int) -> bytes:
+    """A ping with blanks, or with a field that nobody knows, of so many bytes."""
+    if carrier == "json":
+        return b'{"ping":{"nonce":7}}'.ljust(size)
+    ping = ClientFrame(ping=Ping(nonce=7)).SerializeToString()
+    rest = size - len(ping) - 5  # what is left beside a field's number (2 bytes) and length (3 bytes)
+    return ping + varint(99 << 3 | 2) + varint(rest) + bytes(rest)
+
+
+@pytest.mark.parametrize("size", [FRAME - 1, FRAME])
+def test_a_frame_at_the_limit_or_below_is_read(ann: Wire, size: int) -> None:
+    ann.put_payload(ping_of(ann.carrier, size))
     assert ann.next().pong.nonce == 7
+
+
+@pytest.mark.parametrize("size", [FRAME + 1, 4 * FRAME])
+def test_a_whole_frame_above_the_limit_is_refused_with_an_error_that_arrives(ann: Wire, size: int) -> None:
+    """What is on its way when the connection is closed must not take the error with it."""
+    ann.put_payload(ping_of(ann.carrier, size))
+    ends_with(ann, "too_large", 1009, str(size), str(FRAME))
 
 
 @pytest.mark.parametrize(

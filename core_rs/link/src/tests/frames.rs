@@ -169,7 +169,7 @@ fn answers_and_pongs_keep_the_order_of_what_they_answer() {
 }
 
 #[test]
-fn the_limit_holds_and_one_byte_more_fails_with_1009() {
+fn a_message_at_the_limit_is_read_and_one_byte_more_is_an_error_7_4_1() {
     let limits = LinkLimits { frame_bytes: 1000, ..LIMITS };
     let at = vec![b'a'; 1000];
     let above = vec![b'a'; 1001];
@@ -184,16 +184,36 @@ fn the_limit_holds_and_one_byte_more_fails_with_1009() {
     }
     for bytes in [frame(FINAL | BINARY, &above), halves(&above)] {
         let outcome = feed_cut(&mut websocket(), &bytes, &[], &limits);
-        assert_eq!(outcome.status, Status::Closing);
-        assert_eq!(outcome.payloads, []);
-        assert_eq!(close_frame(&outcome.out), (1009, "a message above the limit".to_owned()));
+        assert_eq!((outcome.status, outcome.payloads.len(), outcome.out.len()), (Status::Closing, 0, 0));
+        assert_eq!(outcome.error, Some(("too_large", "a frame of 1001 bytes; the limit is 1000".to_owned())));
     }
 }
 
 #[test]
 fn a_message_above_the_limit_fails_with_its_header_before_any_payload() {
-    let bytes = header(FINAL | BINARY, 0x80 | 127, &(u64::MAX >> 1).to_be_bytes());
-    fails_with(&bytes, 1009);
+    let outcome = feed(&mut websocket(), &header(FINAL | BINARY, 0x80 | 127, &(u64::MAX >> 1).to_be_bytes()));
+    assert_eq!((outcome.status, outcome.error.map(|error| error.0)), (Status::Closing, Some("too_large")));
+}
+
+#[test]
+fn the_error_about_a_large_first_message_is_framed_like_it_and_the_close_follows() {
+    for (opcode, framing) in [(TEXT, Framing::WsText), (BINARY, Framing::WsBinary)] {
+        let mut link = websocket();
+        assert!(link.undecided());
+        let outcome = feed(&mut link, &header(FINAL | opcode, 0x80 | 127, &(1u64 << 40).to_be_bytes()));
+        assert_eq!((outcome.framing, link.undecided()), (framing, false));
+        let mut out = Vec::new();
+        link.close(&mut out, 1009, "too_large");
+        assert_eq!(close_frame(&out), (1009, "too_large".to_owned()));
+    }
+}
+
+#[test]
+fn after_our_close_a_large_message_is_no_error() {
+    let mut link = websocket();
+    link.close(&mut Vec::new(), 1000, "");
+    let outcome = feed(&mut link, &header(FINAL | BINARY, 0x80 | 127, &(1u64 << 40).to_be_bytes()));
+    assert_eq!((outcome.status, outcome.error), (Status::Open, None));
 }
 
 #[test]

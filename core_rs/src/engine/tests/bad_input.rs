@@ -34,6 +34,24 @@ fn the_first_frame_must_be_hello_once_and_in_time() {
 }
 
 #[test]
+fn a_websocket_that_never_said_a_frame_is_told_by_its_close_frame_alone() {
+    const HANDSHAKE: &str = "GET /v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let close = [&[0x88, 2 + 13], &4002_u16.to_be_bytes()[..], b"hello_timeout"].concat();
+    // Nothing, a ping, and half of a text message.
+    for said in [&[][..], &[0x89, 0x80, 0, 0, 0, 0], &[0x01, 0x81, 0, 0, 0, 0, b'{']] {
+        let mut rig = rig();
+        let (wire, conn) = rig.open_raw();
+        rig.engine.data(conn, &mut [HANDSHAKE.as_bytes(), said].concat());
+        rig.turn();
+        let answered = rig.wires[&wire].bytes().len();
+        rig.pass(10_100);
+        assert_eq!(rig.wires[&wire].bytes()[answered..], close, "{said:x?}");
+        assert!(rig.wires[&wire].closed);
+    }
+}
+
+#[test]
 fn a_foreign_version_a_refused_token_and_a_senseless_identity_end_the_connection() {
     let mut rig = rig();
     let (wire, conn) = rig.open_raw();
