@@ -112,15 +112,17 @@ impl Delivery {
         conversation.mark.touch(mono_ms);
         conversation.mark.change();
         conversation.list(index);
+        // To oneself one is the author too, who waits to be told.
+        let reader = if conversation.members.len() > 1 { r } else { NONE };
         if group {
             let mut told: Vec<u32> =
                 authors.iter().filter_map(|&user| conversation.member(user, 0)).map(|i| i as u32).collect();
             told.push(index as u32);
             told.sort_unstable();
             told.dedup();
-            self.announce(dir, slot, Some(index), &told);
+            self.announce_but(dir, slot, Some(index), &told, reader);
         } else {
-            self.notify(dir, slot, index, Some(if news { authors } else { &[NONE] }));
+            self.notify_but(dir, slot, index, Some(if news { authors } else { &[NONE] }), reader);
         }
         self.note_dirty(slot);
         Ok(())

@@ -5,7 +5,7 @@
 //! other conversations are not held, versions overtake each other: what a session is told as `version` is always that up
 //! to which it was told everything.
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, NONE};
 use super::{Delivery, Lists, Outlet, Receiver, Serial};
 use crate::engine::directory::Directory;
 use crate::wire::types::{ConversationId, CursorOf, ServerFrame};
@@ -23,6 +23,11 @@ impl Delivery {
     /// Member `index` of a group moved (none: several did): the sessions of these members will be told. The version is the
     /// latest.
     pub(super) fn announce(&mut self, dir: &Directory, slot: u32, index: Option<usize>, told: &[u32]) {
+        self.announce_but(dir, slot, index, told, NONE);
+    }
+
+    /// The same for all sessions but `reader`, which sent the read cursor that it is about.
+    pub(super) fn announce_but(&mut self, dir: &Directory, slot: u32, index: Option<usize>, told: &[u32], reader: u32) {
         let Self { conversations, receivers, effects, version, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
         let item = (slot, index.map_or(ALL, |index| index as u32));
@@ -33,7 +38,8 @@ impl Delivery {
                 crowd.owed.insert(other, *version);
             }
             conversation.list(other as usize);
-            for &r in dir.get(user).map(|u| &*u.receivers).unwrap_or_default() {
+            let sessions = dir.get(user).map(|u| &*u.receivers).unwrap_or_default();
+            for &r in sessions.iter().filter(|&&r| r != reader) {
                 if let Some(receiver) = receivers.get_mut(r as usize)
                     && receiver.hold(item, *version)
                 {

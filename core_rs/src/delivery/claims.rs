@@ -42,7 +42,7 @@ impl Delivery {
         if group {
             self.announce(dir, slot, Some(index), &heard);
         } else {
-            self.notify(dir, slot, index, None);
+            self.notify(dir, slot, index);
         }
     }
 
@@ -73,7 +73,7 @@ impl Delivery {
             let authors = conversation.authors(seqs.iter().copied(), index);
             self.announce(dir, slot, Some(index), &authors);
         } else {
-            self.notify(dir, slot, index, None);
+            self.notify(dir, slot, index);
         }
     }
 
@@ -100,7 +100,7 @@ impl Delivery {
             let version = self.version;
             let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index)) else { continue };
             member.skip(SkipRange { from: 1, to: first - 1, reason: SkipReason::Lost, version });
-            self.notify(dir, slot, index, None);
+            self.notify(dir, slot, index);
         }
     }
 
@@ -140,7 +140,7 @@ impl Delivery {
             if let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index)) {
                 member.version = version;
             }
-            self.notify(dir, slot, index, None);
+            self.notify(dir, slot, index);
         }
         self.raise(dir, slot, index);
     }

@@ -110,10 +110,6 @@ impl Delivery {
             let flight = conversation.in_flight(index, cursor.device, cursor.acked + 1, cursor.sent.min(upto));
             landed(receivers, run, online.receiver, flight);
         }
-        // Nobody is there to be told: who comes first starts behind it.
-        if member.cursor(0).is_some_and(|waiting| waiting.acked < upto) {
-            conversation.advance(index, 0, upto);
-        }
     }
 
     /// The messages of a conversation that stand in a segment are lost; how many there were.

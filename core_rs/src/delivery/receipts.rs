@@ -8,7 +8,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::bursts::ALL;
-use super::conversation::{Conversation, Member};
+use super::conversation::{Conversation, Member, NONE};
 use super::{Delivery, Outlet, Receiver, queue};
 use crate::engine::directory::Directory;
 use crate::wire::types::ServerFrame;
@@ -17,9 +17,21 @@ use crate::wire::types::ServerFrame;
 pub const QUEUED: usize = 256;
 
 impl Delivery {
-    /// Member `index` of a conversation of two moved: the sessions of the others are told, of `authors` only if given and
-    /// not empty; with `authors` (a read cursor) the user's own too.
-    pub(super) fn notify(&mut self, dir: &Directory, slot: u32, index: usize, authors: Option<&[u32]>) {
+    /// Member `index` of a conversation of two moved: the sessions of the others are told.
+    pub(super) fn notify(&mut self, dir: &Directory, slot: u32, index: usize) {
+        self.notify_but(dir, slot, index, None, NONE);
+    }
+
+    /// The same, of `authors` only if given and not empty; with `authors` (a read cursor) the user's own sessions too.
+    /// `reader`, the session that sent it, knows.
+    pub(super) fn notify_but(
+        &mut self,
+        dir: &Directory,
+        slot: u32,
+        index: usize,
+        authors: Option<&[u32]>,
+        reader: u32,
+    ) {
         let Self { conversations, receivers, run, .. } = self;
         let Some(conversation) = conversations.get(slot as usize).filter(|c| c.group.is_none()) else { return };
         for (other, member) in conversation.members.iter().enumerate() {
@@ -30,7 +42,8 @@ impl Delivery {
             if !told {
                 continue;
             }
-            for &r in dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default() {
+            let sessions = dir.get(member.user).map(|u| &*u.receivers).unwrap_or_default();
+            for &r in sessions.iter().filter(|&&r| r != reader) {
                 let Some(receiver) = receivers.get_mut(r as usize).filter(|r| member.admits(r.device)) else {
                     continue;
                 };
@@ -59,6 +72,14 @@ impl Delivery {
         if self.receivers.get(r as usize).is_some_and(|receiver| receiver.due) {
             self.tell_held(r, dir, out);
         }
+    }
+
+    /// The receipt version up to which a session was told everything; `None`: something waits for it.
+    pub fn told(&self, r: u32) -> Option<u64> {
+        let receiver = self.receivers.get(r as usize).filter(|receiver| !receiver.rescan)?;
+        let Some(lists) = &receiver.lists else { return Some(receiver.told) };
+        let waits = lists.held_from > 0 || !lists.receipts.is_empty();
+        (!waits).then(|| receiver.told.max(lists.high))
     }
 
     /// Lists everything above what a session was told. Groups of which nothing was said to its user are not looked into.

@@ -55,6 +55,12 @@ impl Engine {
             Ok(cursors) => {
                 self.conns.frame(slot, &ServerFrame::Progress { conversation: id, seq, cursors: &cursors });
             }
+            // An answer to the question, which an error about an ack or a read in the same conversation is not.
+            Err(Refusal::BeyondHead) => {
+                self.stats.errors_total += 1;
+                let message = format!("There is no message {seq} for you here.");
+                self.tell_error(slot, codes::UNKNOWN_MESSAGE, &message, &[], Some(id));
+            }
             Err(refusal) => self.refuse_cursor(slot, refusal, id),
         }
         Handled::Done

@@ -169,17 +169,11 @@ impl Engine {
                 self.sequencer.confirm(mailbox, number);
             }
         }
-        if ack.receipts > 0
-            && session.receive
-            && let Some(user) = self.directory.get_mut(mailbox.0)
-        {
+        if ack.receipts > 0 && session.receive {
+            // Who has all that it was told knows of everything up to now.
             let latest = self.delivery.version();
-            if let Some(device) = user.device_mut(mailbox.1)
-                && device.receipts < ack.receipts.min(latest)
-            {
-                device.receipts = ack.receipts.min(latest);
-                user.mark.change();
-            }
+            let all = self.delivery.told(receiver).is_some_and(|told| told <= ack.receipts);
+            self.keep_receipts(mailbox, if all { latest } else { ack.receipts.min(latest) });
         }
         let Some(id) = ack.conversation else { return Handled::Done };
         if let Handled::Blocked = self.need_conversation(slot, &id) {
@@ -192,6 +186,26 @@ impl Engine {
             Err(refusal) => self.refuse_cursor(slot, refusal, id),
         }
         Handled::Done
+    }
+
+    /// A device has the receipts up to a version.
+    fn keep_receipts(&mut self, (user, device): (u32, u16), version: u64) {
+        if let Some(user) = self.directory.get_mut(user)
+            && let Some(device) = user.device_mut(device)
+            && device.receipts < version
+        {
+            device.receipts = version;
+            user.mark.change();
+        }
+    }
+
+    /// Whether a session's device has acknowledged all receipts that the session was told, and none waits for it.
+    fn keeps_all_receipts(&self, slot: u32) -> bool {
+        let Some(session) = self.conns.session(slot).filter(|session| session.receive) else { return false };
+        let (user, device) = session.mailbox();
+        let device = self.directory.get(user).and_then(|user| user.devices.iter().find(|known| known.id == device));
+        let told = self.delivery.told(session.receiver);
+        device.zip(told).is_some_and(|(device, told)| told <= device.receipts)
     }
 
     fn read(&mut self, slot: u32, read: &Read<'_>) -> Handled {
@@ -207,7 +221,9 @@ impl Engine {
             }
             None => return Handled::Blocked,
         }
-        let Some(receiver) = self.conns.session(slot).map(|s| s.receiver) else { return Handled::Done };
+        let Some(session) = self.conns.session(slot) else { return Handled::Done };
+        let (receiver, mailbox) = (session.receiver, session.mailbox());
+        let keeps_all = self.keeps_all_receipts(slot);
         // Who wrote in a group may have left it, and memory, since.
         let group = self.sequencer.group(&id).is_some();
         let known = read.authors.iter().map(|name| self.directory.find(name));
@@ -217,8 +233,13 @@ impl Engine {
             Some(authors) => self.delivery.read(&self.directory, receiver, &id, read.seq, &authors, mono_ms),
             None => Err(Refusal::Author),
         };
-        if let Err(refusal) = done {
-            self.refuse_cursor(slot, refusal, id);
+        match done {
+            Err(refusal) => self.refuse_cursor(slot, refusal, id),
+            // It is not told of its own reading, so it will not acknowledge that either.
+            Ok(()) if keeps_all && self.delivery.told(receiver).is_some() => {
+                self.keep_receipts(mailbox, self.delivery.version());
+            }
+            Ok(()) => {}
         }
         Handled::Done
     }

@@ -80,6 +80,8 @@ codes! {
     UNKNOWN_USER "unknown_user" Never None;
     /// The conversation does not exist, or this user is no member of it; one cannot tell which.
     UNKNOWN_CONVERSATION "unknown_conversation" Never None;
+    /// The group has no such message, or none that this user sees; one cannot tell which.
+    UNKNOWN_MESSAGE "unknown_message" Never None;
     /// The embedder's rules say no, or the group's.
     FORBIDDEN "forbidden" Never None;
     /// The id belongs to an earlier message with another target.

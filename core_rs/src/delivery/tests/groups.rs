@@ -181,7 +181,7 @@ fn an_acknowledgement_tells_the_authors_of_what_it_covers_in_one_burst() {
 }
 
 #[test]
-fn a_read_tells_those_whom_it_names_and_the_readers_other_devices() {
+fn a_read_tells_those_whom_it_names_and_the_readers_other_sessions() {
     let mut world = World::group(4);
     (0..4).for_each(|user| _ = world.join(user, 1));
     world.send(1);
@@ -192,9 +192,16 @@ fn a_read_tells_those_whom_it_names_and_the_readers_other_devices() {
     }
     (0..4).for_each(|user| _ = world.got(user, 1));
     let (_, receiver) = world.sessions[&(3, 1)];
+    let (conn, _) = world.sessions[&(3, 1)];
+    let who = Attach { conn: 100, user: 3, device: 1, receive: false, window: (1, 1), told: world.delivery.version() };
+    let (other, _) = world.delivery.attach(&mut world.dir, who);
+    world.run();
     world.delivery.read(&world.dir, receiver, &AT, 3, &[2, 99], 1).unwrap();
     assert_eq!(cursors(&world.got(2, 1)), [("u3", 3, 3)]);
-    assert_eq!(cursors(&world.got(3, 1)), [("u3", 0, 3)], "its own sessions, that is");
+    assert!(cursors(&world.got(3, 1)).is_empty(), "the session that sent it knows");
+    world.sessions.insert((3, 1), (100, other));
+    assert_eq!(cursors(&world.got(3, 1)), [("u3", 0, 3)], "any other session of the user does not");
+    world.sessions.insert((3, 1), (conn, receiver));
     assert!(cursors(&world.got(1, 1)).is_empty() && cursors(&world.got(0, 1)).is_empty());
 }
 

@@ -1,6 +1,7 @@
 //! Delivery driven from its outside: groups whose members, devices and sessions the test plays.
 
 mod costs;
+mod floors;
 mod groups;
 mod model;
 mod told;

@@ -14,15 +14,58 @@ use crate::decode::Slot;
 use crate::error::WireError;
 use crate::fields::{Fields, Value};
 use crate::reader::text;
-use crate::types::ClientFrame;
+use crate::types::{ClientFrame, MAX_ID};
 
 /// Reads a frame from its JSON mapping, UTF-8. Borrows the text that holds no escapes.
 pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, WireError> {
     let mut slot = Slot(None);
-    match read_object(text(bytes)?, &mut slot) {
+    let json = text(bytes)?;
+    match read_object(json, &mut slot) {
         Ok(()) => slot.finish(),
         Err(Fault::Json(error)) => Err(WireError::malformed(format!("not a JSON object: {error}"))),
+        Err(Fault::Taker(error)) if error.id.is_empty() => Err(error.about(&id_in(json))),
         Err(Fault::Taker(error)) => Err(error),
+    }
+}
+
+/// The id of a `Send` or `Manage` that cannot be read: members stand in any order, so it may come behind what is wrong.
+#[cold]
+fn id_in(json: &str) -> Cow<'_, [u8]> {
+    let mut found = OuterId(Cow::Borrowed(&[]));
+    // What else is wrong with the frame is known already.
+    let _ = read_object(json, &mut found);
+    found.0
+}
+
+/// A `ClientFrame` of which only the id matters.
+struct OuterId<'a>(Cow<'a, [u8]>);
+
+impl<'a> Fields<'a> for OuterId<'a> {
+    const NAMES: &'static [&'static str] = Slot::NAMES;
+
+    fn set<V: Value<'a>>(&mut self, number: u32, value: V) -> Result<(), WireError> {
+        match Self::NAMES.get((number as usize).wrapping_sub(1)) {
+            Some(&("send" | "manage")) => value.message(&mut Id(&mut self.0)),
+            _ => value.skip(),
+        }
+    }
+}
+
+/// The `id` of either.
+struct Id<'i, 'a>(&'i mut Cow<'a, [u8]>);
+
+impl<'a> Fields<'a> for Id<'_, 'a> {
+    const NAMES: &'static [&'static str] = &["id"];
+
+    fn set<V: Value<'a>>(&mut self, number: u32, value: V) -> Result<(), WireError> {
+        if number != 1 {
+            return value.skip();
+        }
+        let id = value.bytes()?;
+        if (1..=MAX_ID).contains(&id.len()) {
+            *self.0 = id;
+        }
+        Ok(())
     }
 }
 

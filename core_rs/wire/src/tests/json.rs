@@ -99,6 +99,36 @@ fn bytes_may_be_either_base64_padded_or_not() {
 }
 
 #[test]
+fn a_value_of_another_type_names_its_field_and_the_send_that_it_is_in() {
+    for (field, value) in [
+        ("user", "5"),
+        ("body", "{}"),
+        ("device", "[]"),
+        ("bodies", "7"),
+        ("media", "\"x\""),
+        ("lists", "[[]]"),
+        ("conversation", "true"),
+    ] {
+        for text in [
+            format!(r#"{{"send":{{"id":"AQ","{field}":{value}}}}}"#),
+            format!(r#"{{"send":{{"{field}":{value},"id":"AQ"}}}}"#),
+        ] {
+            let error = json::decode_client(text.as_bytes()).unwrap_err();
+            assert_eq!((error.code, &*error.id), (codes::BAD_FIELD, &b"\x01"[..]), "{text}");
+            assert!(error.message.contains(field), "{text}: {error}");
+        }
+    }
+    let manage = r#"{"manage":{"conversation":5,"id":"Ag"}}"#;
+    let error = json::decode_client(manage.as_bytes()).unwrap_err();
+    assert_eq!((error.code, &*error.id), (codes::BAD_FIELD, &b"\x02"[..]));
+    for text in [r#"{"send":5}"#, r#"{"hello":[]}"#, r#"{"ack":"x"}"#] {
+        let error = json::decode_client(text.as_bytes()).unwrap_err();
+        assert_eq!(error.code, codes::BAD_FIELD);
+        assert!(error.message.contains("expected an object"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_no_json_object_is_malformed() {
     let deep = "[".repeat(100_000);
     let deeper = format!(r#"{{"x":{}"#, "{\"x\":".repeat(100_000));

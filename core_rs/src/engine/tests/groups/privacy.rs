@@ -77,7 +77,7 @@ fn a_stranger_hears_nothing_of_a_group_i8() {
     assert_eq!(seqs(&got), [5], "from its coming on");
     p.rig.feed(p.eve, &ClientFrame::ProgressGet { conversation: p.at, seq: 4 });
     p.rig.turn();
-    assert_eq!(codes(&p.rig.got(p.eve)), ["ack_beyond_head"], "nor who has what was before");
+    assert_eq!(codes(&p.rig.got(p.eve)), ["unknown_message"], "nor who has what was before");
 }
 
 #[test]

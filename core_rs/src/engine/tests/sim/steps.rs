@@ -440,8 +440,11 @@ impl Sim {
     }
 
     pub(super) fn feed_read(&mut self, place: usize, at: ConversationId, seq: u64) {
-        let program = &self.programs[place];
+        let program = &mut self.programs[place];
         let Some(connection) = &program.connection else { return };
+        // The session that sends it is not told.
+        let known = program.told.entry((at, program.device.0)).or_default();
+        known.1 = known.1.max(seq);
         let read = self.model.conversations.get_mut(&at).expect("known").read.entry(program.device.0).or_default();
         *read = (*read).max(seq);
         // In a group, authors are named.
