@@ -34,6 +34,7 @@ from pyrouter.client.changes import (
 )
 from pyrouter.client.client import Client, Token
 from pyrouter.client.errors import (
+    BadArgument,
     BadUrl,
     ClientClosed,
     ClientError,
@@ -78,6 +79,7 @@ from pyrouter.client.protocol import Protocol
 __all__ = [
     "Accepted",
     "Added",
+    "BadArgument",
     "BadUrl",
     "Change",
     "Client",

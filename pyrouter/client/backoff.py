@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["FIRST_S", "MOST_S", "Backoff"]
+__all__ = ["FIRST_S", "MOST_S", "STEADY_S", "Backoff"]
 
 FIRST_S = 0.1
 MOST_S = 30.0
+STEADY_S = 5.0  # from welcome on; a connection that lasted so long was a success
 
 
 class Backoff:
@@ -38,5 +39,5 @@ class Backoff:
         return wait
 
     def reset(self) -> None:
-        """An attempt succeeded."""
+        """An attempt succeeded: its connection lasted `STEADY_S`."""
         self._range_s = self._first_s

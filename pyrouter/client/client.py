@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from pyrouter.client.backoff import Backoff
+from pyrouter.client.arguments import check_token
+from pyrouter.client.backoff import STEADY_S, Backoff
 from pyrouter.client.carriers import CLOSE_WITHIN_S, Connect, connector
 from pyrouter.client.changes import Change
 from pyrouter.client.errors import ClientClosed, ClientError, Refused, SessionRefused
@@ -37,6 +39,7 @@ from pyrouter.client.model import (
     Target,
     Undelivered,
 )
+from pyrouter.client.outbox import check_kept
 from pyrouter.client.protocol import Protocol
 from pyrouter.client.questions import Answer, Question
 from pyrouter.client.watch import Watch, fail
@@ -68,6 +71,7 @@ class Client(GroupCalls):
 
     Raises:
         BadUrl: `url` is none of these.
+        BadArgument: another argument cannot be.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class Client(GroupCalls):
         connect: Connect | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        if isinstance(token, str):
+            check_token(token)
         self._connect = connect or connector(url, ssl)
         self._token = token
         self._on_event = on_event
@@ -103,6 +109,7 @@ class Client(GroupCalls):
         self._end: ClientError | None = None  # why no more will happen
         self._line: Line | None = None  # the current connection
         self._flush_soon = False
+        self._ready_at = 0.0  # when the last welcome came
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # uvloop's handles do not always know
         self._incoming: deque[Message | Skipped] = deque()  # bounded by the session's window
@@ -170,10 +177,11 @@ class Client(GroupCalls):
             lists: the device lists that they were made for: user → (version, devices).
 
         Raises:
-            ValueError: an argument is not as above, or the id is on its way already.
+            BadArgument: an argument is not as above, or the id is on its way already.
             SessionEnded, ClientClosed: the client has stopped.
         """
         self._check()
+        check_kept(len(body))
         while not self._protocol.outbox.has_room(len(body)):
             await self._next_change()
         sent = self._protocol.send(to, body, id=id, media=media, bodies=bodies, lists=lists)
@@ -181,12 +189,16 @@ class Client(GroupCalls):
         return sent
 
     def read(self, conversation: bytes, seq: int, authors: Sequence[str] = ()) -> None:
-        """The user has read the conversation up to `seq`: of these authors, or of the other user."""
+        """The user has read the conversation up to `seq`: of these authors, or of the other user.
+
+        Raises:
+            BadArgument: an argument cannot be.
+        """
         self._protocol.read(conversation, seq, authors)
         self._soon()
 
     async def devices(self, user: str) -> DeviceList:
-        """A user's devices. Raises `Refused` if the server knows no such user."""
+        """A user's devices. Raises `Refused` if the server knows no such user, `BadArgument` if there can be none."""
         answer = await self.ask(Question("devices", user=user))
         assert isinstance(answer, DeviceList)
         return answer
@@ -219,9 +231,9 @@ class Client(GroupCalls):
     async def ask(self, question: Question) -> Answer:
         """As `GroupCalls.ask`. SessionEnded, ClientClosed: the client has stopped."""
         self._check()
+        self._protocol.ask(question)
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._asking.setdefault(question, []).append(answer)
-        self._protocol.ask(question)
         self._soon()
         return await answer
 
@@ -259,7 +271,7 @@ class Client(GroupCalls):
                 yield item
 
     def ack(self, conversation: bytes, seq: int) -> None:
-        """As `Message.ack`, by number: this device keeps the conversation up to `seq`."""
+        """As `Message.ack`, by number: this device keeps the conversation up to `seq`. BadArgument: that never came."""
         self._protocol.ack(conversation, seq)
         self._soon()
 
@@ -330,7 +342,8 @@ class Client(GroupCalls):
             self._finish(final)
             return str(final), 0
         asked_s = self._protocol.reconnect_s
-        if was_ready and final is None and self._protocol.broken is None:
+        # One that ended soon may do so again, whoever is to blame: what is sent first on it, for instance.
+        if was_ready and self._loop.time() - self._ready_at >= STEADY_S:
             self._backoff.reset()
         return str(final or reason), (asked_s or 0) + self._backoff.next()
 
@@ -354,9 +367,9 @@ class Client(GroupCalls):
     # Turns.
 
     def _receive(self, payloads: Sequence[bytes]) -> None:
-        receive = self._protocol.receive
-        for payload in payloads:
-            receive(payload)
+        with self._guarded():
+            for payload in payloads:
+                self._protocol.receive(payload)
         self._flush()
 
     def _soon(self) -> None:
@@ -382,8 +395,18 @@ class Client(GroupCalls):
 
     def _due(self) -> None:
         self._timer = None
-        self._protocol.poll()
+        with self._guarded():
+            self._protocol.poll()
         self._flush()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """What fails inside is a mistake of this library: the connection ends, as one that the server broke."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # whatever it is, the loop would end the connection over it
+            self._loop.call_exception_handler({"message": "pyrouter.client failed", "exception": error})
+            self._protocol.broken = f"this client failed: {error!r}"
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -396,6 +419,7 @@ class Client(GroupCalls):
             case Receipt(conversation=conversation) | Undelivered(conversation=conversation):
                 self._watch.moved(conversation)
             case Connected():
+                self._ready_at = self._loop.time()
                 self._changed()
             case _:
                 pass

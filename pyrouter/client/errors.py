@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTLIVED",
+    "BadArgument",
     "BadUrl",
     "ClientClosed",
     "ClientError",
@@ -42,6 +43,10 @@ class ClientError(PyrouterError):
 
 class BadUrl(ClientError, ValueError):
     """The server's address is not one that a client can connect to."""
+
+
+class BadArgument(ClientError, ValueError):
+    """An argument of a call is outside its limits. Nothing was sent or kept, and the session goes on."""
 
 
 class NotConnected(ClientError, OSError):

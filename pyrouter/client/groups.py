@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import cast
 
-from pyrouter.client import frames
+from pyrouter.client.arguments import check_conversation
 from pyrouter.client.changes import (
     Added,
     Change,
@@ -61,7 +61,7 @@ class GroupCalls(ABC):
 
     @abstractmethod
     async def ask(self, question: Question) -> Answer:
-        """The server's answer. Raises `Refused`."""
+        """The server's answer. Raises `Refused`, and `BadArgument` if the question cannot be asked."""
 
     @abstractmethod
     def group_state(self, conversation: bytes, *, current: bool = False) -> GroupState | None:
@@ -128,8 +128,16 @@ class GroupCalls(ABC):
         return list(cast("tuple[bytes, ...]", await self.ask(Question("groups"))))
 
     async def progress(self, conversation: bytes, seq: int) -> Progress:
-        """Who has a message of a group, and who read it. Raises as `group`."""
-        frames.check_conversation(conversation)
+        """Who has a message of a group, and who read it. For members.
+
+        Args:
+            conversation: the group.
+            seq: the message's number, from 1.
+
+        Raises:
+            Refused: `unknown_message`: there is no such message, or none that this user sees; or as `group`.
+            BadArgument: an argument cannot be.
+        """
         return cast(Progress, await self.ask(Question("progress", conversation, seq)))
 
     async def block(self, user: str) -> list[str]:
@@ -137,6 +145,7 @@ class GroupCalls(ABC):
 
         Raises:
             Refused: `unknown_user`, or `too_many`.
+            BadArgument: no user can have this name.
         """
         return await self._block(Question("block", user=user))
 
@@ -163,7 +172,7 @@ class Group:
     __slots__ = ("_calls", "conversation")
 
     def __init__(self, calls: GroupCalls, conversation: bytes) -> None:
-        frames.check_conversation(conversation)
+        check_conversation(conversation)
         self._calls = calls
         self.conversation = conversation
 
@@ -182,7 +191,7 @@ class Group:
         return cast(GroupState, await self._calls.ask(Question("group", self.conversation)))
 
     async def progress(self, seq: int) -> Progress:
-        """Who has the message `seq`, and who read it."""
+        """Who has the message `seq`, and who read it; as `GroupCalls.progress`."""
         return await self._calls.progress(self.conversation, seq)
 
     async def send(self, body: bytes, *, id: bytes | None = None) -> SentMessage:

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
+from pyrouter.client.arguments import check_conversation, check_uint
+from pyrouter.client.errors import BadArgument
+
 __all__ = ["Inbox"]
 
 
@@ -32,12 +35,19 @@ class Inbox:
 
     Args:
         cursors: conversation → seq that this device already has, kept from an earlier run of the program.
+
+    Raises:
+        BadArgument: one of them cannot be.
     """
 
     __slots__ = ("_connection", "_cursors", "dirty", "unacked")
 
     def __init__(self, cursors: Mapping[bytes, int] | None = None) -> None:
-        self._cursors = {conversation: _Cursor(seq) for conversation, seq in (cursors or {}).items()}
+        self._cursors: dict[bytes, _Cursor] = {}
+        for conversation, seq in (cursors or {}).items():
+            check_conversation(conversation)
+            check_uint("a cursor", seq, 64)
+            self._cursors[conversation] = _Cursor(seq)
         self.dirty: dict[bytes, int] = {}  # acknowledgements that the server was not told yet
         self._connection = 1  # counts them
         self.unacked = 0  # messages handed out and not acknowledged
@@ -73,10 +83,10 @@ class Inbox:
         return True
 
     def ack(self, conversation: bytes, seq: int) -> bool:
-        """Takes in that this device keeps everything up to `seq`; true if that is news. ValueError: it never came."""
+        """Takes in that this device keeps everything up to `seq`; true if that is news. BadArgument: it never came."""
         cursor = self._cursors.get(conversation)
         if cursor is None or seq > cursor.received:
-            raise ValueError(f"message {seq} of conversation {conversation.hex()} never came: nothing to acknowledge")
+            raise BadArgument(f"message {seq} of conversation {conversation.hex()} never came: nothing to acknowledge")
         if seq <= cursor.acked:
             return False
         waiting = cursor.open

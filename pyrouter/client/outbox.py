@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Iterator
 from operator import attrgetter
 
-from pyrouter.client.errors import OutboxFull
+from pyrouter.client.errors import BadArgument, OutboxFull
 from pyrouter.client.model import SentMessage, Target
 
-__all__ = ["DEFAULT_BYTES", "DEFAULT_MESSAGES", "OUTBOX_BYTES", "OUTBOX_MESSAGES", "Outbox"]
+__all__ = ["DEFAULT_BYTES", "DEFAULT_MESSAGES", "OUTBOX_BYTES", "OUTBOX_MESSAGES", "Outbox", "check_kept"]
 
 # The window where `welcome` names none: the defaults of the server.
 DEFAULT_MESSAGES = 256
@@ -29,6 +29,12 @@ OUTBOX_MESSAGES = 10_000
 OUTBOX_BYTES = 64 << 20
 
 _number = attrgetter("number")
+
+
+def check_kept(size: int) -> None:
+    """BadArgument: a message of so many bytes is more than a client keeps, whatever else it keeps."""
+    if size > OUTBOX_BYTES:
+        raise BadArgument(f"a message of {size} bytes; a client keeps at most {OUTBOX_BYTES}")
 
 
 class Outbox:
@@ -64,7 +70,8 @@ class Outbox:
         return len(self) < OUTBOX_MESSAGES and self._bytes + frame_bytes <= OUTBOX_BYTES
 
     def add(self, sent: SentMessage) -> None:
-        """A new send. OutboxFull: there is no room for it."""
+        """A new send. OutboxFull: there is no room for it. BadArgument: there never will be."""
+        check_kept(len(sent.frame))
         if not self.has_room(len(sent.frame)):
             raise OutboxFull(f"{len(self)} messages are unanswered; wait for some of them before sending more")
         self._count += 1

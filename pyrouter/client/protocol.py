@@ -12,7 +12,8 @@ Rules: `outbox.py` (sending), `inbox.py` (receiving), `receipts.py`, `reads.py`,
 - acknowledgements leave after `ACK_EVERY` messages or `ACK_DELAY_S`, at once when no other message is waiting to be
   acknowledged; how many answers and which receipts we saw rides along, or leaves by itself after `CONFIRM_EVERY` or
   `CONFIRM_DELAY_S`;
-- what the server calls final (`replaced`, an error that closes with retry `never`) ends the client.
+- what the server calls final (`replaced`, an error that closes with retry `never`) ends the client;
+- an argument is checked (`arguments.py`) before anything is kept: what is kept is sent again on every connection.
 
 It must never know sockets, tasks, or what a body means. Time comes from the `clock` that it is given, in seconds.
 """
@@ -25,9 +26,10 @@ from collections.abc import Callable, Mapping, Sequence
 from google.protobuf.message import DecodeError
 
 from pyrouter.client import frames
+from pyrouter.client.arguments import check_conversation, check_id, check_uint
 from pyrouter.client.book import Book
 from pyrouter.client.changes import Change
-from pyrouter.client.errors import OUTLIVED, DevicesChanged, Refused, Replaced, SessionEnded, SessionRefused
+from pyrouter.client.errors import OUTLIVED, BadArgument, Refused, Replaced, SessionEnded, SessionRefused
 from pyrouter.client.group_wire import change_from_wire, state_from_wire
 from pyrouter.client.ids import IdSource
 from pyrouter.client.inbox import Inbox
@@ -51,7 +53,7 @@ from pyrouter.client.model import (
     Undelivered,
 )
 from pyrouter.client.outbox import DEFAULT_BYTES, DEFAULT_MESSAGES, Outbox
-from pyrouter.client.questions import Question, Questions
+from pyrouter.client.questions import Question, Questions, refusal_from_wire
 from pyrouter.client.reads import AUTHORS, Reads
 from pyrouter.client.receipts import Receipts, reason_from_wire
 from pyrouter.wire import wire_pb2 as wire
@@ -78,6 +80,9 @@ class Protocol:
         owner: given to every message, for its `async` methods.
         clock: seconds, never backwards.
         ids: where message ids come from.
+
+    Raises:
+        BadArgument: one of them cannot be.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Protocol:
         clock: Callable[[], float] = time.monotonic,
         ids: IdSource | None = None,
     ) -> None:
+        check_uint("receipts", receipts, 64)
         self.user = ""  # who we are, from welcome
         self.device = 0
         self.limits = Limits()
@@ -104,13 +110,7 @@ class Protocol:
         self.receipts = Receipts(receipts)
         self.book = Book()
         self.questions = Questions()
-        self._hello = wire.Hello(
-            protocol=PROTOCOL_VERSION,
-            receive=receive,
-            client=client,
-            window_messages=window_messages,
-            window_bytes=window_bytes,
-        )
+        self._hello = frames.hello(PROTOCOL_VERSION, client, (window_messages, window_bytes), receive=receive)
         self._receive = receive
         self._owner = owner
         self._clock = clock
@@ -247,10 +247,12 @@ class Protocol:
 
         Raises:
             OutboxFull: too many are unanswered.
-            ValueError: the id is one of them, or an argument is not as above.
+            BadArgument: the id is one of them, or an argument is not as above.
         """
-        id = self._id(id)
-        return self._post(id, to, frames.send(id, to, body, media, bodies, lists))
+        own = self._id(id)
+        frame = frames.send(own, to, body, media, bodies, lists)
+        self._named |= id is not None
+        return self._post(own, to, frame)
 
     def manage(self, conversation: bytes, change: Change, *, id: bytes | None = None) -> SentMessage:
         """Wants a change of a group; it is numbered, kept and repeated like a message.
@@ -261,13 +263,17 @@ class Protocol:
             id: as in `send`.
 
         Raises:
-            OutboxFull, ValueError: as `send`.
+            OutboxFull, BadArgument: as `send`.
         """
-        id = self._id(id)
-        return self._post(id, conversation, frames.manage(id, conversation, change), change)
+        own = self._id(id)
+        frame = frames.manage(own, conversation, change)
+        self._named |= id is not None
+        return self._post(own, conversation, frame, change)
 
     def ack(self, conversation: bytes, seq: int) -> None:
-        """Tells that this device keeps every message of the conversation up to `seq`. ValueError: it never came."""
+        """Tells that this device keeps every message of the conversation up to `seq`. BadArgument: it never came."""
+        check_conversation(conversation)
+        check_uint("a message's seq", seq, 64)
         if not self.inbox.ack(conversation, seq):
             return
         self._acks += 1
@@ -279,8 +285,10 @@ class Protocol:
     def read(self, conversation: bytes, seq: int, authors: Sequence[str] = ()) -> None:
         """The user has read the conversation up to `seq`: of these authors, or of the other user.
 
-        To be called after `ack`: the server takes no read of what this device has not acknowledged.
+        To be called after `ack`: the server takes no read of what this device has not acknowledged. BadArgument: an
+        argument cannot be.
         """
+        frames.check_read(conversation, seq, authors)
         if self.inbox.must_know(conversation):
             self.flush()
         if (known := self.book.read(conversation, seq)) is not None:
@@ -292,9 +300,9 @@ class Protocol:
             self._output.append(frames.read(conversation, seq, authors))
 
     def ask(self, question: Question) -> None:
-        """Asks something; `questions.take_answers` has what comes."""
-        if self.questions.add(question) and self.ready:
-            self._output.append(question.frame)
+        """Asks something; `questions.take_answers` has what comes. BadArgument: it cannot be asked."""
+        if (frame := self.questions.add(question)) is not None and self.ready:
+            self._output.append(frame)
 
     def seek(self, sent: SentMessage) -> None:
         """Somebody waits for an accepted message to come further: asks who is to get it, where that is not known."""
@@ -345,7 +353,7 @@ class Protocol:
             self.inbox.must_know(conversation)
         self.flush()
         self._output.extend(read for _, read in self._reads)
-        self._output.extend(question.frame for question in self.questions)
+        self._output.extend(self.questions.frames())
         self.outbox.release(self._clock())
         self._depart()
 
@@ -399,6 +407,9 @@ class Protocol:
         if error.retry == wire.RETRY_RECONNECT:
             self._last_word = error
             self.broken = f"{error.message} ({error.code})"
+        elif not self.ready:  # then every error ends the connection, and answers no question
+            self._last_word = error
+            self._events.append(Trouble(error.code, error.message, error.conversation))
         elif not error.id:
             if not self.questions.refused(error):
                 # What concerns a conversation, the connection outlives: it must not look like the reason of its end.
@@ -410,7 +421,7 @@ class Protocol:
                 sent.delay = Refused(error.code, error.message)
                 self._events.append(Delayed(sent, wait_s))
         else:
-            self._reject(error.id, self._refusal(error))
+            self._reject(error.id, refusal_from_wire(error))
         self._depart()
 
     def _on_ping(self, frame: wire.ServerFrame) -> None:
@@ -460,9 +471,9 @@ class Protocol:
     def _id(self, chosen: bytes | None) -> bytes:
         if chosen is None:
             return self._ids.next()
+        check_id(chosen)
         if chosen in self.outbox:
-            raise ValueError(f"a message with the id {chosen.hex()} is already on its way")
-        self._named = True
+            raise BadArgument(f"a message with the id {chosen.hex()} is already on its way")
         return chosen
 
     def _post(self, id: bytes, to: Target, frame: bytes, change: Change | None = None) -> SentMessage:
@@ -485,10 +496,3 @@ class Protocol:
     def _acknowledge_repeat(self) -> None:
         if self.inbox.dirty and self._ack_due is None:
             self._ack_due = self._clock() + ACK_DELAY_S
-
-    @staticmethod
-    def _refusal(error: wire.Error) -> Refused:
-        if error.retry == wire.RETRY_CHANGED:
-            lists = {known.user: (known.version, tuple(known.devices)) for known in error.lists}
-            return DevicesChanged(error.code, error.message, lists)
-        return Refused(error.code, error.message)

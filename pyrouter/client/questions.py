@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pyrouter.client import frames
+from pyrouter.client.arguments import check_conversation, check_user
 from pyrouter.client.audience import Audience
-from pyrouter.client.errors import Refused
+from pyrouter.client.errors import BadArgument, DevicesChanged, Refused
 from pyrouter.client.group import GroupState
 from pyrouter.client.model import DeviceList, Progress, SentMessage
 from pyrouter.client.receipts import progress_from_wire
 from pyrouter.wire import wire_pb2 as wire
 
-__all__ = ["Answer", "Question", "Questions"]
+__all__ = ["Answer", "Question", "Questions", "refusal_from_wire"]
 
 # Errors about a conversation that answer no question but an ack or a read.
 _NO_ANSWERS = frozenset(["ack_beyond_head"])
@@ -42,18 +43,25 @@ class Question(NamedTuple):
     seq: int = 0
     user: str = ""
 
-    @property
-    def frame(self) -> bytes:
-        """As it is sent."""
-        match self.kind:
-            case "devices":
-                return frames.devices_get(self.user)
-            case "group" | "groups":
-                return frames.group_get(self.conversation)
-            case "progress":
-                return frames.progress_get(self.conversation, self.seq)
+    def encode(self) -> bytes:
+        """As it is sent. BadArgument: it cannot be asked, or has a field that its kind does not know."""
+        match self:
+            case Question("devices", b"", 0, user):
+                return frames.devices_get(user)
+            case Question("group", conversation, 0, ""):
+                check_conversation(conversation)
+                return frames.group_get(conversation)
+            case Question("groups", b"", 0, ""):
+                return frames.group_get()
+            case Question("progress", conversation, seq, ""):
+                return frames.progress_get(conversation, seq)
+            case Question("block" | "unblock", b"", 0, user):
+                check_user(user)
+                return frames.block(user, off=self.kind == "unblock")
+            case Question("blocked", b"", 0, ""):
+                return frames.block("", off=False)
             case _:
-                return frames.block(self.user, off=self.kind == "unblock")
+                raise BadArgument(f"{self!r} is no question")
 
 
 Answer = DeviceList | GroupState | Progress | tuple[bytes, ...] | tuple[str, ...] | Refused
@@ -65,22 +73,24 @@ class Questions:
     __slots__ = ("_answers", "_open", "_sought")
 
     def __init__(self) -> None:
-        self._open: dict[Question, None] = {}  # in order
+        self._open: dict[Question, bytes] = {}  # in order, with their frames
         self._answers: list[tuple[Question, Answer]] = []
         self._sought: dict[Question, list[SentMessage]] = {}  # messages of which we asked who is to get them
 
     def __contains__(self, question: Question) -> bool:
         return question in self._open
 
-    def __iter__(self) -> Iterator[Question]:
-        return iter(self._open)
+    def frames(self) -> Iterator[bytes]:
+        """Those of the open ones, in order."""
+        return iter(self._open.values())
 
-    def add(self, question: Question) -> bool:
-        """A question is asked; true if it is to be sent."""
+    def add(self, question: Question) -> bytes | None:
+        """A question is asked: its frame, if it is to be sent. BadArgument: it cannot be asked, and is not kept."""
+        frame = question.encode()
         if question in self._open:
-            return False
-        self._open[question] = None
-        return True
+            return None
+        self._open[question] = frame
+        return frame
 
     def seek(self, sent: SentMessage) -> Question | None:
         """Somebody waits for an accepted message to come further: what is to be asked about who is to get it."""
@@ -129,6 +139,8 @@ class Questions:
             return False
         if error.code == "unknown_frame":  # a server that knows no groups
             found = self._oldest(lambda question: question.kind != "devices")
+        elif error.code == "unknown_message":
+            found = self._oldest(lambda question: question.kind == "progress")
         elif error.conversation:
             found = self._oldest(lambda question: question.conversation == error.conversation)
         elif error.code in _ABOUT_USERS:
@@ -144,3 +156,11 @@ class Questions:
 
     def _oldest(self, wanted: Callable[[Question], bool]) -> Question | None:
         return next(filter(wanted, self._open), None)
+
+
+def refusal_from_wire(error: wire.Error) -> Refused:
+    """What the server said no to, and why."""
+    if error.retry == wire.RETRY_CHANGED:
+        lists = {known.user: (known.version, tuple(known.devices)) for known in error.lists}
+        return DevicesChanged(error.code, error.message, lists)
+    return Refused(error.code, error.message)

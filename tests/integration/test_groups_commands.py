@@ -108,6 +108,9 @@ def test_changes_are_objects_in_json_and_progress_tells_who_has_a_message(sh: Sh
     assert "body" not in created
     assert (message["text"], message["conversation"]) == ("hello", group)
     assert set(sh("ann", "group", "progress", group, "2").split("\n")) == {"bob read", "carol sent"}
+    assert "unknown_message" in sh.refused("ann", "group", "progress", group, "3")
+    sh.refused("ann", "group", "progress", group, "0", status=2)
+    assert "a user name has 1 to 64 bytes" in sh.refused("ann", "block", "x" * 65)
 
 
 def test_a_blocked_user_is_listed_until_the_block_is_off(sh: Shell) -> None:

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pyrouter.client import (
+    BadArgument,
     BadUrl,
     Client,
     ClientClosed,
+    Connected,
     Disconnected,
     Event,
     Message,
@@ -294,6 +296,76 @@ async def test_what_is_said_while_the_connection_ends_is_said_again_on_the_next(
 async def test_a_bad_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(BadUrl):
         Client(url, "secret")
+
+
+class Counting(Backoff):
+    """Waits for nothing, and counts what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+        self.waits = 0
+        self.resets = 0
+
+    def next(self) -> float:
+        self.waits += 1
+        return super().next()
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+@pytest.mark.parametrize("steady_s", [0.0, 3600.0])
+async def test_only_a_connection_that_lasted_makes_the_next_wait_short_again(
+    server: LittleServer, monkeypatch: pytest.MonkeyPatch, steady_s: float
+) -> None:
+    monkeypatch.setattr("pyrouter.client.client.STEADY_S", steady_s)
+    backoff = Counting()
+    async with Client(server.url, "secret", backoff=backoff) as client:
+        for _ in range(3):
+            peer = await server.next()
+            await peer.welcome()
+            await client.connected()
+            await peer.cut()
+        await (await server.next()).welcome()
+        assert (backoff.waits, backoff.resets) == (3, 0 if steady_s else 3)
+
+
+async def test_a_message_that_never_fits_into_the_outbox_is_refused_at_once(
+    server: LittleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrouter.client.outbox.OUTBOX_BYTES", 1000)
+    async with Client(server.url, "secret") as client:
+        for size in (1001, 1000):  # with its frame around it the second is too large as well
+            with pytest.raises(BadArgument):
+                await client.send("bob", bytes(size))
+        assert client.idle
+
+
+async def test_a_mistake_of_the_library_is_reported_and_does_not_make_it_reconnect_at_once(
+    server: LittleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    backoff = Counting()
+    async with Client(server.url, "secret", on_event=events.put_nowait, backoff=backoff) as client:
+        peer = await server.next()
+        await peer.welcome()
+        assert isinstance(await events.get(), Connected)
+
+        def fail(_payload: bytes) -> None:
+            raise LookupError("a mistake")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(client._protocol, "receive", fail)
+            await peer.say(pong=wire.Pong())
+            event = await events.get()
+        assert isinstance(event, Disconnected)
+        assert "a mistake" in event.reason
+        await (await server.next()).welcome()
+        await client.connected()
+        assert (backoff.waits, backoff.resets) == (1, 0)
+    assert reported == ["pyrouter.client failed"]
 
 
 async def test_a_thousand_sends_of_one_turn_leave_in_few_writes_and_in_order(server: LittleServer) -> None:
