@@ -170,6 +170,9 @@ impl Conversation {
     fn admit(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) -> usize {
         let index = match self.member(user, 0) {
             Some(index) => {
+                // Mailboxes that collected all of the last interval went with it; while the log is read they are here still.
+                let to = self.members.get(index).map_or(u64::MAX, |m| m.to);
+                self.remove_passed(index, |c| c.acked >= to && c.device != 0);
                 if let Some(crowd) = &mut self.crowd
                     && self.members.get(index).is_some_and(Member::is_gone)
                 {
@@ -260,11 +263,16 @@ impl Conversation {
     /// Takes away the mailboxes that passed the member's last interval, and one that waits for a device: nobody is there to
     /// see it end.
     fn retire(&mut self, index: usize) {
+        let to = self.members.get(index).map_or(u64::MAX, |m| m.to);
+        self.remove_passed(index, |c| c.acked >= to || c.device == 0);
+    }
+
+    /// Takes away the mailboxes of a member who went that are `over`.
+    fn remove_passed(&mut self, index: usize, over: impl Fn(&Cursor) -> bool) {
         let Some(member) = self.members.get(index).filter(|m| !m.is_current() && !m.cursors.is_empty()) else {
             return;
         };
-        let to = member.to;
-        let passed: Vec<Cursor> = member.cursors.iter().filter(|c| c.acked >= to || c.device == 0).copied().collect();
+        let passed: Vec<Cursor> = member.cursors.iter().filter(|c| over(c)).copied().collect();
         for cursor in &passed {
             self.remove_cursor(index, cursor.device);
         }

@@ -236,11 +236,17 @@ impl Conversation {
     /// The last message that the acknowledgement of `acked` covers: it passes over directly following ones that are not
     /// for this mailbox. Of one that is withheld the mailbox is told first.
     pub fn pass(&self, acked: u64, member: usize, device: u16) -> u64 {
-        let last = self.members.get(member).map_or(0, |m| m.to);
+        let Some(known) = self.members.get(member) else { return acked };
+        let last = self.head.min(known.to);
         let mut upto = acked;
-        while upto < last
-            && let Some(entry) = self.entry(upto + 1)
-        {
+        while upto < last {
+            // Messages outside of the intervals may be gone.
+            let next = known.interval_above(upto).map_or(last, |(from, _)| from - 1).min(last);
+            if next > upto {
+                upto = next;
+                continue;
+            }
+            let Some(entry) = self.entry(upto + 1) else { break };
             if entry.withheld_from(member) || self.is_for(entry, upto + 1, member, device) {
                 break;
             }

@@ -185,6 +185,13 @@ impl Member {
         inside(&(self.from, self.to)) || self.earlier().iter().any(inside)
     }
 
+    /// The part above `seq` of the first interval that reaches there: its first message and its last.
+    pub fn interval_above(&self, seq: u64) -> Option<(u64, u64)> {
+        let current = [(self.from, self.to)];
+        let above = |&(from, to): &(u64, u64)| (to > seq).then(|| (from.max(seq.saturating_add(1)), to));
+        self.earlier().iter().chain(&current).find_map(above)
+    }
+
     /// Intervals that are over, in order.
     pub fn earlier(&self) -> &[(u64, u64)] {
         self.rare.as_ref().map_or(&[], |rare| &rare.earlier)

@@ -167,8 +167,16 @@ fn serve(
         if seq > last {
             break Served::All;
         }
+        let Some((next, end)) = member.interval_above(sent).filter(|interval| interval.0 <= last) else {
+            sent = last;
+            break Served::All;
+        };
+        if next > seq {
+            sent = next - 1;
+            continue;
+        }
         if seq < conversation.first {
-            let upto = last.min(conversation.first - 1);
+            let upto = last.min(end).min(conversation.first - 1);
             show(&mut snapshot, conversation, receiver.conn, left, dir, out);
             skips.add(seq, upto, conversation.floor_reason, out);
             sent = upto;

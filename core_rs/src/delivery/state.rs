@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::conversation::{Conversation, Cursor, Member, SkipRange, mark};
+use super::conversation::{Conversation, Crowd, Cursor, Member, SkipRange, mark};
 use super::member::Rare;
 use crate::engine::binary::{Reader, put_bytes, put_u64};
 use crate::engine::directory::Directory;
@@ -134,6 +134,9 @@ impl Conversation {
         self.floor_reason = other.floor_reason;
         let seq = |group: &Option<Box<Group>>| group.as_ref().map_or(0, |group| group.seq);
         let newer = seq(&other.group) >= seq(&self.group);
+        if newer && let Some(crowd) = &other.crowd {
+            self.retire_unnamed(crowd, seq(&other.group));
+        }
         for (index, theirs) in (0_u32..).zip(other.members) {
             let owed = other.crowd.as_ref().and_then(|crowd| crowd.owed.get(&index)).copied().unwrap_or(0);
             let known = match &self.crowd {
@@ -153,6 +156,14 @@ impl Conversation {
         }
         if newer {
             self.group = other.group;
+        }
+    }
+
+    /// A state of a group as of change `seq` names everybody who has a mailbox there: whom it does not name has none.
+    fn retire_unnamed(&mut self, named: &Crowd, seq: u64) {
+        for member in self.members.iter_mut().filter(|member| !named.index.contains_key(&member.user)) {
+            member.to = member.to.min(seq);
+            member.cursors.clear();
         }
     }
 

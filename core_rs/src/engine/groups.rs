@@ -165,6 +165,9 @@ impl Engine {
         if !self.sequencer.has(&id) {
             self.begin_group(id);
         }
+        if let Some(place) = self.delivery.find(&id) {
+            self.log_cursors_of(place);
+        }
         let Some(seq) = self.sequencer.number_change(&id) else { return };
         let ((user, device), time_ms) = (from, self.clock.time_ms());
         let message = Message {

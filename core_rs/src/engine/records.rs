@@ -4,8 +4,10 @@
 //! it. So a full state comes before the first delta, and again before the segment that holds it goes.
 
 use super::binary::{put_bytes, put_u64};
+use super::directory::Directory;
 use super::segments::Owner;
 use super::{Engine, Timer};
+use crate::delivery::conversation::Conversation;
 use crate::log::Ref;
 use crate::wire::types::ConversationId;
 
@@ -141,6 +143,19 @@ impl Engine {
         self.write_cursors(usize::MAX);
     }
 
+    /// Cursors first: before a record whose effect reads cursors, those of its conversation that moved. So a start reads
+    /// the same as was read when the record was made.
+    pub(super) fn log_cursors_of(&mut self, slot: u32) {
+        let Some(conversation) = self.delivery.get_mut(slot).filter(|c| c.dirty) else { return };
+        conversation.dirty = false;
+        if conversation.mark.full_in == 0 {
+            return self.log_conversation(slot);
+        }
+        let mut record = Vec::new();
+        let kind = encode_cursors(conversation, &self.directory, &mut record);
+        self.append(kind, &[&record], true);
+    }
+
     fn write_cursors(&mut self, most: usize) {
         let (mut pairs, mut groups) = (Vec::new(), Vec::new());
         for _ in 0..most {
@@ -150,13 +165,8 @@ impl Engine {
                 self.log_conversation(slot);
                 continue;
             }
-            let (record, kind) = if conversation.group.is_some() {
-                conversation.encode_members(&self.directory, &mut groups);
-                (&mut groups, kind::GROUP_CURSORS)
-            } else {
-                conversation.encode_moved(&mut pairs);
-                (&mut pairs, kind::CURSORS)
-            };
+            let record = if conversation.group.is_some() { &mut groups } else { &mut pairs };
+            let kind = encode_cursors(conversation, &self.directory, record);
             if record.len() >= CURSORS_RECORD {
                 let full = std::mem::take(record);
                 self.append(kind, &[&full], true);
@@ -167,5 +177,16 @@ impl Engine {
                 self.append(kind, &[&record], true);
             }
         }
+    }
+}
+
+/// Appends the cursors of a conversation that moved; gives the kind of record that they belong into.
+fn encode_cursors(conversation: &mut Conversation, directory: &Directory, record: &mut Vec<u8>) -> u8 {
+    if conversation.group.is_some() {
+        conversation.encode_members(directory, record);
+        kind::GROUP_CURSORS
+    } else {
+        conversation.encode_moved(record);
+        kind::CURSORS
     }
 }

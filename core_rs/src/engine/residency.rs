@@ -464,6 +464,9 @@ impl Engine {
             }
             return;
         }
+        // What only these devices would have had is decided by how far they and the user's others came.
+        user.conversations.clone().into_iter().for_each(|conversation| self.log_cursors_of(conversation));
+        let Some(user) = self.directory.get_mut(slot) else { return };
         user.devices.retain(|d| !gone.contains(&d.id));
         user.list_version += gone.len() as u32;
         user.mark.change();

@@ -13,6 +13,7 @@ mod random;
 mod repeats;
 mod residency;
 mod restarts;
+mod returns;
 mod roles;
 mod trickle;
 
