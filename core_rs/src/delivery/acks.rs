@@ -97,15 +97,26 @@ impl Delivery {
         if seq > member.delivered.max(acked.unwrap_or(0)) {
             return Err(Refusal::BeyondDelivered);
         }
-        if seq <= member.read {
+        let moves = seq > member.read;
+        // In a group an author may be named after others were; how far the user came reaches it then.
+        let mut told: Vec<u32> = Vec::new();
+        if group {
+            let others = authors.iter().filter(|&&author| author != receiver.user);
+            told.extend(others.filter_map(|&author| conversation.member(author, 0)).map(|other| other as u32));
+        }
+        if !moves && (told.is_empty() || seq == 0) {
             return Ok(());
         }
         self.version += 1;
+        let Some(member) = conversation.members.get_mut(index) else { return Ok(()) };
         // Of what no device of the user has, a read cursor says nothing to others, be it only that it moved: it may have
         // been withheld.
         let news = group || seq.min(member.delivered) > member.read;
-        member.read = seq;
-        member.read_version = self.version;
+        if moves {
+            member.read = seq;
+            member.read_version = self.version;
+            told.push(index as u32);
+        }
         if news {
             member.version = self.version;
         }
@@ -115,9 +126,6 @@ impl Delivery {
         // To oneself one is the author too, who waits to be told.
         let reader = if conversation.members.len() > 1 { r } else { NONE };
         if group {
-            let mut told: Vec<u32> =
-                authors.iter().filter_map(|&user| conversation.member(user, 0)).map(|i| i as u32).collect();
-            told.push(index as u32);
             told.sort_unstable();
             told.dedup();
             self.announce_but(dir, slot, Some(index), &told, reader);

@@ -206,6 +206,36 @@ fn a_read_tells_those_whom_it_names_and_the_readers_other_sessions() {
 }
 
 #[test]
+fn a_read_reaches_an_author_who_is_named_after_others_were() {
+    let mut world = World::group(4);
+    (0..4).for_each(|user| _ = world.join(user, 1));
+    world.send(1);
+    world.send(2);
+    for user in 0..4 {
+        world.got(user, 1);
+        let _ = world.ack(user, 1, 3);
+    }
+    (0..4).for_each(|user| _ = world.got(user, 1));
+    let (_, receiver) = world.sessions[&(3, 1)];
+    let read = |world: &mut World, seq, authors: &[u32]| {
+        world.delivery.read(&world.dir, receiver, &AT, seq, authors, 1).unwrap();
+    };
+    read(&mut world, 3, &[]);
+    assert_eq!(cursors(&world.got(3, 1)), [("u3", 0, 3)]);
+    read(&mut world, 3, &[1]);
+    assert_eq!(cursors(&world.got(1, 1)), [("u3", 3, 3)]);
+    read(&mut world, 2, &[2, 3]);
+    assert_eq!(cursors(&world.got(2, 1)), [("u3", 3, 3)]);
+    let before = world.delivery.version();
+    read(&mut world, 3, &[3]);
+    read(&mut world, 3, &[]);
+    assert_eq!(world.delivery.version(), before, "nobody is to be told");
+    for user in [0, 1, 3] {
+        assert!(cursors(&world.got(user, 1)).is_empty(), "{user} was not named, or knows");
+    }
+}
+
+#[test]
 fn an_author_who_was_away_is_told_only_of_groups_with_news_for_it() {
     let mut world = World::group(3);
     world.send(1);
