@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use smallvec::SmallVec;
+
 use super::Delivery;
 use super::conversation::{Conversation, Cursor, Member, NONE, SkipRange, mark};
 use crate::engine::directory::Directory;
@@ -20,24 +22,37 @@ const MORE_GONE: usize = 256;
 
 impl Delivery {
     /// A change of a group, message `seq`, is to be seen; before the message itself is. One that was seen before changes
-    /// nothing. Gives the members that went.
-    pub fn change(&mut self, dir: &mut Directory, slot: u32, seq: u64, actor: u32, change: &Change) -> Vec<usize> {
+    /// nothing. Who comes has `mailboxes` for these devices, as (user, device); for all of its devices if they are not given.
+    /// Gives the members that went.
+    pub fn change(
+        &mut self,
+        dir: &mut Directory,
+        slot: u32,
+        seq: u64,
+        actor: u32,
+        change: &Change,
+        mailboxes: Option<&[(u32, u16)]>,
+    ) -> Vec<usize> {
         let Some(conversation) = self.get_mut(slot) else { return Vec::new() };
         let Some(group) = &mut conversation.group else { return Vec::new() };
         let Moved { came, went } = group.apply(seq, actor, change);
         conversation.mark.change();
         went.iter().for_each(|&user| conversation.note_devices(dir, user));
         let went: Vec<usize> = went.into_iter().filter_map(|user| conversation.exit(user, seq)).collect();
-        let came: Vec<u32> = came.into_iter().map(|user| self.enter(dir, slot, user, seq)).collect();
+        let came: Vec<u32> = came.into_iter().map(|user| self.enter(dir, slot, user, seq, mailboxes)).collect();
         self.remind(dir, slot, &came);
         self.note_dirty(slot);
         went
     }
 
     /// A user becomes a member with message `seq`.
-    fn enter(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) -> u32 {
+    fn enter(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64, mailboxes: Option<&[(u32, u16)]>) -> u32 {
         let Some(conversation) = self.conversations.get_mut(slot as usize) else { return NONE };
-        let index = conversation.admit(dir, slot, user, seq);
+        let devices: SmallVec<[u16; 4]> = match mailboxes {
+            Some(given) => given.iter().filter(|mailbox| mailbox.0 == user).map(|mailbox| mailbox.1).collect(),
+            None => dir.get(user).filter(|u| u.known).into_iter().flat_map(|u| &u.devices).map(|d| d.id).collect(),
+        };
+        let index = conversation.admit(dir, slot, user, seq, &devices);
         if let Some(user) = dir.get_mut(user)
             && !user.conversations.contains(&slot)
         {
@@ -115,7 +130,7 @@ impl Delivery {
         for user in members {
             let known = self.get(slot).and_then(|c| c.members.get(c.member(user, 0)?));
             if known.is_none_or(|m| !m.is_current() || m.cursors.is_empty()) {
-                self.enter(dir, slot, user, first);
+                self.enter(dir, slot, user, first, None);
             }
         }
         let all: Vec<usize> = (0..self.get(slot).map_or(0, |c| c.members.len())).collect();
@@ -166,8 +181,8 @@ impl Conversation {
         Some(index)
     }
 
-    /// A user is a member from message `seq` on, with a mailbox for each of its devices; where it stands.
-    fn admit(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64) -> usize {
+    /// A user is a member from message `seq` on, with a mailbox for each of these devices; where it stands.
+    fn admit(&mut self, dir: &mut Directory, slot: u32, user: u32, seq: u64, devices: &[u16]) -> usize {
         let index = match self.member(user, 0) {
             Some(index) => {
                 // Mailboxes that collected all of the last interval went with it; while the log is read they are here still.
@@ -192,9 +207,8 @@ impl Conversation {
                 member.delivered = member.delivered.max(seq.saturating_sub(1));
             }
         }
-        let known = dir.get(user).filter(|u| u.known);
-        for device in known.map(|u| &*u.devices).unwrap_or_default() {
-            self.add_device(index, device.id, seq.saturating_sub(1), base);
+        for &device in devices {
+            self.add_device(index, device, seq.saturating_sub(1), base);
         }
         if self.members.get(index).is_some_and(|m| m.cursors.is_empty()) {
             self.wait_for_device(index, seq.saturating_sub(1));

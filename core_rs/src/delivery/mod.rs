@@ -305,7 +305,7 @@ impl Delivery {
         }
         let (seq, device) = (message.seq, message.device);
         let went = match &message.change {
-            Some(change) => self.change(dir, slot, seq, message.user, change),
+            Some(change) => self.change(dir, slot, seq, message.user, change, None),
             None => Vec::new(),
         };
         let Self { conversations, receivers, run, hot, effects, .. } = self;

@@ -187,6 +187,7 @@ impl Engine {
         let bytes = stored.len();
         // The states of the group and of those whom it moves come before the change, which is a delta of all of them.
         self.ensure_logged(user, &id, seq - 1);
+        self.log_mailboxes(&id, seq, &change.newcomers(user));
         let flying = Flying { seq, actor: user, change: change.clone(), bytes: bytes as u32 };
         let moved = self.sequencer.change(&id, flying);
         self.note_moved(&id, &moved);
@@ -237,15 +238,12 @@ impl Engine {
     /// before it. Where it moves everybody, the group is asked when all is read.
     pub(super) fn replay_moves(&mut self, id: &ConversationId, sender: &str, change: &Change) {
         let actor = self.directory.intern(sender);
-        let (came, went) = match change {
-            Change::Created { members, .. } => ([&[actor], members.as_slice()].concat(), Vec::new()),
-            Change::Added(users) => (users.clone(), Vec::new()),
-            Change::Joined(_) => (vec![actor], Vec::new()),
-            Change::Removed(users) => (Vec::new(), users.clone()),
-            Change::Left { .. } => (Vec::new(), vec![actor]),
-            _ => return,
+        let went = match change {
+            Change::Removed(users) => users.clone(),
+            Change::Left { .. } => vec![actor],
+            _ => Vec::new(),
         };
-        self.move_users(id, &Moved { came, went });
+        self.move_users(id, &Moved { came: change.newcomers(actor), went });
     }
 
     /// A group in which nothing has happened yet: its first message makes its members.

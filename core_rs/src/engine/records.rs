@@ -31,6 +31,8 @@ pub mod kind {
     pub const CARRIED_WITHHELD: u8 = 8;
     /// Up to where receipt versions may have been told: eight bytes, the lowest first.
     pub const VERSIONS: u8 = 9;
+    /// Before a change of a group: the devices of those whom it makes members.
+    pub const MAILBOXES: u8 = 10;
 }
 
 /// Conversations whose cursors are logged in one turn.
@@ -107,6 +109,8 @@ impl Engine {
     fn log_conversation_at(&mut self, slot: u32, head: u64) {
         let Some(conversation) = self.delivery.get(slot) else { return };
         let (id, mut blob) = (conversation.id, Vec::new());
+        self.log_flying_mailboxes(&id);
+        let Some(conversation) = self.delivery.get(slot) else { return };
         conversation.encode(head, &self.directory, &mut blob);
         self.encode_flying(&id, &mut blob);
         let (at, _) = self.append(kind::CONVERSATION, &[&blob], true);

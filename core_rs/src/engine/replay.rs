@@ -25,6 +25,9 @@ use crate::wire::types::{ConversationId, Message};
 /// Devices that have a body, as (user, device).
 type Named = Box<[(Box<str>, u16)]>;
 
+/// The devices of those whom a change of a group makes members, as (user, device); `None`: the log does not say.
+pub(super) type Mailboxes = Option<Vec<(u32, u16)>>;
+
 /// A message whose conversation's state has not come yet.
 pub(super) struct Orphan {
     pub sender: Box<str>,
@@ -32,6 +35,7 @@ pub(super) struct Orphan {
     pub entry: Entry,
     pub bodies: Option<Named>,
     pub change: Option<Box<Change>>,
+    pub mailboxes: Mailboxes,
 }
 
 /// What is known only while the log is read.
@@ -41,6 +45,8 @@ pub(super) struct Replay {
     pub heads: HashMap<ConversationId, u64>,
     pub orphans: HashMap<ConversationId, Vec<Orphan>>,
     closed: HashSet<ConversationId>,
+    /// By group and change.
+    pub mailboxes: HashMap<(ConversationId, u64), Vec<(u32, u16)>>,
     /// Receipt versions up to here may have been told.
     versions: u64,
     damaged: u64,
@@ -57,6 +63,7 @@ impl Engine {
             kind::USER => self.replay_user(record),
             kind::CURSORS => self.replay_cursors(&mut replay, record),
             kind::GROUP_CURSORS => self.replay_members(&mut replay, record),
+            kind::MAILBOXES => self.replay_mailboxes(&mut replay, record.body),
             kind::VERSIONS => record.body.try_into().ok().map(|body| {
                 replay.versions = replay.versions.max(u64::from_le_bytes(body));
             }),
@@ -92,13 +99,15 @@ impl Engine {
                 replay.closed.insert(message.conversation);
             }
         }
+        let mailboxes = change.as_ref().and_then(|_| replay.mailboxes.remove(&(message.conversation, message.seq)));
         match self.delivery.find(&message.conversation) {
             Some(slot) => {
-                self.fold(slot, message.seq, message.sender, change.as_deref());
+                self.fold(slot, message.seq, message.sender, change.as_deref(), mailboxes);
                 self.place(slot, message.seq, message.sender, entry, bodies);
             }
             None => {
-                let orphan = Orphan { sender: message.sender.into(), seq: message.seq, entry, bodies, change };
+                let orphan =
+                    Orphan { sender: message.sender.into(), seq: message.seq, entry, bodies, change, mailboxes };
                 replay.orphans.entry(message.conversation).or_default().push(orphan);
             }
         }
@@ -174,7 +183,8 @@ impl Engine {
         self.segments.stated(&mut conversation.mark, record.at, Owner::Conversation(slot));
         // These follow the state without a gap; of the messages that stood before it the first ones may have left the log.
         for Flying { seq, actor, change, .. } in flying {
-            self.delivery.change(&mut self.directory, slot, seq, actor, &change);
+            let mailboxes = replay.mailboxes.remove(&(id, seq));
+            self.delivery.change(&mut self.directory, slot, seq, actor, &change, mailboxes.as_deref());
         }
         for orphan in replay.orphans.remove(&id).unwrap_or_default() {
             self.adopt(slot, orphan);

@@ -63,6 +63,18 @@ pub enum Change {
     Closed,
 }
 
+impl Change {
+    /// Whom a change by `actor` may make members.
+    pub fn newcomers(&self, actor: u32) -> Vec<u32> {
+        match self {
+            Self::Created { members, .. } => [&[actor], members.as_slice()].concat(),
+            Self::Added(users) => users.clone(),
+            Self::Joined(_) => vec![actor],
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Whom a change made members, and whom it did not leave so; in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {

@@ -327,7 +327,7 @@ impl World {
                         None => drop(delivery.insert(dir, state)),
                     }
                 }
-                Record::Change(seq, actor, change) => drop(delivery.change(dir, 0, *seq, *actor, change)),
+                Record::Change(seq, actor, change) => drop(delivery.change(dir, 0, *seq, *actor, change, None)),
                 &Record::Device(user, id) => {
                     let device = Device { id, receives: true, ..Device::default() };
                     dir.get_mut(user).unwrap().devices.push(device);

@@ -88,7 +88,7 @@ fn nobody_is_in_more_than_a_thousand_groups() {
 }
 
 #[test]
-fn a_change_writes_one_record_whomever_it_moves() {
+fn a_change_writes_few_records_whomever_it_moves() {
     let mut rig = rig_of(Config::default());
     let others = crowd(&mut rig, 200);
     let ann = rig.join("ann", 1, true);
@@ -101,8 +101,8 @@ fn a_change_writes_one_record_whomever_it_moves() {
         assert_eq!(answer(&rig.got(ann), &[id]), None);
         records(&rig.disk) - before
     };
-    assert_eq!(wish(&mut rig, 0, None, of(&others)), 2, "with the state of the group");
-    assert_eq!(wish(&mut rig, 1, None, of(&others)), 2);
+    assert_eq!(wish(&mut rig, 0, None, of(&others)), 3, "with the state of the group, and devices");
+    assert_eq!(wish(&mut rig, 1, None, of(&others)), 3);
     let at = crate::engine::ids::group_id("ann", 1, &[1]);
     assert_eq!(wish(&mut rig, 2, Some(at), Change::Removed(borrowed(&others))), 2, "with what they will never have");
     let mut rig = restart(rig);

@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::engine::Engine;
+use crate::engine::binary::Reader;
+use crate::engine::directory::UserState;
+use crate::engine::records::kind;
+use crate::log::{Appender, recover};
 
 /// Ranges that this device is told it will never get.
 fn missed(got: &[Got]) -> Vec<(u64, u64, u64)> {
@@ -21,8 +25,11 @@ fn take(p: &mut Party) {
 
 /// A user's intervals in the group, and how far each of its devices has collected it.
 fn mailboxes(p: &Party, name: &str) -> (Vec<(u64, u64)>, Vec<(u16, u64)>) {
-    let engine = &p.rig.engine;
-    let conversation = engine.delivery.get(engine.delivery.find(&p.at).unwrap()).unwrap();
+    mailboxes_in(&p.rig.engine, &p.at, name)
+}
+
+fn mailboxes_in(engine: &Engine, at: &ConversationId, name: &str) -> (Vec<(u64, u64)>, Vec<(u16, u64)>) {
+    let conversation = engine.delivery.get(engine.delivery.find(at).unwrap()).unwrap();
     let index = conversation.member(engine.directory.find(name).unwrap(), 0).unwrap();
     let member = &conversation.members[index];
     let mut cursors: Vec<_> = member.cursors.iter().map(|c| (c.device, c.acked)).collect();
@@ -105,4 +112,24 @@ fn expiry_across_an_absence_skips_only_what_lies_in_the_intervals_i8() {
         let got = p.rig.got(p.eve);
         assert_eq!(missed(&got), [(first, left, 1), (back, back, 1)], "restarted: {restarted}, {got:?}");
     }
+}
+
+#[test]
+fn replay_gives_newcomers_the_mailboxes_that_were_decided_when_they_were_added() {
+    let mut p = party();
+    p.rig.join("eve", 2, true);
+    assert_eq!(p.wish(p.ann, b"1", Change::Added(names(&["eve"]))), None);
+    let before = mailboxes(&p, "eve");
+    assert_eq!(before.1.len(), 2);
+    // As if her state had been written anew, behind the change.
+    let mut engine = Engine::new(p.rig.config.clone(), p.rig.now);
+    let hers = |body: &[u8]| UserState::decode(&mut Reader::new(body)).is_some_and(|state| state.name == "eve");
+    let recovered = recover(&p.rig.disk, &mut |record| {
+        if record.kind != kind::USER || !hers(record.body) {
+            engine.replay(&record);
+        }
+    });
+    let recovered = recovered.unwrap();
+    engine.start(&recovered, Appender::new(&recovered, &small_log()));
+    assert_eq!(mailboxes_in(&engine, &p.at, "eve"), before);
 }
