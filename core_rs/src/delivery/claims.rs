@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use super::Delivery;
-use super::conversation::{Conversation, Cursor, SkipRange};
+use super::conversation::{Conversation, Cursor, Member, SkipRange};
 use crate::engine::directory::Directory;
 use crate::wire::types::SkipReason;
 
@@ -18,11 +18,11 @@ impl Delivery {
     /// Raises what a member's user is known to have, and tells the others; before messages are let go. In a group, that
     /// is those who wrote what is newly covered.
     pub(super) fn raise(&mut self, dir: &Directory, slot: u32, index: usize) {
-        let Self { conversations, version, effects, .. } = self;
+        let Self { conversations, version, effects, held_from_s, .. } = self;
         let Some(conversation) = conversations.get_mut(slot as usize) else { return };
         let Some(claim) = conversation.claim(index) else { return };
         let before = *version;
-        let claim = conversation.pass_withheld(index, claim, version);
+        let claim = conversation.pass_withheld(index, claim, *held_from_s, version);
         if *version > before {
             effects.floors.push(slot);
         }
@@ -128,7 +128,7 @@ impl Delivery {
         let range = conversation.first.max(member.delivered + 1)..=conversation.head;
         let orphaned = |&seq: &u64| conversation.lacks(index, seq) && !coming(seq) && !had(seq);
         let seqs: Vec<u64> = range.filter(orphaned).collect();
-        let hidden = member.withheld().first().map_or(u64::MAX, |range| range.0);
+        let hidden = member.withheld().first().map_or(u64::MAX, |range| range.from);
         let resolved = member.cursors.iter().map(|c| c.base).min().unwrap_or(0).min(hidden - 1);
         self.skip(dir, slot, index, &seqs, SkipReason::Expired);
         if let Some(member) = self.get_mut(slot).and_then(|c| c.members.get_mut(index))
@@ -242,25 +242,21 @@ impl Conversation {
         authors
     }
 
-    /// What of a claim may be made, seeing that messages were withheld: their author hears nothing of them until the user
-    /// has a later one of its messages, and first that those will never be had.
-    fn pass_withheld(&mut self, index: usize, claim: u64, version: &mut u64) -> u64 {
-        let Some(member) = self.members.get(index) else { return claim };
-        let Some(&(hidden, _)) = member.withheld().first() else { return claim };
-        if hidden > claim {
-            return claim;
-        }
+    /// What of a claim may be made, seeing that messages were withheld. To their author they look like messages that wait on
+    /// a device of the user which is away: nothing from there on is delivered until they would have expired, accepted before
+    /// `held_from_s`, and the user has a later one; and first the author is told that they did.
+    fn pass_withheld(&mut self, index: usize, claim: u64, held_from_s: u32, version: &mut u64) -> u64 {
+        let hidden = |member: &Member| member.withheld().first().map(|range| range.from).filter(|from| *from <= claim);
+        let Some(member) = self.members.get(index).filter(|member| hidden(member).is_some()) else { return claim };
         let open =
             |seq: &u64| self.entry(*seq).is_some_and(|e| usize::from(e.author) != index && !e.withheld_from(index));
         let heard = (self.first.max(member.delivered + 1)..=claim).rev().find(open).unwrap_or(0);
         let Some(member) = self.members.get_mut(index) else { return claim };
-        for (from, to) in member.take_withheld(heard) {
+        for range in member.take_withheld(heard, held_from_s) {
             *version += 1;
-            member.skip(SkipRange { from, to, reason: SkipReason::Expired, version: *version });
+            let (from, to, reason) = (range.from, range.to, SkipReason::Expired);
+            member.skip(SkipRange { from, to, reason, version: *version });
         }
-        match member.withheld().first() {
-            Some(&(hidden, _)) if hidden <= claim => hidden - 1,
-            _ => claim,
-        }
+        hidden(member).map_or(claim, |from| from - 1)
     }
 }

@@ -218,10 +218,11 @@ impl Conversation {
 
     /// A message that is withheld: from everybody but its author.
     pub fn note_withheld(&mut self, seq: u64) {
-        let Some(author) = self.entry(seq).filter(|e| e.at & WITHHELD != 0).map(|e| e.author) else { return };
+        let entry = self.entry(seq).filter(|e| e.at & WITHHELD != 0);
+        let Some((author, time_s)) = entry.map(|e| (e.author, e.time_s)) else { return };
         let others = (0_u16..).zip(&mut self.members).filter(|(index, _)| *index != author);
         for member in others.map(|(_, m)| m).filter(|m| m.delivered < seq && !m.skips(seq)) {
-            member.withhold(seq);
+            member.withhold(seq, time_s);
         }
     }
 

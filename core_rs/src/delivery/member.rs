@@ -87,6 +87,17 @@ pub struct SkipRange {
     pub version: u64,
 }
 
+/// Messages that were withheld from a member, since it blocked their author.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Withheld {
+    /// First.
+    pub from: u64,
+    /// Last.
+    pub to: u64,
+    /// When the last one was accepted, seconds since 1970.
+    pub time_s: u32,
+}
+
 /// What most members have none of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rare {
@@ -94,8 +105,8 @@ pub struct Rare {
     pub skipped: Vec<SkipRange>,
     /// Intervals that are over, in order.
     pub earlier: Vec<(u64, u64)>,
-    /// What was withheld from it, until it has something above: then the author is told a skip.
-    pub withheld: Vec<(u64, u64)>,
+    /// What was withheld from it, in order, until the author was told that it expired.
+    pub withheld: Vec<Withheld>,
 }
 
 /// A user in the conversation.
@@ -223,31 +234,32 @@ impl Member {
     }
 
     /// What was withheld from it.
-    pub fn withheld(&self) -> &[(u64, u64)] {
+    pub fn withheld(&self) -> &[Withheld] {
         touch();
         self.rare.as_ref().map_or(&[], |rare| &rare.withheld)
     }
 
-    /// A message is withheld from it. Of too many ranges the two oldest become one, as with [`Member::skip`].
-    pub fn withhold(&mut self, seq: u64) {
+    /// A message that was accepted at `time_s` is withheld from it. Of too many ranges the two oldest become one, as with
+    /// [`Member::skip`].
+    pub fn withhold(&mut self, seq: u64, time_s: u32) {
         let list = &mut self.rare.get_or_insert_default().withheld;
         match list.last_mut() {
-            Some(last) if seq <= last.1 => {}
-            Some(last) if seq == last.1 + 1 => last.1 = seq,
-            _ => list.push((seq, seq)),
+            Some(last) if seq <= last.to => {}
+            Some(last) if seq == last.to + 1 => (last.to, last.time_s) = (seq, time_s.max(last.time_s)),
+            _ => list.push(Withheld { from: seq, to: seq, time_s }),
         }
         if list.len() > MAX_RANGES {
             let oldest = list.remove(0);
             if let Some(next) = list.first_mut() {
-                next.0 = oldest.0;
+                next.from = oldest.from;
             }
         }
     }
 
-    /// Takes out what was withheld from it up to `seq`.
-    pub fn take_withheld(&mut self, seq: u64) -> Vec<(u64, u64)> {
+    /// Takes out what was withheld from it up to `seq` and accepted before `before_s`, as far as nothing else stands before.
+    pub fn take_withheld(&mut self, seq: u64, before_s: u32) -> Vec<Withheld> {
         let Some(rare) = &mut self.rare else { return Vec::new() };
-        let passed = rare.withheld.iter().take_while(|range| range.1 <= seq).count();
+        let passed = rare.withheld.iter().take_while(|range| range.to <= seq && range.time_s < before_s).count();
         let taken = rare.withheld.drain(..passed).collect();
         self.tidy();
         taken

@@ -177,6 +177,8 @@ pub struct Delivery {
     version: u64,
     /// Undelivered messages of a group, and bytes of their records, above which its floor rises.
     pub group_caps: (u32, u64),
+    /// What was accepted before has been held for its time, seconds since 1970.
+    pub held_from_s: u32,
     /// See [`Effects`].
     pub effects: Effects,
 }
@@ -196,6 +198,7 @@ impl Delivery {
             attached: 0,
             version: 0,
             group_caps: (100_000, 256 << 20),
+            held_from_s: 0,
             effects: Effects::default(),
         }
     }

@@ -1,19 +1,19 @@
 //! What survives of a conversation, as bytes: its full state (in the log and in the cold store), and cursors that moved.
 //!
 //! Both are merged by maximum, so that reading one twice, or an old one after a new one, does no harm. Version 1 of the
-//! full state knew no groups; it is still read.
+//! full state knew no groups, version 2 not when a message was withheld; both are still read.
 
 use smallvec::SmallVec;
 
 use super::conversation::{Conversation, Crowd, Cursor, Member, SkipRange, mark};
-use super::member::Rare;
+use super::member::{Rare, Withheld};
 use crate::engine::binary::{Reader, put_bytes, put_u64};
 use crate::engine::directory::Directory;
 use crate::group::Group;
 use crate::sequencer::Kind;
 use crate::wire::types::{ConversationId, SkipReason};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 fn skip_reason(value: u64) -> Option<SkipReason> {
     Some(match value {
@@ -58,9 +58,10 @@ impl Conversation {
                 put_u64(out, range.version);
             }
             put_u64(out, member.withheld().len() as u64);
-            for &(from, to) in member.withheld() {
-                put_u64(out, from);
-                put_u64(out, to);
+            for range in member.withheld() {
+                put_u64(out, range.from);
+                put_u64(out, range.to);
+                put_u64(out, range.time_s.into());
             }
             put_marked(&member.cursors.iter().collect::<SmallVec<[&Cursor; 4]>>(), member.delivered, out);
         }
@@ -107,7 +108,9 @@ impl Conversation {
                 }
             } else {
                 for _ in 0..reader.count()? {
-                    let range = (reader.u64()?, reader.u64()?);
+                    let (from, to) = (reader.u64()?, reader.u64()?);
+                    let time_s = if version == 2 { 0 } else { reader.u32()? };
+                    let range = Withheld { from, to, time_s };
                     member.rare.get_or_insert_default().withheld.push(range);
                 }
                 member.cursors = read_marked(reader)?;

@@ -183,6 +183,9 @@ impl Engine {
         let jumped = self.clock.set(now);
         self.delivery.resume_versions(versions::receipt_version(self.clock.time_ms()));
         self.keep_versions();
+        if self.clock.trusted() {
+            self.delivery.held_from_s = (self.clock.time_ms().saturating_sub(self.config.hold_ms) / 1000) as u32;
+        }
         if jumped {
             self.alarm("clock_jumped", "The machine's clock jumped by more than an hour: expiry is paused.".into());
         }

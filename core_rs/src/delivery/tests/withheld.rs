@@ -8,7 +8,7 @@ fn told(world: &mut World, user: u32) -> Vec<Got> {
 }
 
 #[test]
-fn the_blocker_is_told_a_skip_and_the_author_nothing_until_a_later_message_gets_through_i7() {
+fn a_withheld_message_holds_receipts_back_until_it_would_have_expired_i7_i8() {
     for restart in [false, true] {
         let mut world = World::direct();
         world.join(0, 1);
@@ -34,12 +34,21 @@ fn the_blocker_is_told_a_skip_and_the_author_nothing_until_a_later_message_gets_
             world.join(1, 1);
         }
         assert!(told(&mut world, 0).iter().all(|g| matches!(g, Got::Cursor(_, 1, ..))), "only what was told before");
+        // What gets through is not told as delivered: a device that is away would hold receipts back alike.
+        for (seq, held_from_s) in [(5, 0), (6, 2), (7, 3)] {
+            world.delivery.held_from_s = held_from_s;
+            world.send(0);
+            world.run();
+            world.ack(1, 1, seq).unwrap();
+            assert!(told(&mut world, 0).is_empty(), "the last of them was accepted at 3 s");
+        }
+        world.delivery.held_from_s = 4;
         world.send(0);
         world.run();
-        world.ack(1, 1, 5).unwrap();
+        world.ack(1, 1, 8).unwrap();
         let told = told(&mut world, 0);
         assert!(
-            matches!(&told[..], [Got::Never(_, 2, 3, a), Got::Cursor(_, 5, 0, b)] if a <= b),
+            matches!(&told[..], [Got::Never(_, 2, 3, a), Got::Cursor(_, 8, 0, b)] if a <= b),
             "the skip first: {told:?}"
         );
     }
