@@ -89,13 +89,20 @@ impl Delivery {
             frame.flush(receiver.told, out);
             return self.queue(r);
         }
-        if frame.high > receiver.told && frame.id != [0; 16] {
+        lists.held_from = 0;
+        receiver.due = false;
+        if frame.high > receiver.told && frame.id == [0; 16] {
+            // Its user is in none of these groups any more, and other receipts were told with the version before them: no
+            // frame is left that could say the later one, so they are told again.
+            receiver.rescan = true;
+            return self.queue(r);
+        }
+        if frame.high > receiver.told {
             // Also when there is nothing to tell any more: the version is to be acknowledged.
             frame.end(out);
         }
         receiver.told = receiver.told.max(frame.high);
-        (lists.high, lists.held_from) = (frame.high, 0);
-        receiver.due = false;
+        lists.high = frame.high;
     }
 }
 

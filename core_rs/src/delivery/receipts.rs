@@ -91,7 +91,8 @@ impl Delivery {
         for &slot in dir.get(me).map(|u| &*u.conversations).unwrap_or_default() {
             let Some(conversation) = conversations.get(slot as usize) else { continue };
             let Some(mine) = conversation.member(me, device) else { continue };
-            if conversation.owed(mine).is_some_and(|version| version > told) {
+            let current = conversation.members.get(mine).is_some_and(Member::is_current);
+            if current && conversation.owed(mine).is_some_and(|version| version > told) {
                 held.push((slot, ALL));
             } else if conversation.group.is_none() {
                 let moved = |index: &usize| conversation.news(*index, (me, device)) > told;

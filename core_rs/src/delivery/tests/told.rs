@@ -50,6 +50,28 @@ fn what_is_told_counts_as_told_only_up_to_what_is_held_back() {
 }
 
 #[test]
+fn receipts_held_back_by_a_group_are_told_in_full_when_their_reader_leaves_it() {
+    let mut world = World::group(3);
+    add_pair(&mut world);
+    (0..3).for_each(|user| _ = world.join(user, 1));
+    (0..3).for_each(|user| _ = world.got(user, 1));
+    let before = world.delivery.version();
+    world.ack(2, 1, 1).unwrap();
+    write_in_pair(&mut world);
+    world.change(0, Change::Left { successor: Some(1) });
+    let after = world.delivery.version();
+    for again in [false, true] {
+        if again {
+            world.cut(0, 1);
+            world.join(0, 1);
+        }
+        let told: Vec<Got> = world.got(0, 1).into_iter().filter(|g| matches!(g, Got::Cursor(..))).collect();
+        assert_eq!(told.last(), Some(&Got::Cursor("u1".into(), 1, 0, before + 2)), "again: {again}, {told:?}");
+    }
+    assert_eq!(after, before + 2);
+}
+
+#[test]
 fn what_several_members_will_never_have_is_not_overtaken_in_part_i7() {
     let mut world = World::group(4);
     add_pair(&mut world);

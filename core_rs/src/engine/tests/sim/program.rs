@@ -159,6 +159,10 @@ impl Program {
             Got::Pong(_) | Got::Replaced | Got::Goodbye(_) => {}
             Got::Group(snapshot) => self.snapshot(model, *snapshot),
             Got::Receipts { conversation, cursors, version } => {
+                // Also without cursors: then there is only the version to be acknowledged.
+                assert!(version >= connection.version, "receipts come in the order of versions");
+                connection.version = version;
+                self.version = self.version.max(version);
                 for CursorOf { user, delivered, read, .. } in cursors {
                     let who = model.users.iter().position(|u| u.name == user).expect("a user");
                     self.receipt(model, (conversation, who), delivered, read, version);
