@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::conversation::{Cursor, Member, NONE};
 use super::{Delivery, owe};
 use crate::engine::directory::Directory;
+use crate::wire::types::SkipReason;
 
 impl Delivery {
     /// Fits the mailboxes of a user in the conversations that are in memory to its devices: a new device takes part from
@@ -55,12 +56,14 @@ impl Delivery {
         }
     }
 
-    /// After damage: a device of which a conversation knows nothing gets everything that is there, rather than nothing.
+    /// After damage: a device of which a conversation knows nothing gets everything that is there, rather than nothing, and is
+    /// told of what was lost before.
     pub fn fit_lost_devices(&mut self, dir: &Directory, user: u32) {
         let Some(known) = dir.get(user) else { return };
         for &slot in &known.conversations {
             let Some(conversation) = self.conversations.get_mut(slot as usize) else { continue };
-            let start = conversation.first - 1;
+            let lost = conversation.floor_reason == SkipReason::Lost;
+            let start = if lost { 0 } else { conversation.first - 1 };
             for index in conversation.indices_of(user) {
                 if !conversation.members.get(index).is_some_and(Member::is_current) {
                     continue;

@@ -62,6 +62,14 @@ fn i12_what_a_damaged_disk_forgot_is_told() {
     }
 }
 
+/// Receipts that stayed at one version on every reconnect (two seeds); a device that was not told of lost messages.
+#[test]
+fn seeds_that_failed_once_pass() {
+    for (seed, damage) in [(500_598, false), (502_060, false), (910_170, true)].into_iter().take_while(|_| !asked()) {
+        run(seed, STEPS, damage);
+    }
+}
+
 /// As many steps as the environment asks for: of one seed, or of one after the other.
 #[test]
 fn as_asked_for() {
