@@ -9,10 +9,12 @@
 //! - [`program`]: client programs, and what each checks in everything that it is told.
 //! - [`crowd`]: groups in the model; on a disk that is damaged there are none.
 //! - [`steps`]: what happens next; [`groups`]: in groups. [`damage`]: a disk that forgets what was durable. [`finish`]: the end of a run.
+//! - [`exact`]: what is the same before and after a crash.
 //! - [`runs`]: the runs that are made, and how one is repeated.
 
 mod crowd;
 mod damage;
+mod exact;
 mod finish;
 mod groups;
 mod model;
@@ -136,6 +138,7 @@ impl Sim {
         }
         let power = end == End::Died || self.rng.once_in(2);
         say(|| format!("{end:?}, power lost: {power}"));
+        let before = self.world.exact().filter(|_| !self.damage);
         self.ended(power);
         let mut tries = 0;
         loop {
@@ -155,6 +158,10 @@ impl Sim {
                 self.flip_bits();
             }
             if self.world.start() {
+                if let Some(before) = &before {
+                    before.check(&self.world.read_back());
+                    self.model.counts.compared += 1;
+                }
                 break;
             }
             assert!(tries < 10, "the router does not start");

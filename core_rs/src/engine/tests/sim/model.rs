@@ -132,6 +132,8 @@ pub struct Counts {
     pub user_skips: u64,
     pub errors: BTreeMap<String, u64>,
     pub refusals: BTreeMap<String, u64>,
+    /// Crashes after which exact facts were compared with those before.
+    pub compared: u64,
     pub died: u64,
     pub failed: u64,
     pub dropped: u64,
