@@ -1,0 +1,1 @@
+//! The store held to its rules.
