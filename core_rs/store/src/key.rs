@@ -145,3 +145,10 @@ impl std::fmt::Debug for Key {
         write!(f, "{self}")
     }
 }
+
+impl std::borrow::Borrow<[u8]> for Key {
+    /// Compares and hashes like the key.
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -10,6 +10,7 @@ use crate::row::{Identity, Row};
 use crate::sqlite::OpenMode;
 use crate::store::{Damage, Lookup, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Put, Scan, Store, Summary};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The only format that a memory store knows.
@@ -253,8 +254,8 @@ impl Database {
 
     fn page(&self, scan: &Scan) -> Page {
         let from = scan.after.as_ref().map_or(scan.prefix.as_slice(), Key::as_bytes);
-        let range =
-            self.rows.iter().filter(|(key, _)| key.as_bytes() > from && key.as_bytes().starts_with(&scan.prefix));
+        let range = self.rows.range::<[u8], _>((Bound::Excluded(from), Bound::Unbounded));
+        let range = range.take_while(|(key, _)| key.as_bytes().starts_with(&scan.prefix));
         let (mut page, mut bytes) = (Page::default(), 0);
         for (key, stored) in range {
             bytes += key.as_bytes().len() + if stored.damage.is_none() { stored.value.len() } else { 0 };

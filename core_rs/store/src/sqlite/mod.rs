@@ -36,8 +36,9 @@ use write::Writing;
 /// A store in SQLite. Writing and reading have a connection each, so that neither waits for the other.
 pub struct SqliteStore {
     identity: Identity,
-    writing: Mutex<Writing>,
     reading: Mutex<Reading>,
+    // Closed after the reader: the last connection copies the write-ahead log, and the reader would leave it.
+    writing: Mutex<Writing>,
     // Last, so that it outlives the connections.
     _lock: Lock,
 }
@@ -106,4 +107,13 @@ impl Store for SqliteStore {
     fn scan(&self, scan: &Scan) -> Result<Page, StoreError> {
         self.reading().scan(scan)
     }
+}
+
+/// Makes a store say that it reflects another position, and changes nothing else.
+#[cfg(test)]
+pub(crate) fn say_that_it_reflects(file: &Path, position: u64) {
+    let db = rusqlite::Connection::open(file).unwrap();
+    let mut meta = meta::Meta::read(&db).unwrap().unwrap();
+    meta.summary.reflects = position;
+    db.execute("UPDATE meta SET said = ?1", [meta.encode()]).unwrap();
 }
