@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 const ROWS: u32 = 300;
-const FLIPS: usize = 600;
+const FLIPS: usize = 250;
 
 /// Numbers that are the same in every run (xorshift64*).
 struct Chance(u64);

@@ -27,7 +27,7 @@ fn lost_vanished_damaged_and_old_rows_have_an_answer_each() {
     assert_eq!(get(&store, &key), Lookup::Damaged(key.clone(), Damage::Checksum));
     assert!(!disk.vanish(&key));
     assert_eq!(get(&store, &key), Lookup::Damaged(key.clone(), Damage::Vanished));
-    assert_eq!(put(&store, &key, 3, b"three").healed, [key.clone()]);
+    assert_eq!(put(&store, &key, 3, b"three").healed, std::slice::from_ref(&key));
     assert_eq!(get(&store, &key), Lookup::Found(row(key.clone(), 3, b"three")));
     assert!(disk.lose(&key) && !disk.lose(&key));
     assert_eq!(get(&store, &key), Lookup::Absent(key));
