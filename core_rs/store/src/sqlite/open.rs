@@ -48,7 +48,7 @@ pub struct SqliteOptions {
 impl Default for SqliteOptions {
     fn default() -> Self {
         SqliteOptions {
-            page_size: 4096,
+            page_size: 1024,
             wal_bytes: 64 << 20,
             write_cache: 32 << 20,
             read_cache: 8 << 20,
@@ -73,11 +73,13 @@ impl Lock {
             move |error: io::Error| StoreError::io(doing, &name, &error)
         };
         if mode == OpenMode::Make {
+            let missing: Vec<&Path> = directory.ancestors().skip(1).take_while(|each| !each.exists()).collect();
             std::fs::create_dir_all(directory).map_err(failed("make"))?;
-            // The directory's own name.
-            let parent = directory.canonicalize().map_err(failed("find"))?;
-            if let Some(parent) = parent.parent() {
-                sync_directory(parent)?;
+            // The names of all that was made. The last one's also if it was there: a crash may have come before this line.
+            for made in std::iter::once(directory).chain(missing) {
+                if let Some(parent) = made.canonicalize().map_err(failed("find"))?.parent() {
+                    sync_directory(parent)?;
+                }
             }
         }
         let handle = match File::open(directory) {

@@ -167,6 +167,21 @@ fn flipped_byte_in_the_write_ahead_log_leaves_whole_batches_and_says_how_far() {
 }
 
 #[test]
+fn lost_write_ahead_log_shows_in_the_reflected_position() {
+    let directory = Directory::new();
+    let store = open(&directory);
+    put_rows(&store, [row(conversation(1), 1, b"old")]);
+    drop(store); // Copies the log into the database.
+    let store = open(&directory);
+    put_rows(&store, [row(conversation(1), 2, b"new")]);
+    let crashed = directory.crashed();
+    std::fs::remove_file(crashed.path().join("rows.db-wal")).unwrap();
+    let store = SqliteStore::open(crashed.path(), LOG, OpenMode::Find, &small()).unwrap();
+    assert_eq!(store.summary().unwrap().reflects, 1);
+    assert_eq!(store.get(&[conversation(1)]), [Lookup::Found(row(conversation(1), 1, b"old"))]);
+}
+
+#[test]
 fn put_into_a_damaged_database_is_an_error_or_makes_its_rows_whole() {
     let rows = rows();
     let directory = stored(&rows);

@@ -1,5 +1,6 @@
 use super::rig::{Directory, LOG, conversation, get, open, put, put_rows, remove, row, small};
-use crate::{Batch, Damage, Key, Kind, Lookup, OpenMode, SqliteStore, Store, StoreError, Write};
+use crate::{Batch, Damage, Fault, Key, Kind, Lookup, OpenMode, SqliteOptions, SqliteStore, Store, StoreError, Write};
+use std::time::Duration;
 
 #[test]
 fn older_or_equal_position_replaces_nothing() {
@@ -105,4 +106,46 @@ fn write_ahead_log_stays_near_its_bound() {
     }
     let wal = std::fs::metadata(directory.path().join("rows.db-wal")).unwrap().len();
     assert!(wal <= 4 * small().wal_bytes, "{wal}");
+}
+
+#[test]
+fn lock_of_another_program_is_waited_for_and_then_busy_i10() {
+    let directory = Directory::new();
+    let options = SqliteOptions { busy: Duration::ZERO, ..small() };
+    let store = SqliteStore::open(directory.path(), LOG, OpenMode::Make, &options).unwrap();
+    put(&store, &conversation(1), 1, b"v");
+    let other = rusqlite::Connection::open(directory.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batch = Batch::new(vec![Write { key: conversation(2), position: 2, value: Some(Vec::new()) }]).unwrap();
+    assert_eq!(store.put(&batch).unwrap_err().fault(), Some(Fault::Busy));
+    // Readings wait for nobody.
+    assert_eq!(get(&store, &conversation(1)), Lookup::Found(row(conversation(1), 1, b"v")));
+    assert_eq!(get(&store, &conversation(2)), Lookup::Absent(conversation(2)));
+}
+
+#[test]
+fn reading_goes_on_while_the_write_ahead_log_is_copied() {
+    let directory = Directory::new();
+    let store = open(&directory);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for position in 1..=200 {
+                put_rows(&store, (0..20).map(|n| row(conversation(n), position, &[7; 200])));
+            }
+        });
+        let mut last = 0;
+        while !writer.is_finished() {
+            // Of one batch, or of none: all rows have the same position.
+            let position = |answer: &Lookup| match answer {
+                Lookup::Found(row) => row.position,
+                Lookup::Absent(_) => 0,
+                other => panic!("{other:?}"),
+            };
+            let answers = store.get(&(0..20).map(conversation).collect::<Vec<_>>());
+            let positions: Vec<u64> = answers.iter().map(position).collect();
+            assert!(positions.iter().all(|each| *each == positions[0]) && positions[0] >= last, "{positions:?}");
+            last = positions[0];
+        }
+        writer.join().unwrap();
+    });
 }
