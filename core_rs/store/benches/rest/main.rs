@@ -4,15 +4,16 @@
 //! `--runs N`, `--seconds N` (of a run), `--rows N`, `--page BYTES`, `--wal MIB` change the defaults; `--rests N` lets no more
 //! rows come to rest in a second, and `--only counted|uniform|zipf|read` is one part.
 //!
-//! Three tables: what a policy makes of the log and the store (counted, the same in each run of the program); what a row
-//! costs (measured; medians of runs that take turns, beside the log alone); what reading costs. docs/adr/0008 says what
-//! follows from them.
+//! Tables: what a row costs (measured; medians of runs that take turns, beside the log alone); what reading costs; what each
+//! policy writes (counted, the same in each run of the program, and multiplied by what SQLite makes of a row). docs/adr/0008
+//! says what follows from them.
 //!
-//! - `stream`: which rows are active.  `rest`, `log`: the threads.  `reads`: reading back.  `usage`: counting.
+//! - `stream`: which rows are active.  `counted`: its policies.  `rest`, `log`: the threads.  `reads`: reading back.  `usage`: counting.
 
 // A benchmark may stop at what cannot be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+mod counted;
 mod log;
 mod reads;
 mod rest;
@@ -31,7 +32,6 @@ use usage::{median, quantile};
 
 const TURNS_A_SECOND: usize = 1000;
 const WARM: usize = 90 * TURNS_A_SECOND;
-const COUNTED: usize = 60 * TURNS_A_SECOND;
 /// The store is filled with batches of so many rows.
 const FILL: usize = 20_000;
 /// Segments of 64 MiB that the measured runs' log keeps.
@@ -99,67 +99,22 @@ fn main() {
         options.seconds,
     );
     let choices = [("uniform", Choice::Uniform), ("zipf 0.99", zipf)];
-    if options.wants("counted") {
-        count(&options, &choices);
-    }
     if options.only.as_deref() != Some("counted") {
         fill(&options);
     }
     // Each row is newer than the one that the store has.
     let mut position = 1;
+    let mut amplification = f64::NAN;
     for (name, choice) in choices.iter().filter(|(name, _)| options.wants(name)) {
-        measure(&options, name, choice, &mut position);
+        amplification = measure(&options, name, choice, &mut position);
     }
     if options.wants("read") {
         read(&options);
     }
-    std::fs::remove_dir_all(&options.directory).expect("the directory can be removed");
-}
-
-/// What each policy writes, counted: no I/O.
-fn count(options: &Options, choices: &[(&str, Choice)]) {
-    println!("bytes for each byte of messages in the log (rows: what is handed to SQLite)");
-    println!(
-        "| stream | at rest | log kept | active rows | rests/s | first image | image again | stored | rows | sum |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
-    let bounds = [
-        ("beyond 100 k", Bound::Rows(100_000)),
-        ("beyond 300 k", Bound::Rows(300_000)),
-        ("after 60 s", Bound::Idle((60 * TURNS_A_SECOND * TURN) as u32)),
-    ];
-    for (name, choice) in choices {
-        for (bound_name, bound) in bounds {
-            for retained in [2, 4, 16] {
-                let mut stream = Stream::new(options.rows, choice.clone(), bound, retained, true);
-                stream.run(WARM);
-                let before = stream.written;
-                stream.run(COUNTED);
-                let after = stream.written;
-                let messages = (after.message_bytes() - before.message_bytes()) as f64;
-                let rested = after.rested - before.rested;
-                let parts = [
-                    (after.first - before.first) * IMAGE,
-                    (after.again - before.again) * IMAGE,
-                    rested * STORED,
-                    rested * ROW,
-                ]
-                .map(|bytes| bytes as f64 / messages);
-                println!(
-                    "| {name} | {bound_name} | {} MiB | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
-                    retained * 64,
-                    stream.active,
-                    rested / (COUNTED / TURNS_A_SECOND) as u64,
-                    parts[0],
-                    parts[1],
-                    parts[2],
-                    parts[3],
-                    parts.iter().sum::<f64>(),
-                );
-            }
-        }
+    if options.wants("counted") {
+        counted::count(options.rows, &choices, amplification);
     }
-    println!();
+    std::fs::remove_dir_all(&options.directory).expect("the directory can be removed");
 }
 
 /// Puts every row once, into today's table and into the store.
@@ -199,18 +154,23 @@ struct Runs {
     over: Vec<f64>,
 }
 
-fn measure(options: &Options, name: &str, choice: &Choice, position: &mut u64) {
+/// Measures every mode. Device bytes for each byte of rows of the last one with single batches.
+fn measure(options: &Options, name: &str, choice: &Choice, position: &mut u64) -> f64 {
     let bound = 100_000.min(options.rows / 10);
     let mut warm = Stream::new(options.rows, choice.clone(), Bound::Rows(bound), RETAINED, true);
     warm.run(WARM);
-    let modes = [
-        Mode::Nowhere,
-        Mode::Today,
-        Mode::Store(500),
-        Mode::Store(5_000),
-        Mode::Store(20_000),
-        Mode::Sweep(5_000, 100_000),
-    ];
+    let modes = match choice {
+        Choice::Uniform => vec![
+            Mode::Nowhere,
+            Mode::Today,
+            Mode::Store(500),
+            Mode::Store(20_000),
+            Mode::Sweep(5_000, 100_000),
+            Mode::Store(5_000),
+        ],
+        // What a row costs hardly depends on which messages made it rest.
+        Choice::Zipf { .. } => vec![Mode::Nowhere, Mode::Today, Mode::Store(5_000)],
+    };
     let mut all: Vec<Runs> = modes.iter().map(|_| Runs::default()).collect();
     for _ in 0..options.runs {
         let mut alone = f64::NAN;
@@ -238,11 +198,13 @@ fn measure(options: &Options, name: &str, choice: &Choice, position: &mut u64) {
         "| {name} | device bytes / row bytes | CPU µs / row | rows/s | longest batch ms | p99 fdatasync / alone | log: device / bytes, CPU µs / message | active / bound |"
     );
     println!("|---|---|---|---|---|---|---|---|");
+    let mut last = f64::NAN;
     for (mode, runs) in modes.iter().zip(all) {
+        last = median(runs.amplification);
         println!(
             "| {} | {:.1} | {:.1} | {:.0} | {:.0} | {:.2} | {:.2}, {:.2} | {:.2} |",
             mode.name(),
-            median(runs.amplification),
+            last,
             median(runs.cpu_us),
             median(runs.rows_a_second),
             median(runs.longest_ms),
@@ -253,6 +215,7 @@ fn measure(options: &Options, name: &str, choice: &Choice, position: &mut u64) {
         );
     }
     println!();
+    last
 }
 
 /// What a run measured.
