@@ -23,12 +23,14 @@ fn take(p: &mut Party) {
     }
 }
 
-/// A user's intervals in the group, and how far each of its devices has collected it.
-fn mailboxes(p: &Party, name: &str) -> (Vec<(u64, u64)>, Vec<(u16, u64)>) {
+/// A user's intervals in a group, and how far each of its devices has collected it.
+type Mailboxes = (Vec<(u64, u64)>, Vec<(u16, u64)>);
+
+fn mailboxes(p: &Party, name: &str) -> Mailboxes {
     mailboxes_in(&p.rig.engine, &p.at, name)
 }
 
-fn mailboxes_in(engine: &Engine, at: &ConversationId, name: &str) -> (Vec<(u64, u64)>, Vec<(u16, u64)>) {
+fn mailboxes_in(engine: &Engine, at: &ConversationId, name: &str) -> Mailboxes {
     let conversation = engine.delivery.get(engine.delivery.find(at).unwrap()).unwrap();
     let index = conversation.member(engine.directory.find(name).unwrap(), 0).unwrap();
     let member = &conversation.members[index];
