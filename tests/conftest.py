@@ -1,20 +1,27 @@
-"""What every test runs under: the event loop, and how hard Hypothesis tries.
+"""What every test runs under: the event loop, how hard Hypothesis tries, small segments, and what it may leave behind.
 
 `--loop uvloop` (the default, as in production) or `--loop asyncio`; with `--asyncio-debug` the loop also reports
 callbacks that block and coroutines that nobody awaited. `--hypothesis-profile slow` tries far more examples.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from pyrouter import config, router
+from pyrouter.units import Size
+from tests import leftovers
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
 }
+SEGMENT = Size.parse("1MiB")  # of a router that a test opens without a word about its log
 
 # No deadlines: how long one example takes says something about the machine only.
 settings.register_profile("fast", max_examples=50, deadline=None)
@@ -31,3 +38,54 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     name: str = config.getoption("--loop")
     return {name: LOOPS[name]}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All that is temporary goes below pytest's folder, also what processes make: so it is counted, and removed."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = str(tmp_path_factory.mktemp("tmp"))
+        patch.setenv("TMPDIR", place)
+        patch.setattr(tempfile, "tempdir", place)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_segments() -> Iterator[None]:
+    """A router makes three segments ahead; with those of production every test would write 200 MB."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(router, "Log", partial(config.Log, segment=SEGMENT))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def processes_end_with_their_test() -> Iterator[None]:
+    """Set up after what a module or the session shares, and before all else that a test uses; so it looks last."""
+    before = leftovers.children()
+    yield
+    if left := leftovers.lasting(leftovers.children() - before, leftovers.ENDED_WITHIN_S):
+        told = "\n".join(leftovers.command(pid) for pid in left)
+        leftovers.end(left)
+        pytest.fail(f"the test left processes running:\n{told}")
+
+
+def pytest_sessionstart() -> None:
+    leftovers.adopt()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """After everything has been torn down and removed."""
+    yield
+    left = leftovers.descendants()
+    problems = [f"this process still runs: {leftovers.command(pid)}" for pid in left]
+    leftovers.end(left)
+    factory = session.config._tmp_path_factory  # type: ignore[attr-defined]  # pytest has no other way to ask
+    if factory._basetemp is not None and factory._basetemp.is_dir():
+        leftovers.remove_reserves(factory._basetemp)
+        kept = leftovers.kept_bytes(factory._basetemp)
+        if kept > leftovers.MOST_BYTES:
+            problems.append(f"{kept >> 20} MiB are left in {factory._basetemp}, {leftovers.MOST_BYTES >> 20} may be")
+    if problems:
+        session.config.get_terminal_writer().line("\n" + "\n".join(problems), red=True)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

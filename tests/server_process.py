@@ -20,6 +20,7 @@ READY_WITHIN_S = 60.0
 ENDED_WITHIN_S = 60.0
 UNTIL_S = 60.0
 TOKEN_MS = 24 * 3600 * 1000
+SMALL_LOG = '\n[log]\nsegment = "1MiB"\n'  # three are made ahead, and no test wants 200 MB of them
 
 
 def until(true: Callable[[], object], what: str, within_s: float = UNTIL_S) -> None:
@@ -35,7 +36,7 @@ class ServerProcess:
 
     Args:
         directory: for the data, the configuration and what the server says on standard error.
-        settings: lines of the configuration file.
+        settings: lines of the configuration file; if they say nothing about the log, its segments are small.
         open_files: how many it may have; as many as this process if not told.
     """
 
@@ -45,7 +46,7 @@ class ServerProcess:
         self.kills = 0
         self._limits = ["prlimit", f"--nofile={open_files}"] if open_files else []
         self._config = directory / "pyrouter.toml"
-        self._config.write_text(settings)
+        self._config.write_text(settings if "[log]" in settings else settings + SMALL_LOG)
         self._stderr = directory / "server.log"
         self._ready = False
         self._process: subprocess.Popen[bytes] | None = None

@@ -16,13 +16,14 @@ from pyrouter._core import Core, CoreError, CoreFailed, fsck, option_names
 from pyrouter.wire.wire_pb2 import Ack, ClientFrame, Hello, Send, ServerFrame
 
 MAGIC = b"PYRT\x01"
+SMALL: dict[str, int | str | bool] = {"segment_bytes": 1 << 20}
 
 
 class Router:
     """A core on a loop; its tokens are `user:device`, and every user exists."""
 
     def __init__(self, path: Path, **options: int | str | bool) -> None:
-        self.core = Core(str(path), options)
+        self.core = Core(str(path), {**SMALL, **options})
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[str] = self.loop.create_future()
         self.alarms: list[str] = []
@@ -297,7 +298,7 @@ async def test_a_core_has_one_driver_until_that_is_closed(tmp_path: Path) -> Non
 
 
 async def test_nothing_holds_a_driver_and_its_core_once_they_are_closed(tmp_path: Path) -> None:
-    core = Core(str(tmp_path))
+    core = Core(str(tmp_path), SMALL)
     driver = Driver(core, asyncio.get_running_loop(), lambda: None)
     driver.close()
     core.close()
@@ -321,7 +322,7 @@ def test_a_wrong_option_is_refused_by_name(tmp_path: Path, wrong: dict[str, int 
 def test_options_are_listed_with_their_defaults(tmp_path: Path) -> None:
     options = option_names()
     assert (options["durability"], options["devices"], options["authorize"]) == ("fsync", 10, False)
-    Core(str(tmp_path), {**options, "durability": "interval"}).close()
+    Core(str(tmp_path), {**options, **SMALL, "durability": "interval"}).close()
 
 
 def test_fsck_of_something_else_says_so(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ class TestOpening:
 
     @pytest.mark.parametrize("durability", ["fsync", "interval", "none"])
     async def test_every_durability_works_and_is_told(self, data: Path, durability: Any) -> None:
-        async with Router.open(data, log=Log(durability=durability)) as router:
+        async with Router.open(data, log=Log(durability=durability, segment=Size.parse("1MiB"))) as router:
             await router.create_user("bob")
             await router.send("alice", "bob", b"x")
             assert router.info["durability"] == durability

@@ -15,9 +15,9 @@ import pytest
 
 from pyrouter import __version__, server
 from pyrouter.client import Client, Message
-from pyrouter.config import Config, Server
+from pyrouter.config import Config, Log, Server
 from pyrouter.router import Router
-from pyrouter.units import Address
+from pyrouter.units import Address, Size
 
 COMMAND = [sys.executable, "-c", "from pyrouter.cli import main; main()"]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYROUTER_")}
@@ -54,7 +54,7 @@ async def served(data: Path, *arguments: str) -> AsyncIterator[Served]:
         *[*COMMAND, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *arguments],
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=CLEAN,
+        env={**CLEAN, "PYROUTER_LOG_SEGMENT": "1MiB"},
     )
     assert process.stdout is not None
     try:
@@ -154,7 +154,9 @@ class TestEnding:
         monkeypatch.setattr(Router, "open", remember)
         monkeypatch.setattr(server, "settle_garbage_collector", fail)
         monkeypatch.setattr(server, "configure", lambda *_: None)
-        config = Config(server=Server(data=tmp_path / "d", listen=Address("127.0.0.1", 0)))
+        config = Config(
+            server=Server(data=tmp_path / "d", listen=Address("127.0.0.1", 0)), log=Log(segment=Size(1 << 20))
+        )
         assert server.run(config) == 1
         assert "the disk is gone" in capsys.readouterr().err
 
