@@ -214,6 +214,17 @@ cdef class Driver:
     def turn_times(self):
         return self.turns_ns, [(longest_ns(at), self.turns[at]) for at in range(TURN_BUCKETS)]
 
+    def diagnosis(self):
+        return {
+            "alive": self.alive,
+            "scheduled": self.scheduled,
+            "draining": self.draining,
+            "timer_at_ms": self.timer_at,
+            "turns": sum(self.turns[at] for at in range(TURN_BUCKETS)),
+            "waiting_to_be_read": len(self.full),
+            "local_connections": len(self.locals),
+        }
+
     cdef inline void begin_turn(self) noexcept:
         if self.turn_began == 0:
             self.turn_began = clock_ns()

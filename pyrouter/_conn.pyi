@@ -62,6 +62,9 @@ class Driver:
         A turn begins with the first bytes that are read after the last one, and ends when all that is owed was written.
         """
 
+    def diagnosis(self) -> dict[str, int]:
+        """What it waits for, by name: for a person who looks at a router that seems to stand still."""
+
     def accept(self) -> Connection:
         """Make the protocol of one accepted socket: the factory for `loop.create_server`."""
 

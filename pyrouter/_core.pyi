@@ -123,6 +123,9 @@ class Core:
     def stats(self) -> dict[str, int]:
         """Plain counters and gauges by name."""
 
+    def diagnosis(self) -> dict[str, int]:
+        """What waits inside, by name: for a person who looks at a router that seems to stand still."""
+
 @final
 class Load:
     """A load generator: thousands of clients in one thread, which check every answer. For `pyrouter bench`.

@@ -5,22 +5,27 @@ callbacks that block and coroutines that nobody awaited. `--hypothesis-profile s
 """
 
 import asyncio
+import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 
 import pytest
+import pytest_timeout  # type: ignore[import-untyped]
 import uvloop
 from hypothesis import HealthCheck, settings
 
 from pyrouter import config, router
 from pyrouter.units import Size
-from tests import leftovers
+from tests import leftovers, standstill
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
 }
+TIMER = pytest.StashKey[threading.Timer]()
+FREE_BYTES = 1 << 30
 SEGMENT = Size.parse("1MiB")  # of a router that a test opens without a word about its log
 
 # No deadlines: how long one example takes says something about the machine only.
@@ -71,6 +76,26 @@ def processes_end_with_their_test() -> Iterator[None]:
 
 def pytest_sessionstart() -> None:
     leftovers.adopt()
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < FREE_BYTES:  # a router whose disk is full lets sends wait for room: every test would stand still
+        told = f"{free >> 20} MiB are free in {tempfile.gettempdir()}: set TMPDIR to where there are {FREE_BYTES >> 20}"
+        raise pytest.UsageError(told)
+
+
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
+    timer = threading.Timer(settings.timeout, standstill.expired, (item, settings))
+    timer.daemon = True
+    timer.name = f"timeout of {item.nodeid}"
+    item.stash[TIMER] = timer
+    timer.start()
+    return True
+
+
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    if (timer := item.stash.get(TIMER, None)) is not None:
+        timer.cancel()
+        timer.join()  # it may be about to look at what the test leaves
+    return True
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -1,7 +1,8 @@
 """What a test leaves behind: processes that it started, and files.
 
-`adopt` makes the test session the parent of every process below it whose own parent dies first. So a process that a test
-forgot is found, whoever started it.
+- A process that is started with `BOUND` before its command, or by `start`, dies with the session, however that ends.
+- `adopt` makes the session the parent of every process below it whose own parent dies first: so a process that a test
+  forgot is found, whoever started it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,28 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 MOST_BYTES = 100 << 20  # that a whole run may leave in the temporary folder, also when tests fail
 ENDED_WITHIN_S = 10.0  # what was told to end has done so by then
 
+# The rest of the command is killed when the thread that started it ends: prctl(PR_SET_PDEATHSIG).
+BOUND = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_starter = ThreadPoolExecutor(1, thread_name_prefix="starter")  # its thread ends with this process, and not before
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """`subprocess.Popen` of a command that dies with this process, whichever thread asks for it."""
+    return _starter.submit(lambda: subprocess.Popen([*BOUND, *command], **options)).result()
 
 
 def adopt() -> None:

@@ -12,9 +12,11 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from pyrouter.auth import LocalTokens
 from pyrouter.cold import ColdDatabase
+from tests import leftovers
 
 READY_WITHIN_S = 60.0
 ENDED_WITHIN_S = 60.0
@@ -32,7 +34,7 @@ def until(true: Callable[[], object], what: str, within_s: float = UNTIL_S) -> N
 
 
 class ServerProcess:
-    """At most one process at a time.
+    """At most one process at a time; it dies with the test session, and at the end of a `with`.
 
     Args:
         directory: for the data, the configuration and what the server says on standard error.
@@ -63,7 +65,7 @@ class ServerProcess:
         listen = f"127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "pyrouter", "serve", "--data", str(self.data), "--listen", listen]
         with self._stderr.open("ab") as stderr:
-            self._process = subprocess.Popen(
+            self._process = leftovers.start(
                 [*self._limits, *command, "--config", str(self._config)], stdout=subprocess.PIPE, stderr=stderr
             )
 
@@ -78,8 +80,19 @@ class ServerProcess:
         self._ready = True
 
     def start(self) -> None:
+        """Starts it and waits until it is ready; one that does not become ready is killed."""
         self.spawn()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def kill(self) -> None:
         """SIGKILL: nothing is flushed, nobody is told."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.frame_proxy import ACCEPTED, MESSAGE, RECEIPT, Change, nth, proxy
+from tests.leftovers import BOUND
 from tests.server_process import ServerProcess, until
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,16 @@ FIELDS = {
 
 def bench(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs it; a small run measures the machine rather than the server, so that slow clients are taken."""
-    command = [sys.executable, "-m", "pyrouter", "bench", *map(str, arguments), "--json", "--allow-slow-client"]
+    command = [
+        *BOUND,
+        sys.executable,
+        "-m",
+        "pyrouter",
+        "bench",
+        *map(str, arguments),
+        "--json",
+        "--allow-slow-client",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from pyrouter.client import Client, direct_conversation
+from tests import leftovers
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 async def shop(data: Path) -> AsyncIterator[httpx.AsyncClient]:
     """uvicorn in a process of its own, on ports that the system chooses."""
     process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "uvicorn", "examples.fastapi_app:app", "--port", "0"],
+        *[*leftovers.BOUND, sys.executable, "-m", "uvicorn", "examples.fastapi_app:app", "--port", "0"],
         cwd=ROOT,
         env={"SHOP_DATA": str(data), "SHOP_ROUTER_PORT": "0", "PYTHONUNBUFFERED": "1"},
         stderr=asyncio.subprocess.PIPE,

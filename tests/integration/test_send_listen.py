@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pyrouter.client import Client, direct_conversation
+from tests import leftovers
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow  # processes; the loop of the tests does not matter
@@ -39,7 +40,7 @@ def url(server: ServerProcess) -> str:
 @asynccontextmanager
 async def started(*arguments: str) -> AsyncIterator[Process]:
     """A command that runs while this lasts."""
-    command = [sys.executable, "-m", "pyrouter", *arguments]
+    command = [*leftovers.BOUND, sys.executable, "-m", "pyrouter", *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=CLEAN)
     try:
         yield process

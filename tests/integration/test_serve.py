@@ -18,6 +18,7 @@ from pyrouter.client import Client, Message
 from pyrouter.config import Config, Log, Server
 from pyrouter.router import Router
 from pyrouter.units import Address, Size
+from tests import leftovers
 
 COMMAND = [sys.executable, "-c", "from pyrouter.cli import main; main()"]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYROUTER_")}
@@ -51,7 +52,7 @@ class Served:
 @asynccontextmanager
 async def served(data: Path, *arguments: str) -> AsyncIterator[Served]:
     process = await asyncio.create_subprocess_exec(
-        *[*COMMAND, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *arguments],
+        *[*leftovers.BOUND, *COMMAND, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *arguments],
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**CLEAN, "PYROUTER_LOG_SEGMENT": "1MiB"},

@@ -1,14 +1,17 @@
-"""The suite is held to what it may leave behind, by sessions of its own that leave too much."""
+"""The suite is held to what it may leave behind, by sessions of its own that leave too much, hang, or are killed."""
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import leftovers
+from tests.server_process import until
 
 pytestmark = pytest.mark.slow  # every session imports everything
 ROOT = Path(__file__).parents[2]
@@ -28,7 +31,9 @@ def forget(*command):
 """
 
 
-def session(tmp_path: Path, text: str, *options: str) -> tuple[int, str]:
+def session(
+    tmp_path: Path, text: str, *options: str, during: Callable[[subprocess.Popen[bytes]], object] | None = None
+) -> tuple[int, str]:
     """A session of pytest with one file of tests under this suite's rules; its exit status and what it printed."""
     file = tmp_path / "test_it.py"
     file.write_text(HEAD + text)
@@ -37,9 +42,12 @@ def session(tmp_path: Path, text: str, *options: str) -> tuple[int, str]:
     with (tmp_path / "out").open("w+") as out:
         command = [sys.executable, "-m", "pytest", *rules, *options, str(file)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "COLUMNS": "300"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=out, stderr=out, check=False, timeout=60)
+        run = leftovers.start(command, cwd=tmp_path, env=environment, stdout=out, stderr=out)
+        if during is not None:
+            during(run)
+        status = run.wait(60)
         out.seek(0)
-        return done.returncode, out.read()
+        return status, out.read()
 
 
 def all_ended(said: str) -> bool:
@@ -132,3 +140,44 @@ def test_it(tmp_path):
     assert re.search(r"60 MiB are left in .*, 50 may be", said), said
     status, said = session(tmp_path, "LARGE = None\n" + text)
     assert status == 0, said
+
+
+SERVES = """
+import asyncio, threading
+from pyrouter import Router
+from tests.conftest import TIMER
+from tests.server_process import ServerProcess
+
+async def test_hangs(tmp_path, request):
+    server = ServerProcess(tmp_path)
+    server.start()
+    print(f"pid {server.pid}", flush=True)
+    async with Router.open(tmp_path / "other") as router:
+        await router.create_user("bob")
+        await router.send("ann", "bob", b"x")
+        (Path.cwd() / "there").touch()
+        if OUT_OF_TIME:
+            timer = request.node.stash[TIMER]
+            threading.Thread(target=timer.function, args=timer.args).start()
+        await asyncio.Event().wait()
+"""
+
+
+def test_a_test_out_of_time_tells_what_it_waited_for_and_its_server_ends(tmp_path: Path) -> None:
+    status, said = session(tmp_path, "OUT_OF_TIME = True\n" + SERVES)
+    assert status == 1, said
+    assert all_ended(said)
+    for part in ("test_hangs did not end within", "MiB free", "serve --data", "'log_in_flight': 0", "'storage_ok': 1"):
+        assert part in said, said
+    assert re.search(r"router on \S+/other: session ann/1: ready True, end None, 0 sends unanswered", said), said
+    assert "await asyncio.Event().wait()" in said, said
+
+
+def test_a_server_ends_with_a_session_that_is_killed(tmp_path: Path) -> None:
+    def kill(run: subprocess.Popen[bytes]) -> None:
+        until((tmp_path / "there").exists, "the server runs")
+        run.kill()
+
+    status, said = session(tmp_path, "OUT_OF_TIME = False\n" + SERVES, during=kill)
+    assert status == -signal.SIGKILL, said
+    until(lambda: all_ended(said), "the server has ended")

@@ -11,6 +11,7 @@
 //! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `gather`: frames that want many
 //!   rows. `ids`: those of conversations.
 //! - `turns`: what one turn does. `expiry`: when delivery is to drop what was not collected.
+//! - `diagnosis`: what an engine that seems to stand still waits for.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
 //!   groups there. `segments`: what of it can go. `versions`: receipt versions across crashes.
 
@@ -21,6 +22,7 @@ mod changes;
 pub mod clock;
 pub mod config;
 mod conns;
+mod diagnosis;
 pub mod directory;
 mod estranged;
 mod expiry;

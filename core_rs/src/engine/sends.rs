@@ -43,6 +43,13 @@ pub(super) struct Pending {
     message: Option<Sequenced>,
 }
 
+impl Pending {
+    /// The batch that the answer waits for.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch
+    }
+}
+
 /// A user's own lists, as they were when it asked.
 pub(super) enum List {
     /// Whom it blocks.

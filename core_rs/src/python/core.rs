@@ -125,6 +125,14 @@ impl Core {
         convert::stats_to(py, self.shared.enter(|runtime| runtime.stats())?)
     }
 
+    fn diagnosis<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let told = PyDict::new(py);
+        for (name, value) in self.shared.enter(|runtime| runtime.diagnosis())? {
+            told.set_item(name, value)?;
+        }
+        Ok(told)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.waker.try_lock() {
             Ok(waker) => visit.call(&*waker),

@@ -286,6 +286,16 @@ impl Runtime {
         self.engine.stats()
     }
 
+    /// What waits inside, by name: for a person who looks at a router that seems to stand still.
+    pub fn diagnosis(&self) -> Vec<(&'static str, u64)> {
+        let (in_flight, completions) = self.log.waiting();
+        let mut told = self.engine.diagnosis();
+        told.push(("now_ms", now_since(self.started_ms).mono_ms));
+        told.push(("log_in_flight", in_flight as u64));
+        told.push(("log_completions", completions as u64));
+        told
+    }
+
     /// Writes and syncs what is left, ends the log's threads and gives the directory free. Blocks.
     ///
     /// # Errors

@@ -77,6 +77,11 @@ impl LogThread {
         self.shared.is_idle()
     }
 
+    /// Batches that the writer has not dealt with, and completions that [`LogThread::poll`] has not given yet.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.shared.waiting()
+    }
+
     /// Gives the writer the next batches.
     pub fn submit(&mut self, batches: Vec<Batch>) {
         if !batches.is_empty() {

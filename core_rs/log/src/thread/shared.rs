@@ -92,6 +92,11 @@ impl Shared {
         self.in_flight.load(Ordering::SeqCst) == 0
     }
 
+    /// Batches that the writer has not dealt with, and completions that nobody has polled.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.in_flight.load(Ordering::SeqCst), self.inside().completions.len())
+    }
+
     pub fn spare(&self) -> Option<Vec<u8>> {
         self.inside().spare.pop()
     }
