@@ -26,7 +26,7 @@ from joserfc.jwt import Claims, JWTClaimsRegistry
 
 from pyrouter.errors import AuthError, ConfigError
 from pyrouter.keys import fetch_url, parse_keys
-from pyrouter.secret import read_secret
+from pyrouter.secret import SECRET_NAME, read_secret
 
 __all__ = ["Authenticate", "Authorize", "Identity", "IssuerTokens", "LocalTokens", "check_device", "check_user"]
 
@@ -126,7 +126,7 @@ class LocalTokens:
         Raises:
             ConfigError: the secret cannot be made or read, is readable by others, or is not one of ours.
         """
-        return cls(read_secret(data / "secret"))
+        return cls(read_secret(data / SECRET_NAME))
 
     def issue(self, user: str, device: int, lifetime_ms: int) -> str:
         """A token for one device of `user`, good for `lifetime_ms` from now.

@@ -238,7 +238,8 @@ def _tell(text: str) -> None:
 
 
 def _pyrouter(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "pyrouter", *map(str, arguments)]
+    # -P: not what happens to lie in the current folder, which may be another version's source.
+    return [sys.executable, "-P", "-m", "pyrouter", *map(str, arguments)]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from pyrouter.errors import ConfigError
 
-__all__ = ["read_secret"]
+__all__ = ["SECRET_NAME", "read_secret"]
+
+SECRET_NAME = "secret"  # in the data directory
 
 SECRET_BYTES = 32
 

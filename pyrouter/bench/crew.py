@@ -38,7 +38,7 @@ class Worker:
     """One process."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "pyrouter.bench.worker"]
+        command = [sys.executable, "-P", "-m", "pyrouter.bench.worker"]  # -P: as `own_server`
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._came = bytearray()
 

@@ -154,7 +154,9 @@ def own_server(directory: Path | None, durability: str, config: Path | None = No
     log = place / "server.log"
     # What is set for other servers is not meant for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYROUTER_")}
-    command = [sys.executable, "-m", "pyrouter", "serve", "--data", str(place / "data"), "--listen", "127.0.0.1:0"]
+    # -P: not what happens to lie in the current folder, which may be another version's source.
+    command = [sys.executable, "-P", "-m", "pyrouter.bench.child", str(os.getpid())]
+    command += ["serve", "--data", str(place / "data"), "--listen", "127.0.0.1:0"]
     command += ["--durability", durability, *(() if config is None else ("--config", str(config)))]
     try:
         with log.open("wb") as errors:

@@ -15,15 +15,14 @@ from pyrouter.cold import ColdDatabase
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYROUTER_")}
 
 
-def pyrouter(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def pyrouter(*arguments: str | Path, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from pyrouter.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**CLEAN, "COLUMNS": "200", **environ}, check=False, timeout=60
-    )
+    environment = {**CLEAN, "COLUMNS": "200", **environ}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False, timeout=60)
 
 
-def refused(*arguments: str | Path, status: int = 1, **environ: str) -> str:
-    done = pyrouter(*arguments, **environ)
+def refused(*arguments: str | Path, status: int = 1, cwd: Path | None = None, **environ: str) -> str:
+    done = pyrouter(*arguments, cwd=cwd, **environ)
     assert (done.returncode, done.stdout) == (status, "")
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -62,7 +61,7 @@ class TestHelp:
 
 class TestToken:
     def test_it_prints_the_token_and_nothing_else_and_makes_secret_and_user(self, tmp_path: Path) -> None:
-        done = pyrouter("token", "bob", "--device", "7", "--ttl", "12h", "--data", tmp_path / "d")
+        done = pyrouter("token", "bob", "--device", "7", "--ttl", "12h", "--new", "--data", tmp_path / "d")
         assert (done.returncode, done.stderr) == (0, "")
         token, rest = done.stdout.split("\n")
         assert rest == ""
@@ -74,12 +73,27 @@ class TestToken:
             assert database.has_user("bob")
 
     def test_the_data_directory_may_come_from_the_environment(self, tmp_path: Path) -> None:
-        assert pyrouter("token", "bob", PYROUTER_SERVER_DATA=str(tmp_path / "e")).returncode == 0
+        assert pyrouter("token", "bob", "--new", PYROUTER_SERVER_DATA=str(tmp_path / "e")).returncode == 0
         assert (tmp_path / "e" / "secret").exists()
+
+    def test_where_no_server_keeps_its_secret_none_is_made_and_the_folder_is_named(self, tmp_path: Path) -> None:
+        text = refused("token", "bob", cwd=tmp_path)
+        assert f"{tmp_path}/pyrouter-data is not the data directory of a server" in text
+        assert "--data DIR" in text
+        assert list(tmp_path.iterdir()) == []
+
+    def test_where_there_is_a_secret_it_is_used(self, tmp_path: Path) -> None:
+        first = pyrouter("token", "bob", "--new", cwd=tmp_path)
+        secret = (tmp_path / "pyrouter-data" / "secret").read_bytes()
+        for arguments in ([], ["--new"]):
+            again = pyrouter("token", "bob", *arguments, cwd=tmp_path)
+            assert again.returncode == first.returncode == 0
+            assert asyncio.run(LocalTokens.open(tmp_path / "pyrouter-data")(again.stdout.strip()))[:2] == ("bob", 1)
+        assert (tmp_path / "pyrouter-data" / "secret").read_bytes() == secret
 
     def test_it_works_beside_an_open_store(self, tmp_path: Path) -> None:
         with ColdDatabase(tmp_path / "cold.db") as database:
-            assert pyrouter("token", "bob", "--data", tmp_path).returncode == 0
+            assert pyrouter("token", "bob", "--new", "--data", tmp_path).returncode == 0
             assert database.has_user("bob")
 
     @pytest.mark.parametrize(
@@ -101,7 +115,7 @@ class TestToken:
         assert not (tmp_path / "d").exists()
 
     def test_a_secret_that_others_can_read_is_refused(self, tmp_path: Path) -> None:
-        pyrouter("token", "bob", "--data", tmp_path)
+        pyrouter("token", "bob", "--new", "--data", tmp_path)
         (tmp_path / "secret").chmod(0o640)
         assert f"chmod 600 {tmp_path}/secret" in refused("token", "bob", "--data", tmp_path)
 
