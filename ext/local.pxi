@@ -76,6 +76,7 @@ cdef class LocalConnection:
         self.driver.api.lost(self.driver.ctx, self.conn)
         self.conn = 0
         self.driver.locals.discard(self)
+        self.driver.schedule()  # its end may have left the core something to do
         if tell and self.on_closed is not None:
             try:
                 self.on_closed()

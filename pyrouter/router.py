@@ -147,6 +147,8 @@ class Router:
     ) -> SentMessage:
         """Sends as `sender` and returns once the message is accepted: durable, and numbered in its conversation.
 
+        While the disk is full it waits for room: `stats()["storage_ok"]` is 0 then. `asyncio.timeout` bounds that.
+
         Args:
             sender: a user, made if there is none.
             to: a user, a conversation's 16-byte id, or a `pyrouter.client.Device`.

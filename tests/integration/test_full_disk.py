@@ -7,6 +7,7 @@ server's back is the log made to fail, as it would on a file system that breaks 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from pyrouter import Log, Router
+from pyrouter.units import Size
 from pyrouter.wire import Retry
 from tests.server_process import ServerProcess, until
 from tests.wire_client import Wire, direct_conversation
@@ -102,6 +105,32 @@ def fill_log(ann: Wire, first: int) -> tuple[int, bytes]:
         assert "disk is full" in error.message
         assert error.retry_ms > 0
         return accepted, id
+
+
+async def test_a_send_in_this_process_waits_for_room_and_goes_on(disk: SmallDisk) -> None:
+    async with Router.open(disk.path, log=Log(segment=Size(SEGMENT))) as router:
+        await router.create_user("bob")
+        disk.fill()
+        sent = asyncio.ensure_future(fill_router(router))
+        await asyncio.to_thread(until, lambda: router.stats()["refused_total"], "a send is refused")
+        assert router.stats()["storage_ok"] == 0
+        assert not sent.done()
+        disk.give_back()
+        accepted = await sent
+        async with router.mailbox("bob") as mailbox:
+            for number in range(accepted):
+                message = await anext(mailbox)
+                assert message.body == body(number)
+                await message.ack()
+
+
+async def fill_router(router: Router) -> int:
+    """Sends until one was refused for want of room, and accepted all the same; how many were sent."""
+    count = 0
+    while not router.stats()["refused_total"]:
+        await router.send("ann", "bob", body(count))
+        count += 1
+    return count
 
 
 def test_a_full_disk_refuses_sends_while_acks_and_reading_go_on(disk: SmallDisk, server: ServerProcess) -> None:

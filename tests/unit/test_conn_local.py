@@ -100,6 +100,14 @@ async def test_its_owner_closes_it_and_is_not_told(local: Local) -> None:
     assert local.closed == 0
 
 
+async def test_its_end_asks_for_a_turn(local: Local) -> None:
+    await asyncio.sleep(0)  # the turn that opening asked for
+    turns = local.table.turns
+    local.connection.close()
+    await asyncio.sleep(0)
+    assert local.table.turns == turns + 1
+
+
 async def test_nothing_is_fed_past_a_frame_that_closes(local: Local) -> None:
     local.table.on_data = lambda conn, data: CLOSED
     local.connection.feed(bytes(600_000))

@@ -8,6 +8,9 @@
 //! submission in flight, bounds what it asks for, and a scan goes on only when its last part was polled.
 
 mod bell;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod handover;
 mod keeper;
 mod reader;
 mod shared;
