@@ -17,7 +17,7 @@ pub enum Completion {
     Read {
         /// The question's token.
         token: u64,
-        /// A body each, or why there is none; an error here is not the log's end.
+        /// A body each, or why there is none ([`LogError::is_loss`]); an error here is not the log's end.
         bodies: Vec<Result<Bytes, LogError>>,
     },
     /// Some more records of a scanned segment, in order.
@@ -31,13 +31,8 @@ pub enum Completion {
         /// Whether this was the last part.
         done: bool,
     },
-    /// The segment cannot be scanned any further, though it may hold more records: it must be kept.
-    ScanFailed {
-        /// The segment.
-        segment: u32,
-        /// Why.
-        error: LogError,
-    },
+    /// Reads are refused at the moment, and tried again until they work; nothing is lost by that. Said once until they do.
+    Delayed(LogError),
     /// Whether there is room for another segment; while there is not, sends are to be refused.
     Space(bool),
     /// The segment is gone, and this is on disk.

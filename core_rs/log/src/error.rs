@@ -59,6 +59,16 @@ impl LogError {
         LogError::Io { doing, name: name.to_owned(), errno, message: error.to_string() }
     }
 
+    /// Whether a record is lost by it. Any other error of a read may not come again.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, LogError::Damaged { .. })
+    }
+
+    /// Whether the disk refused to read its medium.
+    pub(super) fn is_media(&self) -> bool {
+        matches!(self, LogError::Io { errno, .. } if *errno == rustix::io::Errno::IO.raw_os_error())
+    }
+
     /// Whether the disk had no room (or no quota) left.
     pub fn is_full(&self) -> bool {
         use rustix::io::Errno;

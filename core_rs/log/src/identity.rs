@@ -23,7 +23,13 @@ fn text(version: u8, salt: u32) -> String {
 pub(super) fn salt<D: Disk>(disk: &D) -> Result<Option<u32>, LogError> {
     let mut bytes = [0; 64];
     let read = disk.open(NAME, false).and_then(|file| read_full(&file, &mut bytes, 0));
-    let line = read.ok().and_then(|len| std::str::from_utf8(bytes.get(..len)?).ok());
+    let len = match read {
+        Ok(len) => len,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // It is there, and may say that another version made the log.
+        Err(error) => return Err(LogError::io("read", NAME, &error)),
+    };
+    let line = bytes.get(..len).and_then(|line| std::str::from_utf8(line).ok());
     let parsed = line.and_then(|line| {
         let (version, salt) = line.strip_prefix(BEGIN)?.trim_end().split_once(SALT)?;
         let (version, salt) = (version.parse().ok()?, u32::from_str_radix(salt, 16).ok()?);

@@ -80,8 +80,17 @@ pub(super) fn walk<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Resu
     Ok(walker.out)
 }
 
+/// A part of a segment.
+pub(super) struct WalkedPart {
+    /// Where to go on; `None` at the end.
+    pub next: Option<u64>,
+    pub findings: Vec<Finding>,
+    /// Whether the disk refused to read a page of it.
+    pub unreadable: bool,
+}
+
 /// Walks a part of one sealed segment of a log whose salt is known: from the batch at `from` on, until `visit` has got
-/// at least `enough` bytes. Whatever is not whole is damage. Tells where to go on, `None` at the end.
+/// at least `enough` bytes. Whatever is not whole is damage.
 pub(super) fn walk_part<D: Disk>(
     disk: &D,
     id: u32,
@@ -89,19 +98,18 @@ pub(super) fn walk_part<D: Disk>(
     from: u64,
     enough: u64,
     visit: &mut dyn FnMut(Record<'_>),
-) -> Result<(Option<u64>, Vec<Finding>), LogError> {
+) -> Result<WalkedPart, LogError> {
     let mut window = open(disk, id, Vec::new())?;
     let out = Walked { files: vec![id], salt: Some(salt), ..Walked::default() };
     let mut walker = Walker::new(disk, visit, out);
     walker.out.watermark = u64::MAX;
     let mut info = SegmentInfo { id, bytes: from, records: 0 };
-    while info.bytes < from + enough {
-        match walker.advance(&mut window, &mut info)? {
-            Some(at) => info.bytes = at,
-            None => return Ok((None, walker.out.findings)),
-        }
+    let mut next = Some(from);
+    while let Some(at) = next.filter(|at| *at < from + enough) {
+        info.bytes = at;
+        next = walker.advance(&mut window, &mut info)?;
     }
-    Ok((Some(info.bytes), walker.out.findings))
+    Ok(WalkedPart { next, findings: walker.out.findings, unreadable: !window.unreadable.is_empty() })
 }
 
 fn io_error(doing: &'static str, segment: u32) -> impl Fn(std::io::Error) -> LogError {

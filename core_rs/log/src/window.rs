@@ -85,7 +85,12 @@ impl<F: DiskFile> Window<F> {
     fn fill_by_page(&mut self, have: usize, from: u64) -> io::Result<()> {
         let mut at = from;
         for page in self.buffer.get_mut(have..).unwrap_or_default().chunks_mut(PAGE) {
-            match read_full(&self.file, page, at) {
+            let refused = |error: &io::Error| is_media_error(error);
+            // What failed in a long read may succeed alone, and at the second try.
+            match read_full(&self.file, page, at).or_else(|error| match refused(&error) {
+                true => read_full(&self.file, page, at),
+                false => Err(error),
+            }) {
                 Ok(_) => {}
                 Err(error) if is_media_error(&error) => {
                     page.fill(0);

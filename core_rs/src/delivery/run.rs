@@ -116,7 +116,9 @@ impl Delivery {
             }
             match body {
                 Ok(body) => entry.hot = hot.insert(body.to_vec(), slot, seq),
-                Err(_) => lost.push(seq),
+                Err(error) if error.is_loss() => lost.push(seq),
+                // It stands elsewhere by now, or is read at another time.
+                Err(_) => {}
             }
         }
         lost.iter().for_each(|&seq| self.lose_one(slot, seq));

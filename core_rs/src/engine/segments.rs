@@ -44,8 +44,6 @@ struct Segment {
     bytes: u64,
     /// The last batch of this run that belongs to it.
     last_batch: u64,
-    /// It cannot be read as a whole: nothing is carried from it.
-    unreadable: bool,
     owners: Vec<Owner>,
 }
 
@@ -77,8 +75,8 @@ pub struct Segments {
     step: Option<(u32, Step)>,
     carried: VecDeque<Carried>,
     scanned: bool,
-    /// The scan ended before the segment did.
-    abandoned: bool,
+    /// The segment whose scan was asked for and has not ended: it waits for the disk, if need be for long.
+    scanning: Option<u32>,
 }
 
 impl Segments {
@@ -143,9 +141,9 @@ impl Engine {
         match step {
             Step::Carrying => {
                 self.settle_carried();
-                if self.segments.carried.is_empty() && self.segments.abandoned {
-                    self.segments.step = None;
-                } else if self.segments.scanned && self.segments.carried.is_empty() {
+                // Nothing is carried any more of what everybody has meanwhile, though the disk may not let it be scanned.
+                let dead = self.segments.all.get(&segment).is_none_or(|s| s.live == 0);
+                if (self.segments.scanned || dead) && self.segments.carried.is_empty() {
                     self.lose_rest(segment);
                     self.segments.step = Some((segment, Step::Restating));
                     self.timers.set(self.clock.mono_ms(), Timer::Tend);
@@ -173,16 +171,16 @@ impl Engine {
         if oldest >= current || !in_place || self.failed.is_some() {
             return;
         }
-        let (dead, unreadable) = (first.live == 0, first.unreadable);
+        let dead = first.live == 0;
         if !self.worthwhile(oldest, current) {
             return;
         }
         if dead {
             self.segments.step = Some((oldest, Step::Restating));
             self.restate(oldest);
-        } else if !unreadable {
+        } else if self.segments.scanning != Some(oldest) {
             self.segments.step = Some((oldest, Step::Carrying));
-            (self.segments.scanned, self.segments.abandoned) = (false, false);
+            (self.segments.scanned, self.segments.scanning) = (false, Some(oldest));
             self.requests.push_back(Request::Scan(oldest));
         }
     }
@@ -252,6 +250,9 @@ impl Engine {
 
     /// Records of a segment that is to go.
     pub fn scanned(&mut self, part_of: u32, records: Vec<Scanned>, done: bool) {
+        if done && self.segments.scanning == Some(part_of) {
+            self.segments.scanning = None;
+        }
         let Some((segment, Step::Carrying)) = self.segments.step else { return };
         if segment != part_of {
             return;
@@ -277,20 +278,6 @@ impl Engine {
         self.settle();
     }
 
-    /// A segment that is to go cannot be read to its end: it stays until nothing in it is wanted.
-    pub fn scan_failed(&mut self, part_of: u32) {
-        let Some((segment, Step::Carrying)) = self.segments.step else { return };
-        if segment != part_of {
-            return;
-        }
-        if let Some(segment) = self.segments.all.get_mut(&segment) {
-            segment.unreadable = true;
-        }
-        self.segments.abandoned = true;
-        self.tend_log();
-        self.settle();
-    }
-
     /// Messages that were carried and are durable stand in their new place.
     fn settle_carried(&mut self) {
         while self.segments.carried.front().is_some_and(|c| c.batch <= self.durable) {
@@ -310,7 +297,7 @@ impl Engine {
     /// A segment is gone.
     pub fn unlinked(&mut self, segment: u32) {
         self.segments.all.remove(&segment);
-        self.segments.step = None;
+        (self.segments.step, self.segments.scanning) = (None, None);
         self.tend_log();
         self.settle();
     }

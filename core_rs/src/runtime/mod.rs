@@ -161,10 +161,8 @@ impl Runtime {
                     findings.iter().for_each(|finding| self.alarm("log_findings", finding.to_string()));
                     self.engine.scanned(segment, records, done);
                 }
-                Completion::ScanFailed { segment, error } => {
-                    let kept = format!("Log segment {segment} cannot be read on and is kept: {error}.");
-                    self.alarm("log_findings", kept);
-                    self.engine.scan_failed(segment);
+                Completion::Delayed(error) => {
+                    self.alarm("log_reads_delayed", format!("The log cannot be read at the moment: {error}."));
                 }
                 Completion::Space(ok) => self.engine.space(ok),
                 Completion::Unlinked(segment) => self.engine.unlinked(segment),

@@ -72,8 +72,18 @@ fn restart(disk: &SimDisk, model: &mut Model, rng: &mut Rng, context: &str) -> O
     if rng.once_in(3) {
         disk.crash_in(1 + rng.below(60) as u64);
     }
+    if rng.once_in(3) {
+        let (call, errno) = [(Call::Open, Errno::MFILE), (Call::Read, Errno::IO)][rng.below(2)];
+        disk.fail(call, 1 + rng.below(8) as u64, errno.raw_os_error());
+    }
     let mut records = Vec::new();
-    let recovered = match recover(disk, &mut |record| records.push(kept(record))) {
+    let mut recovered = recover(disk, &mut |record| records.push(kept(record)));
+    if matches!(recovered, Err(LogError::Io { errno, .. }) if errno != 0) && !disk.is_crashed() {
+        // The next start finds what was there.
+        records.clear();
+        recovered = recover(disk, &mut |record| records.push(kept(record)));
+    }
+    let recovered = match recovered {
         Ok(recovered) => recovered,
         Err(error) => {
             assert!(disk.is_crashed(), "{context}: {error}");

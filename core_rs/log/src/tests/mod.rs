@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod format;
+mod reads;
 mod thread;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! What the log keeps, what recovery makes of it, and what of it goes.
 
 use super::*;
+use crate::log::sim::Call;
 use crate::wire::types::{ClientFrame, DeviceBody, DeviceList, Send, Target};
 
 #[test]
@@ -145,6 +146,22 @@ fn bodies_that_left_memory_are_read_back_in_order_i6() {
     let right = |g: &Got| matches!(g, Got::Message { seq, body, .. } if *body == vec![*seq as u8 - 1; 100]);
     assert!(got[1..].iter().all(right));
     assert!(rig.engine.stats().hot_bytes <= 1_000);
+}
+
+#[test]
+fn a_read_that_is_refused_for_want_of_a_descriptor_loses_no_message_i1() {
+    let mut rig = rig_with(Config { hot_bytes: 1_000, ..Config::default() });
+    let (ann, bob) = pair(&mut rig);
+    rig.cut(bob);
+    for n in 0..100u8 {
+        rig.send(ann, "bob", &[n], &[n; 100]);
+    }
+    rig.disk.fail(Call::Open, 1, rustix::io::Errno::MFILE.raw_os_error());
+    let bob = rig.join("bob", 1, true);
+    let got = rig.got(bob);
+    assert_eq!(seqs(&got), (1..=100).collect::<Vec<_>>());
+    assert!(got.iter().all(|g| !matches!(g, Got::Skip { .. })));
+    assert_eq!((rig.delayed, rig.engine.stats().lost_total), (1, 0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::frames::{Got, take};
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, Verdict, write_flags};
 use crate::link::MAGIC;
-use crate::log::{Appender, Disk, LogError, LogOptions, Reader, Writer, recover, unlink};
+use crate::log::{Appender, Disk, Fetch, LogError, LogOptions, Reader, Writer, recover, unlink};
 use crate::time::Now;
 use crate::wire::types::{Ack, ClientFrame, ConversationId, Hello, Read, Send, Target};
 
@@ -46,8 +46,10 @@ pub struct Rig<D: Disk + Clone> {
     pub asked: Vec<Request>,
     /// Batches stay with the writer until this is lifted.
     pub hold_disk: bool,
-    /// No segment can be read as a whole.
+    /// No scan of a segment ends.
     pub refuse_scans: bool,
+    /// Reads that had to be tried again.
+    pub delayed: usize,
     pub disk: D,
     writer: Writer<D>,
     reader: Reader<D>,
@@ -79,6 +81,7 @@ impl<D: Disk + Clone> Rig<D> {
             asked: Vec::new(),
             hold_disk: false,
             refuse_scans: false,
+            delayed: 0,
             disk,
             writer,
             reader,
@@ -245,10 +248,14 @@ impl<D: Disk + Clone> Rig<D> {
                 self.engine.stored(&key, version);
             }
             Request::Read { token, refs } => {
-                let bodies = self.reader.read(&refs);
-                self.engine.read_done(token, bodies);
+                let mut fetch = Fetch::new(&refs);
+                while self.reader.fetch(&mut fetch).is_err() {
+                    self.delayed += 1;
+                    assert!(self.delayed < 1000, "the disk does not come to rest");
+                }
+                self.engine.read_done(token, fetch.into_bodies());
             }
-            Request::Scan(segment) if self.refuse_scans => self.engine.scan_failed(segment),
+            Request::Scan(_) if self.refuse_scans => {}
             Request::Scan(segment) => {
                 let mut from = Some(0);
                 while let Some(place) = from {

@@ -80,8 +80,13 @@ impl Sim {
     }
 
     fn fail_some_call(&mut self) {
-        let call = [Call::Sync, Call::Write, Call::Read, Call::SyncDir, Call::Reserve][self.rng.below(5)];
-        let errno = if self.rng.once_in(3) { Errno::NOSPC } else { Errno::IO };
+        let call = [Call::Sync, Call::Write, Call::Read, Call::SyncDir, Call::Reserve, Call::Open][self.rng.below(6)];
+        let errno = match call {
+            Call::Open => Errno::MFILE,
+            Call::Read => [Errno::IO, Errno::NOMEM, Errno::AGAIN][self.rng.below(3)],
+            _ if self.rng.once_in(3) => Errno::NOSPC,
+            _ => Errno::IO,
+        };
         self.world.disk.fail(call, 1 + self.rng.below(6) as u64, errno.raw_os_error());
     }
 

@@ -9,7 +9,7 @@ use crate::engine::records::kind;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
 use crate::log::sim::{Rng, SimDisk, records};
-use crate::log::{Appender, LogOptions, Reader, Recovered, Ref, Writer, recover, unlink};
+use crate::log::{Appender, Fetch, LogError, LogOptions, Part, Reader, Recovered, Ref, Writer, recover, unlink};
 use crate::sequencer::Sequenced;
 use crate::time::Now;
 use crate::wire::types::{Change, ClientFrame, ConversationId, Hello};
@@ -75,6 +75,8 @@ pub struct World {
     jobs: VecDeque<Request>,
     writer: Writer<SimDisk>,
     reader: Reader<SimDisk>,
+    /// Reads that are to be tried again, by token.
+    fetches: HashMap<u64, Fetch>,
     /// Went over from the sequencer to delivery lately.
     passed: VecDeque<Sequenced>,
     pub hold_disk: bool,
@@ -111,6 +113,7 @@ impl World {
             rows: users.iter().map(|name| (Key::User(name.as_str().into()), Vec::new())).collect(),
             cold: VecDeque::new(),
             jobs: VecDeque::new(),
+            fetches: HashMap::new(),
             passed: VecDeque::new(),
             hold_disk: false,
             hold_cold: false,
@@ -163,6 +166,7 @@ impl World {
             }
         }
         self.jobs.clear();
+        self.fetches.clear();
         self.passed.clear();
         self.wires.values_mut().for_each(|wire| wire.closed = true);
     }
@@ -406,13 +410,32 @@ impl World {
         }
     }
 
+    /// A part of a segment, however often it takes.
+    fn scan(&mut self, segment: u32, from: u64) -> Result<Part, End> {
+        for _ in 0..1000 {
+            let part = self.reader.scan(segment, from, 2_000);
+            if let Ok(part) = self.dead(part)? {
+                return Ok(part);
+            }
+        }
+        panic!("a segment cannot be scanned");
+    }
+
     fn do_job(&mut self) -> Result<bool, End> {
         match self.jobs.pop_front() {
             Some(Request::Read { token, refs }) => {
-                let bodies = self.reader.read(&refs);
-                let bodies = self.dead(bodies)?;
+                let mut fetch = self.fetches.remove(&token).unwrap_or_else(|| Fetch::new(&refs));
+                let done = self.reader.fetch(&mut fetch);
+                if let Err(error) = self.dead(done)? {
+                    say(|| format!("a read is tried again: {error}"));
+                    self.fetches.insert(token, fetch);
+                    self.jobs.push_back(Request::Read { token, refs });
+                    return Ok(true);
+                }
+                let bodies = fetch.into_bodies();
+                let lost = |body: &Result<_, LogError>| body.as_ref().is_err_and(LogError::is_loss);
                 let failed: HashSet<Ref> =
-                    refs.iter().zip(&bodies).filter(|(_, body)| body.is_err()).map(|(at, _)| *at).collect();
+                    refs.iter().zip(&bodies).filter(|(_, body)| lost(body)).map(|(at, _)| *at).collect();
                 self.not_read(|at| failed.contains(at));
                 self.engine.read_done(token, bodies);
             }
@@ -420,11 +443,7 @@ impl World {
                 let mut from = Some(0);
                 let (mut seen, mut trouble) = (HashSet::new(), false);
                 while let Some(place) = from {
-                    let part = self.reader.scan(segment, place, 2_000);
-                    let Ok(part) = self.dead(part)? else {
-                        self.engine.scan_failed(segment);
-                        break;
-                    };
+                    let part = self.scan(segment, place)?;
                     from = part.next;
                     seen.extend(part.records.iter().map(|record| record.at));
                     trouble |= !part.findings.is_empty();
