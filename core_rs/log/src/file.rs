@@ -4,12 +4,13 @@ use super::disk::{Disk, DiskFile};
 use super::error::LogError;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Read, Seek, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The file that is locked; it holds the owner's process id as text.
+/// Holds the owner's process id as text, for people. The lock is on the directory itself: a file could be removed, and
+/// another one locked in its place.
 const LOCK: &str = "LOCK";
 
 /// A directory on a file system.
@@ -17,7 +18,7 @@ const LOCK: &str = "LOCK";
 pub struct FileDisk {
     path: PathBuf,
     dir: File,
-    lock: Option<File>,
+    held: bool,
 }
 
 impl FileDisk {
@@ -29,24 +30,15 @@ impl FileDisk {
         let named = |doing| move |error: io::Error| LogError::io(doing, &path.display().to_string(), &error);
         std::fs::create_dir_all(path).map_err(named("make"))?;
         let mut disk = Self::open_read_only(path)?;
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(named("make the lock file in"))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
+        match rustix::fs::flock(&disk.dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => disk.held = true,
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(LogError::InUse { path: disk.path(), pid: pid_in(&mut lock) });
+                return Err(LogError::InUse { path: disk.path(), pid: pid_in(&path.join(LOCK)) });
             }
             Err(error) => return Err(named("lock")(error.into())),
         }
         // For people only; a full disk must not keep a server from serving what it holds.
-        let _ = write_pid(&mut lock);
-        disk.lock = Some(lock);
+        let _ = write_pid(&path.join(LOCK));
         // The directory's own name, for a first start.
         if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
             File::open(parent).and_then(|dir| dir.sync_all()).map_err(named("sync the parent of"))?;
@@ -57,34 +49,34 @@ impl FileDisk {
     /// Opens the directory to read it only, whoever holds it; what it reads may be changing.
     pub fn open_read_only(path: &Path) -> Result<Self, LogError> {
         let dir = File::open(path).map_err(|error| LogError::io("open", &path.display().to_string(), &error))?;
-        Ok(FileDisk { path: path.to_owned(), dir, lock: None })
+        Ok(FileDisk { path: path.to_owned(), dir, held: false })
     }
 
     /// The process that holds the directory, if one does; 0 if it has not written its id.
     pub fn holder(&self) -> Option<u32> {
-        let mut lock = File::open(self.path.join(LOCK)).ok()?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Some(pid_in(&mut lock)),
+        let dir = File::open(&self.path).ok()?;
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Some(pid_in(&self.path.join(LOCK))),
             _ => None,
         }
     }
 
     /// The descriptor that holds the directory; whoever is given it holds it too.
     pub fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.lock.as_ref().map(AsFd::as_fd)
+        self.held.then(|| self.dir.as_fd())
     }
 }
 
-fn pid_in(lock: &mut File) -> u32 {
+fn pid_in(lock: &Path) -> u32 {
     let mut text = String::new();
-    let read = lock.take(16).read_to_string(&mut text);
+    let read = File::open(lock).and_then(|file| file.take(16).read_to_string(&mut text));
     read.ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// In place, so that what the file takes of a full disk is not lost to somebody else.
-fn write_pid(lock: &mut File) -> io::Result<()> {
+fn write_pid(lock: &Path) -> io::Result<()> {
+    let mut lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(lock)?;
     let text = format!("{}\n", std::process::id());
-    lock.rewind()?;
     lock.write_all(text.as_bytes())?;
     lock.set_len(text.len() as u64)
 }
