@@ -16,8 +16,8 @@ from benches.figures import Figure, at_most
 from benches.harness import floor_program, pyrouter, scratch, write_users
 
 PAIRS = 50
-BATCH_HEADER = struct.Struct("<4sIQQQII")  # magic, crc, number, watermark, time, length, salt
-RECORD_HEADER = struct.Struct("<II")  # crc, length << 8 | kind
+BATCH_HEADER = struct.Struct("<4sIQQQQIII")  # magic, crc, number, watermark, time, first, length, salt, marks
+RECORD_HEADER = struct.Struct("<IHI")  # crc, check, length << 8 | kind
 MESSAGE_KIND = 1  # core_rs/src/engine/records.rs
 
 
@@ -34,14 +34,14 @@ def records(segment: Path) -> Iterator[Record]:
     """Walks the batches of a sound segment; ends where they end."""
     data, at = memoryview(segment.read_bytes()), 0
     while len(data) - at >= BATCH_HEADER.size:
-        magic, _, _, _, _, length, _ = BATCH_HEADER.unpack_from(data, at)
+        magic, _, _, _, _, _, length, _, _ = BATCH_HEADER.unpack_from(data, at)
         if magic[:3] != b"PRB":
             return
         at += BATCH_HEADER.size
         end = at + length
         share = 1 + BATCH_HEADER.size / max(length, 1)  # a log that was closed ends with an empty batch
         while at < end:
-            _, word = RECORD_HEADER.unpack_from(data, at)
+            _, _, word = RECORD_HEADER.unpack_from(data, at)
             size = RECORD_HEADER.size + (word >> 8)
             yield Record(word & 0xFF, size * share, size)
             at += size
@@ -56,7 +56,7 @@ def used(segment: Path) -> int:
             header = file.read(BATCH_HEADER.size)
             if header[:3] != b"PRB":
                 return at
-            at += BATCH_HEADER.size + BATCH_HEADER.unpack(header)[5]
+            at += BATCH_HEADER.size + BATCH_HEADER.unpack(header)[6]
 
 
 def run(seconds: int) -> list[Figure]:

@@ -28,8 +28,8 @@
 #define MAX_USERS 65536
 #define EVENTS 512
 #define READ_BYTES (256 * 1024)
-#define BATCH_HEADER 40
-#define RECORD_HEADER 8
+#define BATCH_HEADER 52
+#define RECORD_HEADER 10
 
 typedef struct {
     int fd, user; // user: -1 before hello

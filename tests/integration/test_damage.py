@@ -120,27 +120,31 @@ def test_bytes_that_go_bad_under_a_running_server_are_told_as_lost(server: Serve
     assert server.metrics()["lost_total"] == 1
 
 
-def test_a_segment_that_is_gone_is_told_as_lost(server: ServerProcess) -> None:
+@pytest.mark.parametrize("which", ["first", "middle"])
+def test_a_start_without_a_segment_is_refused_until_it_is_put_back(server: ServerProcess, which: str) -> None:
     fill(server)
     server.stop()
-    gone = segment_of(server, 40)
-    held = [number for number in range(MESSAGES) if body(number) in gone.read_bytes()]
+    segments = sorted((server.data / "log").glob("*.seg"))
+    gone = segments[0] if which == "first" else segment_of(server, 40)
+    assert which == "first" or gone not in (segments[0], segments[-1])
+    kept = gone.read_bytes()
     gone.unlink()
+    before = {path.name: path.read_bytes() for path in sorted((server.data / "log").glob("*.seg"))}
     status, found = fsck(server)
     assert status == 1
-    assert f"segment {int(gone.stem) + 1} offset 0: batches" in found
-    assert "are missing; what follows is kept" in found
+    assert "a start is refused" in found
+    refusal = f"which belong before segment {int(gone.stem) + 1}, are not there"
+    assert refusal in found
+    server.spawn()
+    assert server.exit_status() == 1
+    last = server.said().splitlines()[-1]
+    assert refusal in last
+    assert "Put it back" in last
+    assert {path.name: path.read_bytes() for path in sorted((server.data / "log").glob("*.seg"))} == before
+    gone.write_bytes(kept)
     server.start()
     with Wire(server.port) as bob:
         bob.join(server.token("bob"))
-        number = 0
-        while number < MESSAGES:
-            if number in held:
-                skip = bob.skip()
-                assert (getattr(skip, "from"), skip.reason) == (number + 1, SkipReason.LOST)
-                number = skip.to
-                assert number == held[-1] + 1
-            else:
-                assert bob.message().body == body(number)
-                number += 1
-            bob.ack(AT, number)
+        for number in range(MESSAGES):
+            assert bob.message().body == body(number)
+            bob.ack(AT, number + 1)

@@ -1,4 +1,4 @@
-"""docs/log.md suffices to read a log: a reader written from it alone reads the fixture of format 1."""
+"""docs/log.md suffices to read a log: a reader written from it alone reads the fixture of format 2."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "log-v1"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "log-v2"
 
 
 def seed(segment: int, offset: int, salt: int) -> int:
     return (segment * 0x9E3779B1 & 0xFFFFFFFF) ^ offset ^ salt
 
 
+def check(kind: int, length: int, seed: int) -> int:
+    return (((length * 256 + kind) ^ seed) * 0x9E3779B1 & 0xFFFFFFFF) >> 16
+
+
 def batches(data: bytes, segment: int) -> Iterator[tuple[int, int, int, list[tuple[int, bytes]]]]:
     """Whole batches from the start of a segment: number, watermark, time and records."""
     offset = 0
-    while len(data) - offset >= 40:
+    while len(data) - offset >= 52:
         magic, crc = struct.unpack_from("<4sI", data, offset)
-        header = data[offset + 8 : offset + 40]
-        if magic != b"PRB\x01" or crc != zlib.crc32(header, seed(segment, offset, 0)):
+        header = data[offset + 8 : offset + 52]
+        if magic != b"PRB\x02" or crc != zlib.crc32(header, seed(segment, offset, 0)):
             return
-        number, watermark, time, length, salt = struct.unpack("<QQQII", header)
-        offset += 40
+        number, watermark, time, first, length, salt, marks = struct.unpack("<QQQQIII", header)
+        assert (first, marks) == (1, 0)  # nothing was trimmed, nothing was put into the store
+        offset += 52
         records = list(records_of(data[offset : offset + length], segment, offset, salt))
-        if sum(8 + len(body) for _, body in records) != length:
+        if sum(10 + len(body) for _, body in records) != length:
             return
         yield number, watermark, time, records
         offset += length
@@ -34,11 +39,12 @@ def batches(data: bytes, segment: int) -> Iterator[tuple[int, int, int, list[tup
 def records_of(data: bytes, segment: int, offset: int, salt: int) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(data):
-        crc, word = struct.unpack_from("<II", data, at)
-        end = at + 8 + (word >> 8)
-        if crc != zlib.crc32(data[at + 4 : end], seed(segment, offset + at, salt)):
+        crc, checked, word = struct.unpack_from("<IHI", data, at)
+        kind, length = word & 0xFF, word >> 8
+        end, place = at + 10 + length, seed(segment, offset + at, salt)
+        if checked != check(kind, length, place) or crc != zlib.crc32(data[at + 4 : end], place):
             return
-        yield word & 0xFF, data[at + 8 : end]
+        yield kind, data[at + 10 : end]
         at = end
 
 
@@ -56,4 +62,4 @@ def test_a_reader_written_from_the_document_reads_the_fixture() -> None:
 
 
 def test_the_identity_of_the_log_is_one_line_of_text() -> None:
-    assert (FIXTURE / "FORMAT").read_bytes() == b"pyrouter log, format 1, salt 1a2b3c4d\n"
+    assert (FIXTURE / "FORMAT").read_bytes() == b"pyrouter log, format 2, salt 1a2b3c4d, begun\n"

@@ -3,7 +3,7 @@
 //!
 //! Rules: a batch never crosses segments; numbers have no gaps; what is taken must be written, in order, or the log ends.
 
-use super::format::{BATCH_HEADER, BatchHeader, MAX_BODY, RECORD_HEADER, RecordHeader, record_crc};
+use super::format::{BATCH_HEADER, BatchHeader, MARK_STORED, MAX_BODY, RECORD_HEADER, RecordHeader, record_crc, seed};
 use super::{LogError, LogOptions, Recovered, Ref};
 
 /// How many written batches' buffers are kept for the next ones.
@@ -26,13 +26,18 @@ pub struct Batch {
     pub sync: bool,
     /// When it was sealed, as the appender was told.
     pub(super) time_ms: u64,
+    /// The lowest batch that the log keeps.
+    pub(super) first: u64,
+    /// See [`BatchHeader::marks`].
+    pub(super) marks: u32,
 }
 
 impl Batch {
     /// Completes the header: `watermark` is the highest batch known to be on disk.
     pub(super) fn stamp(&mut self, watermark: u64, salt: u32) {
         let length = self.bytes.len().saturating_sub(BATCH_HEADER) as u32;
-        let header = BatchHeader { number: self.number, watermark, time_ms: self.time_ms, length, salt };
+        let (number, first, marks) = (self.number, self.first, self.marks);
+        let header = BatchHeader { number, watermark, time_ms: self.time_ms, first, length, salt, marks };
         if let Some(place) = self.bytes.first_chunk_mut::<BATCH_HEADER>() {
             *place = header.encode(self.segment, self.offset);
         }
@@ -50,6 +55,9 @@ pub struct Appender {
     segment_bytes: u32,
     batch_bytes: usize,
     salt: u32,
+    /// The lowest batch that the log keeps.
+    first: u64,
+    marks: u32,
     segment: u32,
     /// Where the open batch starts, or the next one would.
     offset: u32,
@@ -72,8 +80,10 @@ impl Appender {
             segment_bytes: options.segment_bytes,
             batch_bytes: options.batch_bytes as usize,
             salt: recovered.salt,
+            first: recovered.first_batch(),
+            marks: if recovered.stored { MARK_STORED } else { 0 },
             segment: recovered.next_segment,
-            offset: 0,
+            offset: recovered.next_offset,
             number: recovered.next_batch,
             open: Vec::new(),
             open_sync: false,
@@ -114,8 +124,7 @@ impl Appender {
         let start = self.open.len();
         let at = self.offset + start as u32;
         self.open.reserve(needed);
-        self.open.extend_from_slice(&[0; 4]);
-        self.open.extend_from_slice(&RecordHeader::word(kind, len));
+        self.open.extend_from_slice(&RecordHeader::encode(kind, len, seed(self.segment, at, self.salt)));
         for part in parts {
             self.open.extend_from_slice(part);
         }
@@ -152,7 +161,7 @@ impl Appender {
         self.offset > 0 || !self.open.is_empty()
     }
 
-    /// Bytes left in the segment for records with their headers of 8 bytes.
+    /// Bytes left in the segment for records with their headers of 10 bytes.
     pub fn room(&self) -> u32 {
         let used = self.offset as usize + self.open.len().max(BATCH_HEADER);
         (self.segment_bytes as usize).saturating_sub(used) as u32
@@ -170,8 +179,20 @@ impl Appender {
         let mut batches = std::mem::take(&mut self.sealed);
         for batch in &mut batches {
             batch.time_ms = now_wall_ms;
+            (batch.first, batch.marks) = (self.first, self.marks);
         }
         batches
+    }
+
+    /// What stands below `batch` is about to be trimmed. Only once a batch that was taken after this is on disk may it go:
+    /// it is how a start tells what was trimmed from what is missing.
+    pub fn keep_from(&mut self, batch: u64) {
+        self.first = self.first.max(batch);
+    }
+
+    /// A row was put into the store: from now on the log says that there must be one.
+    pub fn note_stored(&mut self) {
+        self.marks |= MARK_STORED;
     }
 
     /// Takes back the buffer of a batch that has been written.
@@ -192,7 +213,7 @@ impl Appender {
         self.sealed_bytes += bytes.len();
         self.appended += bytes.len() as u64;
         let sync = std::mem::take(&mut self.open_sync);
-        self.sealed.push(Batch { number: self.number, segment, offset, bytes, sync, time_ms: 0 });
+        self.sealed.push(Batch { number: self.number, segment, offset, bytes, sync, time_ms: 0, first: 0, marks: 0 });
         self.number += 1;
     }
 }

@@ -15,7 +15,7 @@ pub trait Disk {
     fn create(&self, name: &str) -> io::Result<Self::File>;
     /// Opens a file, for writing too if `write`.
     fn open(&self, name: &str, write: bool) -> io::Result<Self::File>;
-    /// Renames a file to a name that is free.
+    /// Renames a file; one that had the new name is replaced, at once or not at all.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;

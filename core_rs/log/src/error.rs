@@ -38,11 +38,40 @@ pub enum LogError {
     },
     /// A segment was written by a later version of pyrouter.
     NewerFormat {
-        /// The segment.
+        /// The segment; 0: the file FORMAT says so.
         segment: u32,
         /// The version of its format.
         version: u8,
     },
+    /// A segment was written by an earlier version of pyrouter whose format is not read any more.
+    OlderFormat {
+        /// The segment; 0: the file FORMAT says so.
+        segment: u32,
+        /// The version of its format.
+        version: u8,
+    },
+    /// Batches are not there that were durable and were not trimmed: a segment's file is missing.
+    Missing {
+        /// The first batch.
+        first: u64,
+        /// The last batch.
+        last: u64,
+        /// The segment that stands behind them.
+        behind: u32,
+    },
+    /// There is no batch, although the file FORMAT says that there were some.
+    Empty,
+    /// A record that this version does not understand: a later one wrote it.
+    Unknown {
+        /// Its kind.
+        kind: u8,
+        /// Where it stands.
+        at: Ref,
+        /// How many such records there are.
+        count: u64,
+    },
+    /// The store beside the log is not the one that the log says there must be.
+    Store(&'static str),
     /// An earlier write or sync failed; the log refuses everything until it is opened again.
     Refused {
         /// The first failure, in words.
@@ -103,8 +132,32 @@ impl std::fmt::Display for LogError {
             ),
             LogError::NewerFormat { segment, version } => write!(
                 f,
-                "log: segment {segment} has format {version}, which a later version of pyrouter wrote; run that version"
+                "log: segment {segment} has format {version}, which a later version of pyrouter wrote; run that version. \
+                 Nothing was changed"
             ),
+            LogError::OlderFormat { segment, version } => write!(
+                f,
+                "log: segment {segment} has format {version}, which this version of pyrouter does not read any more; run \
+                 the version that wrote it. Nothing was changed"
+            ),
+            LogError::Missing { first, last, behind } => write!(
+                f,
+                "log: batches {first} to {last}, which belong before segment {behind}, are not there and were never \
+                 trimmed: the file of a segment is missing. Put it back, or restore the data directory from a copy. \
+                 Nothing was changed"
+            ),
+            LogError::Empty => write!(
+                f,
+                "log: there is no batch in it, although its file FORMAT says that it was begun: the files of its segments \
+                 are missing. Put them back, or restore the data directory from a copy. Nothing was changed"
+            ),
+            LogError::Unknown { kind, at, count } => write!(
+                f,
+                "log: the record of kind {kind} at segment {} offset {} is not understood by this version of pyrouter \
+                 ({count} records are not): a later version wrote it; run that version. Nothing was changed",
+                at.segment, at.offset
+            ),
+            LogError::Store(what) => write!(f, "{what}. Nothing was changed"),
             LogError::Refused { because } => {
                 write!(f, "log: refused since an earlier failure ({because}); restart to recover")
             }

@@ -1,17 +1,17 @@
-//! The bytes of the log, format 1: a batch's header, a record's header, and the seeds of their checksums.
+//! The bytes of the log, format 2: a batch's header, a record's header, and the seeds of their checksums.
 //!
-//! docs/log.md draws them; tests/fixtures/log-v1 holds some. All integers are little-endian.
+//! docs/log.md draws them; tests/fixtures/log-v2 holds some. All integers are little-endian.
 
 use crc32fast::Hasher;
 
 /// The first bytes of every batch; the fourth is the version of the format.
 pub(super) const MAGIC: [u8; 4] = [b'P', b'R', b'B', VERSION];
 /// The version of the format that this code writes.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 /// Length of a batch's header, bytes.
-pub(super) const BATCH_HEADER: usize = 40;
+pub(super) const BATCH_HEADER: usize = 52;
 /// Length of a record's header, bytes.
-pub(super) const RECORD_HEADER: usize = 8;
+pub(super) const RECORD_HEADER: usize = 10;
 /// Longest body of a record: its length has 24 bits.
 pub(super) const MAX_BODY: usize = (1 << 24) - 1;
 
@@ -24,11 +24,18 @@ pub(super) struct BatchHeader {
     pub watermark: u64,
     /// Milliseconds since 1970, as the appender was told.
     pub time_ms: u64,
+    /// The lowest batch that the log kept when this one was written: only those below it were trimmed.
+    pub first: u64,
     /// Bytes of records after the header.
     pub length: u32,
     /// Random, the same in every batch of one log: what a body holds can never pass for a batch or a record.
     pub salt: u32,
+    /// Facts about the log that hold from this batch on: [`MARK_STORED`].
+    pub marks: u32,
 }
+
+/// A row was put into the store: what the log does not know may stand there.
+pub(super) const MARK_STORED: u32 = 1;
 
 /// Seeds a checksum with the place that it belongs to, so that bytes of another place or an earlier life never fit.
 ///
@@ -52,8 +59,10 @@ impl BatchHeader {
         put(&self.number.to_le_bytes());
         put(&self.watermark.to_le_bytes());
         put(&self.time_ms.to_le_bytes());
+        put(&self.first.to_le_bytes());
         put(&self.length.to_le_bytes());
         put(&self.salt.to_le_bytes());
+        put(&self.marks.to_le_bytes());
         let crc = header_crc(&out, segment, offset);
         if let Some(place) = out.get_mut(4..8) {
             place.copy_from_slice(&crc.to_le_bytes());
@@ -71,17 +80,19 @@ impl BatchHeader {
             number: u64_at(bytes, 8)?,
             watermark: u64_at(bytes, 16)?,
             time_ms: u64_at(bytes, 24)?,
-            length: u32_at(bytes, 32)?,
-            salt: u32_at(bytes, 36)?,
+            first: u64_at(bytes, 32)?,
+            length: u32_at(bytes, 40)?,
+            salt: u32_at(bytes, 44)?,
+            marks: u32_at(bytes, 48)?,
         })
     }
 }
 
-/// The version in `bytes` if they begin a batch of a later format than this code reads.
-pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
+/// The version in `bytes` if they begin a batch of another format than this code reads.
+pub(super) fn other_version(bytes: &[u8]) -> Option<u8> {
     let [b'P', b'R', b'B', version, ..] = bytes else { return None };
     // A later format numbers on from here; anything far off is a damaged byte.
-    (VERSION + 1..=VERSION + 15).contains(version).then_some(*version)
+    (1..=VERSION + 15).contains(version).then_some(*version).filter(|version| *version != VERSION)
 }
 
 fn header_crc(header: &[u8; BATCH_HEADER], segment: u32, offset: u32) -> u32 {
@@ -99,20 +110,39 @@ pub(super) struct RecordHeader {
     pub len: u32,
     /// The checksum that it claims.
     pub crc: u32,
+    check: u16,
 }
 
 impl RecordHeader {
     /// Reads the header at the start of `bytes` without checking anything.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let word = u32_at(bytes, 4)?;
-        let [kind, ..] = word.to_le_bytes();
-        Some(RecordHeader { kind, len: word >> 8, crc: u32_at(bytes, 0)? })
+        let bytes: &[u8; RECORD_HEADER] = bytes.first_chunk()?;
+        let [c0, c1, c2, c3, h0, h1, kind, l0, l1, l2] = *bytes;
+        Some(RecordHeader {
+            kind,
+            len: u32::from_le_bytes([l0, l1, l2, 0]),
+            crc: u32::from_le_bytes([c0, c1, c2, c3]),
+            check: u16::from_le_bytes([h0, h1]),
+        })
     }
 
-    /// The second word of a record's header: kind in the low byte, length above it.
-    pub fn word(kind: u8, len: usize) -> [u8; 4] {
-        ((len as u32) << 8 | u32::from(kind)).to_le_bytes()
+    /// A record's header without its checksum, for one that stands where `seed` says.
+    pub fn encode(kind: u8, len: usize, seed: u32) -> [u8; RECORD_HEADER] {
+        let [h0, h1] = check(kind, len as u32, seed).to_le_bytes();
+        let [l0, l1, l2, _] = (len as u32).to_le_bytes();
+        [0, 0, 0, 0, h0, h1, kind, l0, l1, l2]
     }
+
+    /// Whether kind and length fit the place: true of one in 65,536 headers that were never written there. So a search
+    /// for records looks at few bodies.
+    pub fn fits(&self, seed: u32) -> bool {
+        self.check == check(self.kind, self.len, seed)
+    }
+}
+
+fn check(kind: u8, len: u32, seed: u32) -> u16 {
+    let word = len << 8 | u32::from(kind);
+    ((word ^ seed).wrapping_mul(0x9E37_79B1) >> 16) as u16
 }
 
 /// The checksum of a record whose header stands at `offset`: over its kind, length and body.
@@ -124,7 +154,7 @@ pub(super) fn record_crc(after_crc: &[u8], segment: u32, offset: u32, salt: u32)
 
 /// The record at the start of `bytes`, which stand at `offset` of `segment`; `None` unless it is whole and right.
 pub(super) fn record(bytes: &[u8], segment: u32, offset: u32, salt: u32) -> Option<(RecordHeader, &[u8])> {
-    let header = RecordHeader::read(bytes)?;
+    let header = RecordHeader::read(bytes).filter(|header| header.fits(seed(segment, offset, salt)))?;
     let end = RECORD_HEADER + header.len as usize;
     let crc = record_crc(bytes.get(4..end)?, segment, offset, salt);
     (crc == header.crc).then_some((header, bytes.get(RECORD_HEADER..end)?))

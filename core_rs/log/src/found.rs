@@ -14,6 +14,8 @@ pub struct Record<'a> {
     pub at: Ref,
     /// The time of its batch, milliseconds since 1970.
     pub time_ms: u64,
+    /// Whether it was found in a damaged part, where one of some billion tries finds a record that was never written.
+    pub salvaged: bool,
 }
 
 /// A segment that holds batches.
@@ -25,6 +27,8 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// Whole records in it.
     pub records: u64,
+    /// The number of its first batch; of a damaged one, as far as one can tell.
+    pub first_batch: u64,
 }
 
 /// What kind of thing was found.

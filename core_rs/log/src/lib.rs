@@ -43,7 +43,7 @@ pub use fetch::Fetch;
 pub use file::FileDisk;
 pub use found::{Finding, FindingKind, Record, SegmentInfo};
 pub use reader::{Part, Reader, Scanned, unlink};
-pub use recover::{FsckReport, Recovered, fsck, recover};
+pub use recover::{FsckReport, Recovered, Unsettled, fsck, read, recover};
 pub use thread::LogThread;
 pub use writer::Writer;
 

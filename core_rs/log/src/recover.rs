@@ -2,8 +2,8 @@
 
 use super::disk::{Disk, DiskFile, read_full, write_full};
 use super::error::LogError;
-use super::format::segment_name;
-use super::identity;
+use super::format::{MARK_STORED, segment_name};
+use super::identity::{self, Identity};
 use super::walk::{Cut, Walked, unreadable, walk};
 use super::{Finding, FindingKind, Record, SegmentInfo};
 use std::io::IoSlice;
@@ -14,14 +14,20 @@ const DAMAGED: &str = "damaged-";
 /// What recovery found, and where the log goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
-    /// The segment that the next record goes to; it has no file yet.
+    /// The segment that the next record goes to; it has no file yet, unless `next_offset` is above 0.
     pub next_segment: u32,
+    /// Where in that segment the next batch goes.
+    pub next_offset: u32,
     /// The number of the next batch.
     pub next_batch: u64,
     /// The latest time of any batch, milliseconds since 1970; 0 in an empty log.
     pub last_time_ms: u64,
-    /// The log's salt.
+    /// The log's salt. Nobody else's log has it: it tells whether a store belongs to this one.
     pub salt: u32,
+    /// Whether the log holds a batch, and its file FORMAT says so.
+    pub begun: bool,
+    /// Whether the log says that rows were put into the store.
+    pub stored: bool,
     /// The segments that hold batches, by id.
     pub segments: Vec<SegmentInfo>,
     /// What was not as it should be.
@@ -31,38 +37,109 @@ pub struct Recovered {
 impl Default for Recovered {
     /// An empty log.
     fn default() -> Self {
-        Recovered { next_segment: 1, next_batch: 1, last_time_ms: 0, salt: 0, segments: vec![], findings: vec![] }
+        Recovered {
+            next_segment: 1,
+            next_offset: 0,
+            next_batch: 1,
+            last_time_ms: 0,
+            salt: 0,
+            begun: false,
+            stored: false,
+            segments: vec![],
+            findings: vec![],
+        }
     }
 }
 
-/// Reads the log, calls `visit` with every record in order, cuts the torn end, and makes sure that all that was visited
-/// is on disk: whatever the caller concludes from a record is as durable as the record.
+impl Recovered {
+    /// The lowest batch that the log keeps.
+    pub(super) fn first_batch(&self) -> u64 {
+        self.segments.first().map_or(self.next_batch, |info| info.first_batch)
+    }
+}
+
+/// A log that was read and not touched: whether it is what it should be is decided before [`Unsettled::settle`].
+#[derive(Debug)]
+pub struct Unsettled {
+    walked: Walked,
+    known: Option<Identity>,
+}
+
+/// Reads the log and calls `visit` with every record in order. Changes nothing.
 ///
 /// # Errors
-/// [`LogError::Io`] if the disk refuses; [`LogError::NewerFormat`]. The caller must then drop what it built.
-pub fn recover<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Recovered, LogError> {
-    let mut walked = walk(disk, visit)?;
-    spare_unread(&walked)?;
-    set_aside(disk, &mut walked.findings);
-    settle(disk, &walked)?;
-    let known = identity::salt(disk)?;
-    let salt = match walked.salt.or(known) {
-        Some(salt) => salt,
-        None => disk.random().map_err(|error| LogError::io("draw a random number for", &disk.path(), &error))?,
-    };
-    if known != Some(salt) {
-        identity::write(disk, salt).map_err(|error| LogError::io("write the FORMAT file in", &disk.path(), &error))?;
+/// [`LogError::Io`] if the disk refuses; [`LogError::NewerFormat`] and [`LogError::OlderFormat`]; [`LogError::Missing`] if
+/// a part of it is not there that was not trimmed. The caller must then drop what it built.
+pub fn read<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Unsettled, LogError> {
+    let known = identity::read(disk)?;
+    let walked = walk(disk, visit)?;
+    match missing(&walked, known) {
+        Some(missing) => Err(missing),
+        None => Ok(Unsettled { walked, known }),
     }
-    let last_segment = walked.files.last().copied().unwrap_or(0);
-    let last_batch = walked.last_batch.unwrap_or(0).max(walked.watermark);
-    Ok(Recovered {
-        next_segment: last_segment.checked_add(1).ok_or(LogError::Misused("the segment ids are used up"))?,
-        next_batch: last_batch.checked_add(1).ok_or(LogError::Misused("the batch numbers are used up"))?,
-        last_time_ms: walked.last_time_ms,
-        salt,
-        segments: walked.segments,
-        findings: walked.findings,
-    })
+}
+
+/// What is not there that must be.
+fn missing(walked: &Walked, known: Option<Identity>) -> Option<LogError> {
+    let empty = walked.last_batch.is_none() && known.is_some_and(|known| known.begun);
+    walked.missing().or_else(|| empty.then_some(LogError::Empty))
+}
+
+impl Unsettled {
+    /// The log's salt, if it has one already.
+    pub fn salt(&self) -> Option<u32> {
+        self.walked.salt.or(self.known.map(|known| known.salt))
+    }
+
+    /// Whether the log says that rows were put into the store.
+    pub fn stored(&self) -> bool {
+        self.walked.marks & MARK_STORED != 0
+    }
+
+    /// Cuts the torn end, and makes sure that all that was visited is on disk: whatever the caller concludes from a record
+    /// is as durable as the record.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] if the disk refuses.
+    pub fn settle<D: Disk>(mut self, disk: &D) -> Result<Recovered, LogError> {
+        spare_unread(&self.walked)?;
+        set_aside(disk, &mut self.walked.findings);
+        settle(disk, &self.walked)?;
+        let salt = match self.salt() {
+            Some(salt) => salt,
+            None => disk.random().map_err(|error| LogError::io("draw a random number for", &disk.path(), &error))?,
+        };
+        let identity = Identity { salt, begun: self.walked.last_batch.is_some() };
+        if self.known != Some(identity) {
+            let written = identity::write(disk, identity);
+            let written = written.map_err(|error| LogError::io("write the FORMAT file in", &disk.path(), &error));
+            // On a full disk the next start says that the log is begun.
+            written.or_else(|error| if error.is_full() && self.known.is_some() { Ok(()) } else { Err(error) })?;
+        }
+        let stored = self.stored();
+        let walked = self.walked;
+        let last_segment = walked.files.last().copied().unwrap_or(0);
+        let last_batch = walked.last_batch.unwrap_or(0).max(walked.watermark);
+        Ok(Recovered {
+            next_segment: last_segment.checked_add(1).ok_or(LogError::Misused("the segment ids are used up"))?,
+            next_offset: 0,
+            next_batch: last_batch.checked_add(1).ok_or(LogError::Misused("the batch numbers are used up"))?,
+            last_time_ms: walked.last_time_ms,
+            salt,
+            begun: identity.begun,
+            stored,
+            segments: walked.segments,
+            findings: walked.findings,
+        })
+    }
+}
+
+/// [`read`] and [`Unsettled::settle`], for whoever understands every record.
+///
+/// # Errors
+/// As these.
+pub fn recover<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Recovered, LogError> {
+    read(disk, visit)?.settle(disk)
 }
 
 /// Where the log ends.
@@ -177,25 +254,29 @@ pub struct FsckReport {
     pub findings: Vec<Finding>,
     /// Files that hold bytes which earlier recoveries set aside.
     pub set_aside: Vec<String>,
+    /// Why a start would refuse this log, in words.
+    pub refusals: Vec<String>,
 }
 
 impl FsckReport {
     /// Whether nothing that was durable is gone: a torn end is normal after a crash.
     pub fn is_sound(&self) -> bool {
-        self.findings.iter().all(|finding| finding.kind == FindingKind::TornEnd)
+        self.refusals.is_empty() && self.findings.iter().all(|finding| finding.kind == FindingKind::TornEnd)
     }
 }
 
 /// Checks a log and changes nothing. While a server writes to it, its end may look torn.
 ///
 /// # Errors
-/// As [`recover`].
+/// As [`read`], but for what is missing: that is part of the report.
 pub fn fsck<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<FsckReport, LogError> {
+    let known = identity::read(disk)?;
     let walked = walk(disk, visit)?;
     let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
     let mut set_aside: Vec<String> = names.into_iter().filter(|name| name.starts_with(DAMAGED)).collect();
     set_aside.sort_unstable();
     Ok(FsckReport {
+        refusals: missing(&walked, known).iter().map(ToString::to_string).collect(),
         batches: walked.batches,
         records: walked.segments.iter().map(|info| info.records).sum(),
         last_batch: walked.last_batch.unwrap_or(0),

@@ -1,7 +1,8 @@
 //! Finds the records that are still whole in a stretch of damaged log.
 //!
 //! A record that follows a whole one is where it must be. After a bad one, every offset is tried: the seed of a
-//! checksum holds the place and the log's salt, so neither old bytes nor bytes inside a body pass for a record.
+//! checksum holds the place and the log's salt, so neither old bytes nor bytes inside a body pass for a record. The
+//! check of a header rules out nearly all offsets at the cost of a multiplication, so that the search is linear.
 
 use super::format::{RECORD_HEADER, RecordHeader, record, seed};
 use crc32fast::Hasher;
@@ -72,7 +73,7 @@ impl<'a> Sums<'a> {
     }
 
     fn check(&self, at: usize, seed: u32) -> Option<bool> {
-        let header = RecordHeader::read(self.bytes.get(at..)?)?;
+        let header = RecordHeader::read(self.bytes.get(at..)?).filter(|header| header.fits(seed))?;
         let from = at + 4;
         let end = at + RECORD_HEADER + header.len as usize;
         if end > self.bytes.len() || header.crc == 0 {

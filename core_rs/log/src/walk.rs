@@ -13,7 +13,8 @@
 use super::disk::Disk;
 use super::error::LogError;
 use super::format::{
-    BATCH_HEADER, BatchHeader, MAX_BODY, RECORD_HEADER, RecordHeader, newer_version, record, segment_id, segment_name,
+    BATCH_HEADER, BatchHeader, MAX_BODY, RECORD_HEADER, RecordHeader, VERSION, other_version, record, segment_id,
+    segment_name,
 };
 use super::salvage::salvage;
 use super::window::{PAGE, Window};
@@ -54,6 +55,24 @@ pub(super) struct Walked {
     pub watermark: u64,
     /// The batches above it, by number.
     pub unconfirmed: VecDeque<Unconfirmed>,
+    /// The lowest batch that the log says it kept; 0 if it says nothing.
+    pub kept_from: u64,
+    /// All that headers say of the log.
+    pub marks: u32,
+    /// The first batch, if it stands whole where the first one must.
+    pub begins: Option<u64>,
+    /// Batches that were durable, from the first to the last, and whose segment has no file; what stands behind them.
+    pub missing: Option<(u64, u64, u32)>,
+}
+
+impl Walked {
+    /// What of the log is not there and was not trimmed.
+    pub fn missing(&self) -> Option<LogError> {
+        let at_first = self.begins.filter(|begins| *begins > self.kept_from && self.kept_from > 0);
+        let behind = self.segments.first().map_or(0, |info| info.id);
+        let (first, last, behind) = at_first.map(|begins| (self.kept_from, begins - 1, behind)).or(self.missing)?;
+        Some(LogError::Missing { first, last, behind })
+    }
 }
 
 /// The segments that have a file, by id.
@@ -103,7 +122,7 @@ pub(super) fn walk_part<D: Disk>(
     let out = Walked { files: vec![id], salt: Some(salt), ..Walked::default() };
     let mut walker = Walker::new(disk, visit, out);
     walker.out.watermark = u64::MAX;
-    let mut info = SegmentInfo { id, bytes: from, records: 0 };
+    let mut info = SegmentInfo { id, bytes: from, records: 0, first_batch: 0 };
     let mut next = Some(from);
     while let Some(at) = next.filter(|at| *at < from + enough) {
         info.bytes = at;
@@ -122,11 +141,11 @@ fn open<D: Disk>(disk: &D, id: u32, buffer: Vec<u8>) -> Result<Window<D::File>, 
 }
 
 /// The log's salt: that of the first batch of some segment, which stands where it must, or the one in the file beside
-/// them. Also refuses newer formats; but what stands before a batch of this one is not newer, it is damaged.
+/// them. Also refuses other formats; but what stands before a batch of this one is of no other, it is damaged.
 fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> {
-    let beside = super::identity::salt(disk)?;
+    let beside = super::identity::read(disk)?.map(|identity| identity.salt);
     let mut salt = None;
-    let mut newer = None;
+    let mut other = None;
     for id in files {
         let mut head = [0; BATCH_HEADER];
         let file = disk.open(&segment_name(*id), false).map_err(io_error("open", *id))?;
@@ -135,12 +154,13 @@ fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> 
             continue;
         }
         match BatchHeader::decode(&head, *id, 0) {
-            Some(header) => (salt, newer) = (salt.or(Some(header.salt)), None),
-            None => newer = newer.or(newer_version(&head).map(|version| (*id, version))),
+            Some(header) => (salt, other) = (salt.or(Some(header.salt)), None),
+            None => other = other.or(other_version(&head).map(|version| (*id, version))),
         }
     }
-    match newer {
-        Some((segment, version)) => Err(LogError::NewerFormat { segment, version }),
+    match other {
+        Some((segment, version)) if version > VERSION => Err(LogError::NewerFormat { segment, version }),
+        Some((segment, version)) => Err(LogError::OlderFormat { segment, version }),
         None => Ok(salt.or(beside)),
     }
 }
@@ -179,7 +199,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         let mut window = open(self.disk, id, buffer)?;
         // Segments go from the oldest on, and with them batches: there are none missing but before the first.
         self.follows = self.previous.is_some();
-        let mut info = SegmentInfo { id, bytes: 0, records: 0 };
+        let mut info = SegmentInfo { id, bytes: 0, records: 0, first_batch: 0 };
         while let Some(at) = self.advance(&mut window, &mut info)? {
             info.bytes = at;
             self.follows = true;
@@ -231,6 +251,11 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         }
         if !self.uncounted {
             self.found(FindingKind::Missing, id, at, 0, first, last);
+            // Segments follow each other by id, unless one was empty when a start cut the log: that holds no batch.
+            let gone = self.previous.is_some_and(|previous| previous + 1 < id);
+            if at == 0 && gone {
+                self.out.missing = self.out.missing.or(Some((first, last, id)));
+            }
         }
         Ok(true)
     }
@@ -256,7 +281,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             while let Some((head, tail)) = RecordHeader::read(rest).zip(rest.get(RECORD_HEADER..)) {
                 let (body, after) = tail.split_at_checked(head.len as usize).unwrap_or_default();
                 let at = Ref { segment: id, offset, len: head.len };
-                (self.visit)(Record { kind: head.kind, body, at, time_ms: header.time_ms });
+                (self.visit)(Record { kind: head.kind, body, at, time_ms: header.time_ms, salvaged: false });
                 info.records += 1;
                 offset += head.len + RECORD_HEADER as u32;
                 rest = after;
@@ -264,6 +289,14 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         } else if !self.confirmed(header.number, window, id, at)? {
             return Ok(None);
         }
+        if at == 0 {
+            info.first_batch = header.number;
+        }
+        if at == 0 && self.next.is_none() {
+            self.out.begins = Some(header.number);
+        }
+        self.out.kept_from = self.out.kept_from.max(header.first);
+        self.out.marks |= header.marks;
         self.out.unconfirmed.push_back(Unconfirmed { number: header.number, segment: id, offset: at });
         self.confirm(header.watermark);
         self.out.salt = Some(header.salt);
@@ -298,6 +331,9 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         };
         if !self.confirmed(first, window, id, at)? {
             return Ok(None);
+        }
+        if at == 0 {
+            info.first_batch = first;
         }
         self.out.salt = self.out.salt.or(then.map(|header| header.salt));
         let last = then.map_or(first, |header| first.max(header.number.saturating_sub(1)));
@@ -338,7 +374,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         let visit = &mut *self.visit;
         let (mut lost, end) = salvage(bytes, data, id, range.start as u32, salt, |place, head, body| {
             let at = Ref { segment: id, offset: place + RECORD_HEADER as u32, len: head.len };
-            visit(Record { kind: head.kind, body, at, time_ms });
+            visit(Record { kind: head.kind, body, at, time_ms, salvaged: true });
             info.records += 1;
         });
         if range.is_empty() {

@@ -7,7 +7,8 @@
 use super::appender::Batch;
 use super::disk::{Disk, DiskFile, write_full};
 use super::error::LogError;
-use super::format::segment_name;
+use super::format::{BATCH_HEADER, MARK_STORED, segment_name};
+use super::identity::{self, Identity};
 use super::reserve::{self, Names, Reserve};
 use super::{Durability, LogOptions, Recovered};
 use std::io::IoSlice;
@@ -20,6 +21,11 @@ pub struct Writer<D: Disk> {
     /// The last batch written, and the last one on disk.
     written: u64,
     synced: u64,
+    /// What the last batch said of the log.
+    first: u64,
+    marks: u32,
+    /// Whether the file FORMAT says that there is a batch.
+    begun: bool,
     current: Option<Current<D::File>>,
     /// Ids of segments from this one on have never had a file.
     next_segment: u32,
@@ -51,6 +57,9 @@ impl<D: Disk> Writer<D> {
             salt: recovered.salt,
             written: last,
             synced: last,
+            first: recovered.first_batch(),
+            marks: if recovered.stored { MARK_STORED } else { 0 },
+            begun: recovered.begun,
             current: None,
             next_segment: recovered.next_segment,
             reserves,
@@ -139,10 +148,11 @@ impl<D: Disk> Writer<D> {
         self.guarded(|writer| {
             writer.sync_current()?;
             let Some(current) = &writer.current else { return Ok(()) };
-            let bytes = vec![0; super::format::BATCH_HEADER];
+            let bytes = vec![0; BATCH_HEADER];
             if current.end + bytes.len() as u64 <= u64::from(writer.options.segment_bytes) {
                 let (segment, offset, number) = (current.id, current.end as u32, writer.written + 1);
-                let mut last = [Batch { number, segment, offset, bytes, sync: true, time_ms: now_wall_ms }];
+                let (first, marks, time_ms) = (writer.first, writer.marks, now_wall_ms);
+                let mut last = [Batch { number, segment, offset, bytes, sync: true, time_ms, first, marks }];
                 writer.write_run(&mut last)?;
             }
             writer.seal()
@@ -172,7 +182,7 @@ impl<D: Disk> Writer<D> {
             }
             batch.stamp(watermark, salt);
             end = batch.end();
-            self.written = batch.number;
+            (self.written, self.first, self.marks) = (batch.number, batch.first, batch.marks);
         }
         let mut pieces: Vec<IoSlice<'_>> = run.iter().map(|batch| IoSlice::new(&batch.bytes)).collect();
         write_full(&current.file, &mut pieces, offset)
@@ -185,8 +195,16 @@ impl<D: Disk> Writer<D> {
         if let Some(current) = self.current.as_ref().filter(|_| self.written > self.synced) {
             current.file.sync_data().map_err(|error| LogError::io("sync", &segment_name(current.id), &error))?;
             self.synced = self.written;
+            self.say_begun();
         }
         Ok(())
+    }
+
+    /// From the first batch on, a log without one is a log that lost its segments. If this is not to be had now, the next
+    /// start does it.
+    fn say_begun(&mut self) {
+        let identity = Identity { salt: self.salt, begun: true };
+        self.begun = self.begun || (self.synced > 0 && identity::write(&self.disk, identity).is_ok());
     }
 
     /// Gives back what the current segment does not use and brings it to disk, whatever the durability: a loss is then
@@ -197,6 +215,7 @@ impl<D: Disk> Writer<D> {
         current.file.truncate(current.end).map_err(failed)?;
         current.file.sync_all().map_err(failed)?;
         self.synced = self.written;
+        self.say_begun();
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::residency::hand_over;
 use super::segments::Owner;
 use crate::delivery::conversation::{Conversation, Entry, NOBODYS, WITHHELD};
 use crate::group::Change;
-use crate::log::{Appender, FindingKind, Record, Recovered};
+use crate::log::{Appender, FindingKind, LogError, Record, Recovered, Ref};
 use crate::sequencer::{Flying, Repeat};
 use crate::wire::message::{decode_stored, device_bodies};
 use crate::wire::types::{ConversationId, Message};
@@ -50,6 +50,8 @@ pub(super) struct Replay {
     /// Receipt versions up to here may have been told.
     versions: u64,
     damaged: u64,
+    /// Records that were written as they are and are not understood: the first one's kind and place, and their number.
+    unknown: Option<(u8, Ref, u64)>,
 }
 
 impl Engine {
@@ -69,8 +71,25 @@ impl Engine {
             }),
             _ => None,
         };
-        replay.damaged += u64::from(understood.is_none());
+        if understood.is_none() && record.salvaged {
+            // By chance a damaged part may hold what looks like a record.
+            replay.damaged += 1;
+        } else if understood.is_none() {
+            let (_, _, count) = replay.unknown.get_or_insert((record.kind, record.at, 0));
+            *count += 1;
+        }
         self.replay = Some(replay);
+    }
+
+    /// Whether all records were understood; to be asked before anything is concluded from them.
+    ///
+    /// # Errors
+    /// [`LogError::Unknown`].
+    pub fn understood(&self) -> Result<(), LogError> {
+        match self.replay.as_ref().and_then(|replay| replay.unknown) {
+            Some((kind, at, count)) => Err(LogError::Unknown { kind, at, count }),
+            None => Ok(()),
+        }
     }
 
     fn replay_message(&mut self, replay: &mut Replay, record: &Record<'_>) -> Option<()> {
@@ -92,7 +111,10 @@ impl Engine {
             .is_empty()
             .then(|| device_bodies(record.body).map(|b| (b.0.into(), b.1 as u16)).collect::<Box<[_]>>())
             .filter(|b| !b.is_empty());
-        let change = message.change.as_deref().and_then(|change| self.known_change(change));
+        let change = match message.change.as_deref() {
+            Some(change) => Some(self.known_change(change)?),
+            None => None,
+        };
         if let Some(change) = change.as_deref().filter(|_| record.kind == kind::MESSAGE) {
             self.replay_moves(&message.conversation, message.sender, change);
             if *change == Change::Closed {
@@ -267,7 +289,7 @@ impl Engine {
             }
         }
         for segment in &recovered.segments {
-            self.segments.sized(segment.id, segment.bytes);
+            self.segments.found(segment);
         }
         let slots: Vec<u32> = self.delivery.slots().collect();
         for slot in slots {

@@ -384,6 +384,7 @@ impl Engine {
                         self.segments.unstated(&user.mark);
                     }
                     self.directory.remove(slot);
+                    self.log.note_stored();
                     self.left_memory += 1;
                 }
             }
@@ -400,6 +401,7 @@ impl Engine {
                     }
                     self.delivery.remove(&mut self.directory, slot);
                     self.sequencer.unload(id);
+                    self.log.note_stored();
                     self.left_memory += 1;
                 }
             }

@@ -10,7 +10,7 @@ use super::records::kind;
 use super::{Engine, Timer};
 use crate::engine::api::Request;
 use crate::engine::directory::Mark;
-use crate::log::{Ref, Scanned};
+use crate::log::{Ref, Scanned, SegmentInfo};
 use crate::wire::message::decode_stored;
 use crate::wire::types::ConversationId;
 
@@ -42,6 +42,8 @@ struct Segment {
     state_bytes: u64,
     /// Its size, once it is known; 0: a full one's.
     bytes: u64,
+    /// The first batch that belongs to it.
+    first_batch: u64,
     /// The last batch of this run that belongs to it.
     last_batch: u64,
     owners: Vec<Owner>,
@@ -113,7 +115,17 @@ impl Segments {
 
     /// A record of this batch was appended to a segment.
     pub fn wrote(&mut self, segment: u32, batch: u64) {
-        self.all.entry(segment).or_default().last_batch = batch;
+        let segment = self.all.entry(segment).or_default();
+        segment.last_batch = batch;
+        if segment.first_batch == 0 {
+            segment.first_batch = batch;
+        }
+    }
+
+    /// A start found a segment.
+    pub fn found(&mut self, info: &SegmentInfo) {
+        let segment = self.all.entry(info.id).or_default();
+        (segment.bytes, segment.first_batch) = (info.bytes, info.first_batch);
     }
 
     /// A segment exists with so many bytes.
@@ -207,6 +219,7 @@ impl Engine {
                 self.log_all_cursors();
                 self.outlive();
                 self.outlive_versions(segment);
+                self.tell_trimmed(segment);
                 self.segments.step = Some((segment, Step::Syncing(self.log.last_batch())));
                 return self.tend_if_durable();
             };
@@ -227,6 +240,15 @@ impl Engine {
     fn outlive(&mut self) {
         let current = self.log.segment();
         if self.segments.all.get(&current).is_none_or(|s| s.last_batch == 0) {
+            self.append(kind::CURSORS, &[], true);
+        }
+    }
+
+    /// A batch says what is trimmed before it is: a start must not take it for missing.
+    fn tell_trimmed(&mut self, segment: u32) {
+        let behind = self.segments.all.range(segment + 1..).map(|(_, s)| s.first_batch).find(|batch| *batch > 0);
+        self.log.keep_from(behind.unwrap_or(0));
+        if self.log.pending_bytes() == 0 {
             self.append(kind::CURSORS, &[], true);
         }
     }

@@ -149,7 +149,9 @@ pub fn recovery_to<'py>(py: Python<'py>, recovery: &Recovery) -> PyResult<Bound<
 /// What a check found, to be read by people: numbers, and a sentence for each finding.
 pub fn report_to<'py>(py: Python<'py>, report: &FsckReport) -> PyResult<Bound<'py, PyDict>> {
     let damaged = report.findings.iter().filter(|finding| finding.kind != FindingKind::TornEnd).count();
-    let sentences: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    let findings = report.findings.iter().map(ToString::to_string);
+    let refused = report.refusals.iter().map(|reason| format!("a start is refused: {reason}"));
+    let sentences: Vec<String> = findings.chain(refused).collect();
     let all = PyDict::new(py);
     all.set_item("segments", report.segments.len())?;
     all.set_item("bytes", report.segments.iter().map(|segment| segment.bytes).sum::<u64>())?;
@@ -158,7 +160,7 @@ pub fn report_to<'py>(py: Python<'py>, report: &FsckReport) -> PyResult<Bound<'p
     all.set_item("last_batch", report.last_batch)?;
     all.set_item("last_time_ms", report.last_time_ms)?;
     all.set_item("set_aside", &report.set_aside)?;
-    all.set_item("damaged", damaged)?;
+    all.set_item("damaged", damaged + report.refusals.len())?;
     all.set_item("findings", sentences)?;
     Ok(all)
 }

@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::{ConnId, Engine, Identity, Key, Request, Stats, Verdict, Write};
 use crate::log::{Appender, Completion, FileDisk, Finding, FsckReport, LogError, LogThread, SegmentInfo};
-use crate::log::{fsck as fsck_log, recover};
+use crate::log::{fsck as fsck_log, read};
 use crate::time::Now;
 
 pub use options::Options;
@@ -103,12 +103,12 @@ impl Runtime {
     pub fn open(path: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
         let started = clock_ms(ClockId::MonotonicCoarse);
         let now = now_since(started);
-        // Nobody else on the machine is to read who writes to whom.
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| OpenError::Directory(path.to_owned(), error))?;
+        make_directory(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         let disk = FileDisk::open(&log_path(path))?;
         let mut engine = Engine::new(options.engine, now);
-        let recovered = recover(&disk, &mut |record| engine.replay(&record))?;
+        let read = read(&disk, &mut |record| engine.replay(&record))?;
+        engine.understood()?;
+        let recovered = read.settle(&disk)?;
         engine.start(&recovered, Appender::new(&recovered, &options.log));
         let log = LogThread::spawn(disk, &recovered, &options.log)?;
         let recovery = Recovery {
@@ -310,6 +310,15 @@ impl Runtime {
         self.log.close(time_ms)
     }
 
+    /// After a panic: what was submitted is written and synced, and the log's threads end. The engine may be half changed;
+    /// it is not asked for anything, and what it had appended is dropped. Blocks.
+    ///
+    /// # Errors
+    /// The log could not be written to its end.
+    pub fn abandon(self) -> Result<(), LogError> {
+        self.log.close(now_since(self.started_ms).wall_ms)
+    }
+
     fn tick(&mut self) {
         self.engine.set_now(now_since(self.started_ms));
     }
@@ -325,7 +334,28 @@ pub fn fsck(path: &Path) -> Result<FsckReport, OpenError> {
         let missing = io::Error::new(io::ErrorKind::NotFound, "there is no log in it");
         return Err(OpenError::Directory(path.to_owned(), missing));
     }
-    Ok(fsck_log(&FileDisk::open_read_only(&log)?, &mut |_| {})?)
+    // As a start does it: only so it is known whether one would understand every record.
+    let mut engine = Engine::new(Options::default().engine, now_since(clock_ms(ClockId::MonotonicCoarse)));
+    let mut report = fsck_log(&FileDisk::open_read_only(&log)?, &mut |record| engine.replay(&record))?;
+    report.refusals.extend(engine.understood().err().map(|error| error.to_string()));
+    Ok(report)
+}
+
+/// Makes the directory, if it is not there, with those above it; their names are on the disk then.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
+    // Nobody else on the machine is to read who writes to whom.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let here = path.canonicalize()?;
+    let parents: Vec<&Path> = here.ancestors().skip(1).take(missing.len().max(1)).collect();
+    for parent in parents.into_iter().rev() {
+        let synced = fs::File::open(parent).and_then(|dir| dir.sync_all());
+        // Of one that was there already this is for the case that a start died before it came to it.
+        if !missing.is_empty() {
+            synced?;
+        }
+    }
+    Ok(())
 }
 
 fn log_path(path: &Path) -> PathBuf {

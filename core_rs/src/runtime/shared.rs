@@ -84,14 +84,18 @@ impl Shared {
         (!told).then_some(reason)
     }
 
-    /// Takes the runtime out and closes it: writes and syncs what is left, ends its threads. Harmless when repeated.
+    /// Takes the runtime out and closes it: writes and syncs what is left, ends its threads. After a panic, what was not
+    /// submitted yet is dropped. Harmless when repeated.
     ///
     /// # Errors
     /// The log could not be written to its end. One that had failed before is closed without a word.
     pub fn close(&self) -> Result<(), LogError> {
         let failed = self.failed().is_some();
-        let Some(runtime) = self.lock().runtime.take() else { return Ok(()) };
-        match catch_unwind(AssertUnwindSafe(|| runtime.close())) {
+        let mut state = self.lock();
+        let panicked = state.panicked.is_some();
+        let Some(runtime) = state.runtime.take() else { return Ok(()) };
+        drop(state);
+        match catch_unwind(AssertUnwindSafe(|| if panicked { runtime.abandon() } else { runtime.close() })) {
             Ok(done) if !failed => done,
             _ => Ok(()),
         }

@@ -228,6 +228,82 @@ fn i10_a_panic_is_the_end_of_the_router_and_of_nothing_else() {
 }
 
 #[test]
+fn what_a_panicking_call_appended_is_not_written_i10() {
+    let directory = Directory::new();
+    let mut bench = Bench::open(&directory.0);
+    let (alice, number) = bench.connect("alice", false);
+    bench.send(alice, "bob", "first id", "first body");
+    bench.until(number, "first id");
+    bench.send(alice, "bob", "second id", "appended, not submitted");
+    let shared = Shared::new(bench.runtime);
+    assert!(shared.enter(|_| panic!("as asked")).is_err());
+    shared.close().unwrap();
+    let mut bodies = Vec::new();
+    let disk = FileDisk::open_read_only(&directory.0.join("log")).unwrap();
+    fsck_log(&disk, &mut |record| bodies.push(record.body.to_vec())).unwrap();
+    let holds = |text: &[u8]| bodies.iter().any(|body| body.windows(text.len()).any(|part| part == text));
+    assert!(holds(b"first body"));
+    assert!(!holds(b"appended, not submitted"));
+}
+
+#[test]
+fn a_directory_whose_lock_file_was_removed_is_still_held() {
+    let directory = Directory::new();
+    let _bench = Bench::open(&directory.0);
+    fs::remove_file(directory.0.join("log/LOCK")).unwrap();
+    let error = Runtime::open(&directory.0, Options::default()).err().unwrap().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+}
+
+/// Appends records to a closed log, as another version might.
+fn append(directory: &Path, records: &[(u8, &[u8])]) {
+    let disk = FileDisk::open(&directory.join("log")).unwrap();
+    let recovered = crate::log::recover(&disk, &mut |_| ()).unwrap();
+    let options = Options::default().log;
+    let mut appender = Appender::new(&recovered, &options);
+    for (kind, body) in records {
+        appender.append(*kind, &[body], true).unwrap();
+    }
+    let mut writer = crate::log::Writer::open(disk, &recovered, &options).unwrap();
+    writer.write(&mut appender.take(recovered.last_time_ms)).unwrap();
+    writer.close(recovered.last_time_ms).unwrap();
+}
+
+/// Names and contents of the log's files.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let disk = FileDisk::open_read_only(&directory.join("log")).unwrap();
+    let mut names = crate::log::Disk::list(&disk).unwrap();
+    names.retain(|name| name != "LOCK" && !name.starts_with("reserve-"));
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), fs::read(directory.join("log").join(name)).unwrap())).collect()
+}
+
+#[test]
+fn a_start_that_meets_records_of_a_later_version_is_refused_and_changes_nothing() {
+    // A kind that nobody knows; a conversation and a user of a later version; a message that is none.
+    let all: [(u8, &[u8]); 4] = [(77, b"whatever"), (2, b"\x09 whatever"), (3, b"\x09 whatever"), (1, b"\xFF\xFF")];
+    for record in all {
+        let directory = Directory::new();
+        let mut bench = Bench::open(&directory.0);
+        let (alice, number) = bench.connect("alice", false);
+        bench.send(alice, "bob", "first id", "first body");
+        bench.until(number, "first id");
+        bench.runtime.close().unwrap();
+        append(&directory.0, &[record]);
+        let before = files(&directory.0);
+        for _ in 0..2 {
+            let error = Runtime::open(&directory.0, Options::default()).err().unwrap().to_string();
+            assert!(error.contains(&format!("record of kind {} at segment 2 offset", record.0)), "{error}");
+            assert!(error.contains("run that version") && error.contains("Nothing was changed"), "{error}");
+            assert!(files(&directory.0) == before);
+        }
+        let report = fsck(&directory.0).unwrap();
+        assert!(!report.is_sound());
+        assert!(report.refusals[0].contains("not understood"), "{report:?}");
+    }
+}
+
+#[test]
 fn a_closed_runtime_says_so() {
     let directory = Directory::new();
     let shared = Shared::new(Bench::open(&directory.0).runtime);

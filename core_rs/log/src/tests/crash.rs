@@ -7,7 +7,7 @@
 use super::sim::{Call, Rng, SimDisk};
 use super::*;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What must be in the log, and what may be.
 #[derive(Default)]
@@ -110,6 +110,7 @@ fn live(
     let mut writer = Writer::open(disk.clone(), recovered, &options)?;
     writer.reserve();
     let mut time = recovered.last_time_ms;
+    let mut begins: BTreeMap<u32, u64> = recovered.segments.iter().map(|info| (info.id, info.first_batch)).collect();
     for _ in 0..rng.below(40) {
         let mut open: Vec<(u64, Kept)> = Vec::new();
         time += rng.below(3) as u64;
@@ -117,6 +118,7 @@ fn live(
             let body: Vec<u8> = (0..rng.below(400)).map(|_| rng.next() as u8).collect();
             let kind = rng.next() as u8;
             let (at, batch) = appender.append(kind, &[&body], !rng.once_in(3))?;
+            begins.entry(at.segment).or_insert(batch);
             open.push((batch, Kept { kind, body, at, time_ms: time }));
         }
         for batch in open.chunk_by(|a, b| a.0 == b.0) {
@@ -141,6 +143,13 @@ fn live(
         if rng.once_in(6) {
             let sealed: BTreeSet<u32> = model.sure.iter().map(|record| record.at.segment).collect();
             if let Some(segment) = sealed.iter().copied().find(|segment| *segment < appender.segment()) {
+                // A batch says what is trimmed before it is.
+                appender.keep_from(begins.range(segment + 1..).next().map_or(1, |(_, batch)| *batch));
+                let (at, number) = appender.append(1, &[b"trim"], true)?;
+                begins.entry(at.segment).or_insert(number);
+                model.unsure.push((number, vec![Kept { kind: 1, body: b"trim".to_vec(), at, time_ms: time }]));
+                writer.write(&mut appender.take(time))?;
+                model.durable(writer.sync()?);
                 model.going.insert(segment);
                 unlink(disk, segment)?;
                 model.going.remove(&segment);

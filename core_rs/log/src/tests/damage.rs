@@ -1,5 +1,6 @@
 //! I12: what cannot be read is reported and set aside; everything else is kept, and nothing is made up.
 
+use super::super::format::{BATCH_HEADER, RECORD_HEADER};
 use super::sim::{Call, Rng, SimDisk};
 use super::*;
 
@@ -32,7 +33,7 @@ fn segments(disk: &SimDisk) -> Vec<String> {
 /// The records that have no byte in the range of the segment.
 fn untouched(records: &[Kept], segment: u32, range: &std::ops::Range<usize>) -> Vec<Kept> {
     let outside = |record: &&Kept| {
-        let (start, end) = (record.at.offset as usize - 8, (record.at.offset + record.at.len) as usize);
+        let (start, end) = (record.at.offset as usize - RECORD_HEADER, (record.at.offset + record.at.len) as usize);
         record.at.segment != segment || end <= range.start || start >= range.end
     };
     records.iter().filter(outside).cloned().collect()
@@ -64,7 +65,7 @@ fn i12_damage_costs_the_records_that_it_touches_and_no_other() {
         let names = segments(&disk);
         let segment = rng.below(names.len());
         // The very last batch, which says that all others are durable, is spared: without it the end is torn.
-        let last = if segment + 1 == names.len() { 40 } else { 0 };
+        let last = if segment + 1 == names.len() { BATCH_HEADER } else { 0 };
         let len = disk.contents(&names[segment]).unwrap().len() - last;
         let from = rng.below(len);
         let to = (from + 1 + [1, 30, 600, 9000][rng.below(4)]).min(len);
@@ -186,14 +187,14 @@ fn a_body_that_looks_like_a_batch_is_not_taken_for_one() {
     // All that a sender cannot know is the salt: the place is easily guessed.
     let guess = Recovered { salt: recovered.salt ^ 1, ..Recovered::default() };
     let mut forger = Appender::new(&guess, &LogOptions::default());
-    let padding = vec![0; 40 + 8 + 8];
+    let padding = vec![0; BATCH_HEADER + RECORD_HEADER + 8];
     forger.append(9, &[&padding], true).unwrap();
     let mut forged = forger.take(1);
     forger.append(9, &[b"forged"], true).unwrap();
     let mut inner = forger.take(1).remove(0);
     forged[0].stamp(0, guess.salt);
     inner.stamp(0, guess.salt);
-    assert_eq!(inner.offset as usize, 40 + 8 + padding.len());
+    assert_eq!(inner.offset as usize, BATCH_HEADER + RECORD_HEADER + padding.len());
     let mut body = vec![1; padding.len()];
     body.extend(inner.bytes);
     appender.append(1, &[&body], true).unwrap();
@@ -217,7 +218,7 @@ fn a_zero_tail_is_a_clean_end() {
     assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 4096);
     let (recovered, back) = recover_all(&disk);
     assert_eq!((recovered.findings.len(), back.len()), (0, 1));
-    assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 40 + 8 + 3);
+    assert_eq!(disk.contents("000000000001.seg").unwrap().len(), BATCH_HEADER + RECORD_HEADER + 3);
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn i12_a_version_that_flips_in_the_middle_of_the_log_does_not_keep_it_from_being
     let (disk, records) = log(&mut Rng::new(7));
     let names = segments(&disk);
     assert!(names.len() > 1);
-    disk.damage(&names[0], 3..4, 2);
+    disk.damage(&names[0], 3..4, 1);
     let (recovered, back) = recover_all(&disk);
     assert_eq!(timeless(&back), timeless(&records), "only the header of a batch is gone");
     assert!(recovered.findings.iter().any(|finding| finding.kind == FindingKind::Damaged));
@@ -234,9 +235,9 @@ fn i12_a_version_that_flips_in_the_middle_of_the_log_does_not_keep_it_from_being
 #[test]
 fn a_later_format_is_refused_and_not_called_damage() {
     let disk = SimDisk::new(1);
-    disk.put("000000000001.seg", b"PRB\x02 whatever a later version may write, longer than a header".to_vec());
+    disk.put("000000000001.seg", b"PRB\x03 whatever a later version may write, longer than a header".to_vec());
     let error = recover(&disk, &mut |_| ()).unwrap_err();
-    assert_eq!(error, LogError::NewerFormat { segment: 1, version: 2 });
+    assert_eq!(error, LogError::NewerFormat { segment: 1, version: 3 });
     assert!(disk.contents("000000000001.seg").is_some());
 }
 
@@ -268,26 +269,114 @@ fn nothing_follows_a_missing_batch_that_was_never_confirmed() {
     }
 }
 
-#[test]
-fn i12_a_segment_that_is_missing_between_others_is_reported_and_the_oldest_may_go() {
-    for gone in [1, 2, 3] {
-        let disk = SimDisk::new(1);
-        let (recovered, _) = recover_all(&disk);
-        let mut appender = Appender::new(&recovered, &small());
-        let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-        while appender.segment() < 4 {
-            appender.append(1, &[&[1; 900]], true).unwrap();
-            writer.write(&mut appender.take(1)).unwrap();
+/// A log of four segments that was closed cleanly, and the batch with which each begins.
+fn four_segments(keep: u32) -> (SimDisk, Vec<u64>) {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    let mut begins = Vec::new();
+    while appender.segment() < 4 {
+        let (at, batch) = appender.append(1, &[&[1; 900]], true).unwrap();
+        if begins.len() < at.segment as usize {
+            begins.push(batch);
         }
-        writer.close(1).unwrap();
-        unlink(&disk, gone).unwrap();
-        let (recovered, back) = recover_all(&disk);
-        let read = |segment: u32| back.iter().any(|record| record.at.segment == segment);
-        assert!((1..=4).all(|segment| read(segment) != (segment == gone)));
-        let found: Vec<_> = recovered.findings.iter().map(|f| (f.kind, f.segment, f.offset)).collect();
-        let expected = if gone == 1 { vec![] } else { vec![(FindingKind::Missing, gone + 1, 0)] };
-        assert_eq!(found, expected);
+        appender.keep_from(begins[(keep.min(at.segment) - 1) as usize]);
+        writer.write(&mut appender.take(1)).unwrap();
     }
+    writer.close(1).unwrap();
+    (disk, begins)
+}
+
+/// All that is on the disk.
+fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let mut names = disk.list().unwrap();
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), disk.contents(&name).unwrap())).collect()
+}
+
+#[test]
+fn a_start_without_a_segment_that_was_not_trimmed_is_refused_and_changes_nothing() {
+    for gone in [1, 2, 3] {
+        let (disk, begins) = four_segments(1);
+        unlink(&disk, gone).unwrap();
+        let before = files(&disk);
+        let missing =
+            LogError::Missing { first: begins[gone as usize - 1], last: begins[gone as usize] - 1, behind: gone + 1 };
+        for _ in 0..2 {
+            assert_eq!(recover(&disk, &mut |_| ()).unwrap_err(), missing);
+            assert!(files(&disk) == before);
+        }
+        let report = fsck(&disk, &mut |_| ()).unwrap();
+        assert!(!report.is_sound());
+        assert_eq!(report.refusals, [missing.to_string()]);
+    }
+}
+
+#[test]
+fn a_start_whose_first_segment_is_empty_or_zeros_is_refused() {
+    for zeros in [0, 4096] {
+        let (disk, begins) = four_segments(1);
+        disk.put("000000000001.seg", vec![0; zeros]);
+        let before = files(&disk);
+        let error = recover(&disk, &mut |_| ()).unwrap_err();
+        assert_eq!(error, LogError::Missing { first: 1, last: begins[1] - 1, behind: 2 });
+        assert!(files(&disk) == before);
+    }
+}
+
+#[test]
+fn a_log_whose_oldest_segments_were_trimmed_is_whole() {
+    let (disk, _) = four_segments(3);
+    for gone in 0..3 {
+        if gone > 0 {
+            unlink(&disk, gone).unwrap();
+        }
+        let report = fsck(&disk, &mut |_| ()).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+    }
+    unlink(&disk, 3).unwrap();
+    assert!(matches!(recover(&disk, &mut |_| ()), Err(LogError::Missing { behind: 4, .. })));
+}
+
+#[test]
+fn a_log_that_was_begun_and_has_no_batch_is_refused() {
+    for garbage in [None, Some(vec![0; 4096]), Some(vec![0x55; 4096])] {
+        let (disk, _) = four_segments(1);
+        (1..=4).for_each(|segment| unlink(&disk, segment).unwrap());
+        if let Some(garbage) = garbage {
+            disk.put("000000000004.seg", garbage);
+        }
+        let before = files(&disk);
+        assert_eq!(recover(&disk, &mut |_| ()).unwrap_err(), LogError::Empty);
+        assert!(files(&disk) == before);
+    }
+}
+
+#[test]
+fn a_format_file_of_another_version_is_refused_and_left_alone_whatever_else_it_says() {
+    for (line, expected) in [
+        ("pyrouter log, format 1, salt 1a2b3c4d\n", LogError::OlderFormat { segment: 0, version: 1 }),
+        ("pyrouter log, format 3, and whatever\n", LogError::NewerFormat { segment: 0, version: 3 }),
+    ] {
+        let (disk, _) = four_segments(1);
+        disk.put("FORMAT", line.as_bytes().to_vec());
+        let before = files(&disk);
+        assert_eq!(recover(&disk, &mut |_| ()).unwrap_err(), expected);
+        assert!(files(&disk) == before);
+    }
+}
+
+#[test]
+fn a_segment_of_the_format_before_is_refused_and_left_alone() {
+    let disk = SimDisk::new(1);
+    disk.put(
+        "000000000001.seg",
+        b"PRB\x01 as an earlier version wrote it, longer than a header is, which takes 52".to_vec(),
+    );
+    let before = files(&disk);
+    assert_eq!(recover(&disk, &mut |_| ()).unwrap_err(), LogError::OlderFormat { segment: 1, version: 1 });
+    assert!(files(&disk) == before);
 }
 
 #[test]

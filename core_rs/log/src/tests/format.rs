@@ -1,4 +1,4 @@
-//! The bytes of format 1, which every later version must read: tests/fixtures/log-v1, drawn in docs/log.md.
+//! The bytes of format 2, which every later version must read: tests/fixtures/log-v2, drawn in docs/log.md.
 //!
 //! `PYROUTER_WRITE_FIXTURES=1 cargo test --lib log::tests::format` writes the files again; a change in them is a change
 //! of the format, and needs a new one.
@@ -23,7 +23,7 @@ fn contents() -> Vec<(u8, Vec<u8>, u64)> {
 fn written() -> SimDisk {
     let disk = SimDisk::new(0);
     let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
-    disk.put("FORMAT", b"pyrouter log, format 1, salt 1a2b3c4d\n".to_vec());
+    disk.put("FORMAT", b"pyrouter log, format 2, salt 1a2b3c4d\n".to_vec());
     let contents = contents();
     let (before, after) = contents.split_at(5);
     for (run, part) in [before, after].into_iter().enumerate() {
@@ -55,7 +55,7 @@ fn written() -> SimDisk {
 const FILES: [&str; 3] = ["FORMAT", "000000000001.seg", "000000000002.seg"];
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/log-v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/log-v2")
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn this_version_writes_the_bytes_of_the_fixture() {
 }
 
 #[test]
-fn the_fixture_of_format_1_is_read() {
+fn the_fixture_of_format_2_is_read() {
     let disk = FileDisk::open_read_only(&fixture()).unwrap();
     let mut seen = Vec::new();
     let report = fsck(&disk, &mut |record| seen.push((record.kind, record.body.to_vec(), record.time_ms))).unwrap();

@@ -133,6 +133,7 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     }
     let (beyond, _) = expected.pop().unwrap();
     assert_eq!(beyond.segment, 2);
+    let begins_2 = appender.last_batch();
     log.submit(appender.take(9));
     while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
     log.scan(1);
@@ -151,11 +152,15 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     }
     assert!(parts > 4);
     assert!(seen == expected);
+    appender.keep_from(begins_2);
+    appender.append(4, &[b"says what is trimmed"], true).unwrap();
+    log.submit(appender.take(10));
+    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
     log.unlink(1);
     assert_eq!(next(&mut log), Completion::Unlinked(1));
     log.close(0).unwrap();
     let (recovered, records) = recover_all(&FileDisk::open(dir.path()).unwrap());
-    assert_eq!((records.len(), recovered.findings.len()), (1, 0));
+    assert_eq!((records.len(), recovered.findings.len()), (2, 0));
 }
 
 /// The threads on a simulated disk that has room for `capacity` bytes.

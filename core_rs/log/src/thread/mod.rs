@@ -17,7 +17,6 @@ mod shared;
 mod writer;
 
 use super::{Batch, Completion, Disk, LogError, LogOptions, Reader, Recovered, Ref, Writer};
-use keeper::ToKeeper;
 use reader::ToReader;
 use shared::Shared;
 use std::os::fd::{AsRawFd, RawFd};
@@ -38,7 +37,6 @@ pub struct LogThread {
 struct Senders {
     writer: Sender<ToWriter>,
     reader: Sender<ToReader>,
-    keeper: Sender<ToKeeper>,
 }
 
 impl LogThread {
@@ -59,14 +57,14 @@ impl LogThread {
         let (to_writer, writer_inbox) = channel();
         let (to_reader, reader_inbox) = channel();
         let (to_keeper, keeper_inbox) = channel();
-        let writer = writer::Thread::new(log, options, Arc::clone(&shared), to_keeper.clone(), space);
+        let writer = writer::Thread::new(log, options, Arc::clone(&shared), to_keeper, space);
         let writer = spawn_named("log-writer", &shared, move || writer.run(&writer_inbox))?;
         let reader = Reader::new(Arc::clone(&disk), recovered);
         let mut reader = reader::Thread::new(reader, Arc::clone(&shared));
         let reader = spawn_named("log-reader", &shared, move || reader.run(&reader_inbox))?;
         let keeper = keeper::Thread::new(disk, options.clone(), Arc::clone(&shared), to_writer.clone());
         let keeper = spawn_named("log-keeper", &shared, move || keeper.run(&keeper_inbox))?;
-        let senders = Some(Senders { writer: to_writer, reader: to_reader, keeper: to_keeper });
+        let senders = Some(Senders { writer: to_writer, reader: to_reader });
         Ok(LogThread { shared, senders, writer: Some(writer), others: vec![reader, keeper] })
     }
 
@@ -103,12 +101,12 @@ impl LogThread {
         self.tell_reader(ToReader::Scan { segment });
     }
 
-    /// Removes a segment that nobody will read any more. One after the other, each on disk before the next.
+    /// Removes a segment that nobody will read any more, once all that was submitted is on disk, whatever the durability:
+    /// it may hold what the segment held, and says that the segment is trimmed ([`super::Appender::keep_from`]). One after
+    /// the other, each on disk before the next.
     pub fn unlink(&mut self, segment: u32) {
         self.tell_reader(ToReader::Forget { segment });
-        if let Some(senders) = &self.senders {
-            let _ = senders.keeper.send(ToKeeper::Unlink { segment });
-        }
+        self.tell_writer(ToWriter::Unlink { segment });
     }
 
     /// The next thing that is done, if any. To be called until `None` after the descriptor became readable.

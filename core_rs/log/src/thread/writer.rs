@@ -16,6 +16,10 @@ pub(super) enum ToWriter {
     Batches(Vec<Batch>),
     Reserved(Result<Reserve, LogError>),
     SpaceMayBeFree,
+    /// Remove a segment once everything before this is on disk.
+    Unlink {
+        segment: u32,
+    },
     /// Look whether the log was abandoned.
     Stop,
     Close {
@@ -76,18 +80,20 @@ impl<D: Disk> Thread<D> {
             if self.shared.is_abandoned() {
                 return Ok(());
             }
-            let mut close = None;
+            let (mut close, mut unlinks) = (None, Vec::new());
             while let Some(next) = message {
                 match next {
                     ToWriter::Batches(batches) => group.extend(batches),
                     ToWriter::Reserved(made) => self.reserved(made),
                     ToWriter::SpaceMayBeFree => self.retry_at = self.retry_at.map(|_| Instant::now()),
+                    ToWriter::Unlink { segment } => unlinks.push(segment),
                     ToWriter::Stop => {}
                     ToWriter::Close { now_wall_ms } => close = Some(now_wall_ms),
                 }
                 message = inbox.try_recv().ok();
             }
             self.commit(&mut group);
+            self.unlink(&unlinks);
             self.sync_if_due();
             if let Some(now_wall_ms) = close {
                 return self.log.close(now_wall_ms);
@@ -124,11 +130,24 @@ impl<D: Disk> Thread<D> {
 
     fn sync_if_due(&mut self) {
         if self.sync_at.is_some_and(|at| at <= Instant::now()) && !self.failed {
-            self.sync_at = None;
-            let result = self.log.sync();
-            if let Some(done) = self.outcome(result) {
-                self.shared.complete(done);
-            }
+            self.sync();
+        }
+    }
+
+    fn sync(&mut self) {
+        self.sync_at = None;
+        let result = self.log.sync();
+        if let Some(done) = self.outcome(result) {
+            self.shared.complete(done);
+        }
+    }
+
+    fn unlink(&mut self, segments: &[u32]) {
+        if !segments.is_empty() && !self.failed {
+            self.sync();
+        }
+        for &segment in segments.iter().filter(|_| !self.failed) {
+            let _ = self.keeper.send(ToKeeper::Unlink { segment });
         }
     }
 

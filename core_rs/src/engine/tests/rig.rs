@@ -66,6 +66,7 @@ impl<D: Disk + Clone> Rig<D> {
         config.segment_bytes = options.segment_bytes;
         let mut engine = Engine::new(config.clone(), now);
         let recovered = recover(&disk, &mut |record| engine.replay(&record)).expect("recovers");
+        engine.understood().expect("understands its own records");
         engine.start(&recovered, Appender::new(&recovered, &options));
         let writer = Writer::open(disk.clone(), &recovered, &options).expect("opens");
         let reader = Reader::new(disk.clone(), &recovered);

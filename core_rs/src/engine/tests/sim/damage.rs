@@ -26,10 +26,10 @@ impl Sim {
         let len = self.world.disk.contents(&name(segment)).map_or(0, |bytes| bytes.len());
         let from = self.rng.below(len);
         let to = (from + 1 + self.rng.below(30)).min(len);
-        // The records that they touch, each with its header of 8 bytes.
+        // The records that they touch, each with its header of 10 bytes.
         let mut touched = Vec::new();
         let looked = fsck(&self.world.disk, &mut |record| {
-            let (start, end) = (record.at.offset as usize - 8, (record.at.offset + record.at.len) as usize);
+            let (start, end) = (record.at.offset as usize - 10, (record.at.offset + record.at.len) as usize);
             if record.at.segment == segment && start < to && from < end {
                 touched.push((record.kind, record.body.to_vec()));
             }

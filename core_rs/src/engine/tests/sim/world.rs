@@ -142,6 +142,7 @@ impl World {
         });
         say(|| format!("a start: {recovered:?}, the clock {:?}", self.now));
         let Ok(recovered) = recovered else { return false };
+        self.engine.understood().expect("it understands its own records");
         self.engine.start(&recovered, Appender::new(&recovered, &self.options));
         let Ok(writer) = Writer::open(self.disk.clone(), &recovered, &self.options) else { return false };
         self.writer = writer;
