@@ -53,15 +53,17 @@ class Core:
     Every method that changes something asks the driver (`pyrouter._conn.Driver`) for a turn by itself.
     """
 
-    def __new__(cls, path: str, options: dict[str, int | str | bool] | None = None) -> Self:
+    def __new__(cls, path: str, options: dict[str, int | str | bool] | None = None, store: str | None = None) -> Self:
         """Open the directory `path` (made if absent) and recover what is in it; blocks, without the GIL.
 
         Args:
             path: the data directory; its log is held by a lock until `close`.
             options: limits and log settings by name; see `option_names`. An unknown name is an error.
+            store: what was found beside the log: `missing`, `empty`, `unowned`, or the id of its log
+                (`pyrouter.cold.found`); without it, whether it is the log's own is not looked at.
 
         Raises:
-            CoreError: the directory is in use, unreadable, or an option is wrong.
+            CoreError: the directory is in use, unreadable, or an option is wrong; something of it is missing or not known.
         """
 
     @property
@@ -231,7 +233,7 @@ class Load:
 def option_names() -> dict[str, int | str | bool]:
     """Every option that `Core` takes, with its default."""
 
-def fsck(path: str) -> dict[str, object]:
+def fsck(path: str, store: str | None = None) -> dict[str, object]:
     """Check the log below the data directory `path`, read-only; blocks, without the GIL.
 
     Gives counts (`damaged` is how many findings mean a loss; a torn end does not) and `findings`, a sentence each.

@@ -3,7 +3,8 @@
 - `ColdDatabase` is the database, blocking; `pyrouter token` uses it beside a running server.
 - `ColdStore` puts one of them on a thread of its own; jobs run in the order they were given, each in one transaction.
 
-A state is a blob of the core's, opaque here. A user whose state is NULL exists and has never connected. WAL and
+A state is a blob of the core's, opaque here, but for its first four bytes: a checksum. `meta` has the id of the log that the
+store belongs to, once a router has opened both; without its log, or beside another one, a store is of no use. A user whose state is NULL exists and has never connected. WAL and
 `synchronous=FULL`: what a call has stored is on disk when it returns, whoever else has the file open.
 
 This module must never know what a state means, nor hold a message.
@@ -16,6 +17,7 @@ import os
 import random
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -24,13 +26,13 @@ from typing import Literal, NamedTuple, Self, TypeVar
 
 from pyrouter.errors import ColdStoreError
 
-__all__ = ["Checked", "ColdDatabase", "ColdStore", "Load", "Store", "check_database"]
+__all__ = ["Checked", "ColdDatabase", "ColdStore", "Load", "Store", "check_database", "found"]
 
 T = TypeVar("T")
 Kind = Literal["user", "conversation"]
 
 APPLICATION_ID = 0x70797274  # "pyrt", so that `file` and a careless `--data` can tell it from other databases
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OPENING_MS = 10_000  # how long opening waits for another process that is opening too
 BUSY_S = 30.0  # how long a transaction waits for those of other processes; each lasts milliseconds
 FULL_BYTES = 1 << 20  # a disk with less room than this is called full
@@ -40,7 +42,9 @@ LOOK_S = (0.000_2, 0.002)
 _SCHEMA = """
 CREATE TABLE users (name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, state BLOB) WITHOUT ROWID;
 CREATE TABLE conversations (id BLOB PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_TABLES = ("users", "conversations")
 _LOAD = {
     "user": "SELECT coalesce(state, x'') FROM users WHERE name = ?",
     "conversation": "SELECT state FROM conversations WHERE id = ?",
@@ -107,6 +111,39 @@ class ColdDatabase:
     def close(self) -> None:
         """Closes the file. Harmless when repeated."""
         self._db.close()
+
+    def belong(self, log_id: str) -> None:
+        """Says whose store this is, if nobody has said so before.
+
+        Args:
+            log_id: the id of the log beside it, as `Core.recovery` has it.
+
+        Raises:
+            ColdStoreError: it is another log's; or the disk is full, or does not work.
+        """
+        try:
+            with _Transaction(self._db):
+                self._db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('log', ?)", (log_id,))
+                (owner,) = self._db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+        except sqlite3.Error as error:
+            raise _explained(self.path, "written", error) from error
+        if owner != log_id:
+            raise ColdStoreError(f"the cold store {self.path} belongs to another log: put the right one back")
+
+    def found(self) -> str:
+        """Whose store this is: a log's id; or `empty`: without rows, `unowned`: of no log yet.
+
+        Raises:
+            ColdStoreError: the disk does not work.
+        """
+        try:
+            rows = any(self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in _TABLES)
+            owner = self._db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+        except sqlite3.Error as error:
+            raise _explained(self.path, "read", error) from error
+        if not rows:
+            return "empty"
+        return "unowned" if owner is None else str(owner[0])
 
     def create_user(self, name: str) -> bool:
         """Makes a user with an empty mailbox, unless there is one. Whether it was made.
@@ -192,27 +229,61 @@ def _explained(path: Path, what: str, error: OSError | sqlite3.Error) -> ColdSto
     return ColdStoreError(f"the cold store {path} cannot be {what}: {error}; {advice}")
 
 
+def found(path: Path) -> str:
+    """What stands at `path`: `missing`, `empty`, `unowned` (a store of no log yet), or the id of a store's log. Makes nothing.
+
+    Raises:
+        ColdStoreError: it cannot be opened, is damaged, or is not of this version.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return "empty"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as error:
+        raise _explained(path, "opened", error) from error
+    with ColdDatabase(path) as database:
+        return database.found()
+
+
 class Checked(NamedTuple):
     """What `check_database` found."""
 
     users: int
     conversations: int
     problems: tuple[str, ...]
+    found: str | None
+    """Whose store it is, see `found`; `None` if that cannot be read."""
 
 
 def check_database(path: Path) -> Checked | None:
     """Looks a cold store over without changing it; `None` if there is none."""
     if not path.exists():
         return None
+    if path.stat().st_size == 0:
+        return Checked(0, 0, (), "empty")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             problems = tuple(f"cold store: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok")
-            users, conversations = (
-                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("users", "conversations")
+            users, conversations = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES)
+            rows = db.execute(
+                "SELECT 'user', CAST(name AS BLOB), state FROM users WHERE state IS NOT NULL "
+                "UNION ALL SELECT 'conversation', id, state FROM conversations"
             )
-            return Checked(users, conversations, problems)
+            bad = sum(
+                1 for _, key, state in rows if state and zlib.crc32(state[4:], zlib.crc32(key)) != _checksum(state)
+            )
+            if bad:
+                problems = (*problems, f"cold store: {bad} damaged rows: what needs them is refused")
+            owner = db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+            whose = "empty" if users + conversations == 0 else "unowned" if owner is None else str(owner[0])
+            return Checked(users, conversations, problems, whose)
     except sqlite3.Error as error:
-        return Checked(0, 0, (f"cold store: {error}",))
+        return Checked(0, 0, (f"cold store: {error}",), None)
+
+
+def _checksum(state: bytes) -> int:
+    return int.from_bytes(state[:4], "little")
 
 
 class _Transaction:
@@ -254,13 +325,22 @@ class ColdStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pyrouter-cold")
         self._database: ColdDatabase | None = None
 
-    async def open(self) -> None:
-        """Opens the file.
+    async def found(self) -> str:
+        """See `found`."""
+        return await self._do(found, self._path)
+
+    async def open(self, log_id: str | None = None) -> None:
+        """Opens the file, which is made if absent.
+
+        Args:
+            log_id: the log that it belongs to, see `ColdDatabase.belong`.
 
         Raises:
             ColdStoreError: see `ColdDatabase`.
         """
         self._database = await self._do(ColdDatabase, self._path)
+        if log_id is not None:
+            await self._do(self._database.belong, log_id)
 
     async def close(self) -> None:
         """Finishes the jobs that were given, closes the file and ends the thread. Harmless when repeated."""

@@ -284,11 +284,16 @@ class Router:
         if self._core is not None or self._closing:
             raise RouterClosed("a router can be entered once: open another")
         try:
-            self._core = await asyncio.to_thread(Core, str(self._path), dict(self._options))
+            store = await self._cold.found()
+            self._core = await asyncio.to_thread(Core, str(self._path), dict(self._options), store)
         except CoreError as error:
+            await self._cold.close()
             raise DataDirError(str(error)) from error
+        except BaseException:
+            await self._cold.close()
+            raise
         try:
-            await self._cold.open()
+            await self._cold.open(str(self._core.recovery["log_id"]))
         except BaseException:
             await asyncio.to_thread(self._core.close)
             await self._cold.close()

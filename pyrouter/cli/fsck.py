@@ -16,15 +16,15 @@ def fsck(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A data d
     from pyrouter.cold import check_database
     from pyrouter.errors import DataDirError
 
+    cold = check_database(directory / "cold.db")
     try:
-        report: dict[str, Any] = check_log(str(directory))
+        report: dict[str, Any] = check_log(str(directory), cold.found if cold else "missing")
     except CoreError as error:
         raise DataDirError(str(error)) from error
     for name in ("segments", "bytes", "batches", "records"):
         print(f"log {name}: {report[name]:,}")
     for name in report["set_aside"]:
         print(f"set aside by an earlier recovery: {name}")
-    cold = check_database(directory / "cold.db")
     found = f"{cold.users:,} users, {cold.conversations:,} conversations" if cold else "not there"
     print(f"cold store: {found}")
     problems = [*report["findings"], *(cold.problems if cold else ())]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pyrouter.cold import ColdDatabase
 from pyrouter.wire import SkipReason
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, until
 from tests.wire_client import Wire, direct_conversation
 
 pytestmark = pytest.mark.slow  # together, and the loop of this process is not theirs
@@ -148,3 +149,55 @@ def test_a_start_without_a_segment_is_refused_until_it_is_put_back(server: Serve
         for number in range(MESSAGES):
             assert bob.message().body == body(number)
             bob.ack(AT, number + 1)
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "made anew", "another log"])
+def test_a_start_beside_a_store_that_is_not_the_log_s_is_refused_until_it_is_put_back(
+    server: ServerProcess, tmp_path_factory: pytest.TempPathFactory, what: str
+) -> None:
+    server.stop()
+    config = server.data.parent / "pyrouter.toml"
+    config.write_text(config.read_text().replace("[limits]", '[limits]\nquiet = "1s"'))
+    server.start()
+    with Wire(server.port) as bob:
+        bob.join(server.token("bob"))
+    with Wire(server.port) as ann:
+        ann.join(server.token("ann"))
+        ann.send("ann", body(0))
+        ann.accepted()
+    until(lambda: server.metrics()["users_in_memory"] <= 1, "bob is put into the store")
+    with Wire(server.port) as ann:
+        ann.join(server.token("ann"))
+        ann.send("ann", body(1))
+        ann.accepted()
+    assert server.stop() == 0
+    store = server.data / "cold.db"
+    kept = store.read_bytes()
+    store.unlink()
+    match what:
+        case "empty":
+            store.touch()
+        case "made anew":
+            with ColdDatabase(store) as database:
+                database.create_user("bob")
+        case "another log":
+            with ColdDatabase(store) as database:
+                database.create_user("bob")
+                database.belong("00000001")
+        case _:
+            pass
+    before = {path.name: path.read_bytes() for path in sorted((server.data / "log").glob("*.seg"))}
+    status, found = fsck(server)
+    assert status == 1
+    assert "a start is refused: the cold store cold.db" in found
+    server.spawn()
+    assert server.exit_status() == 1
+    last = server.said().splitlines()[-1]
+    assert f"cold.db is {what}" in last or f"cold.db was {what}" in last or f"cold.db belongs to {what}" in last, last
+    assert "restore" in last
+    assert {path.name: path.read_bytes() for path in sorted((server.data / "log").glob("*.seg"))} == before
+    store.write_bytes(kept)
+    server.start()
+    with Wire(server.port) as ann:
+        ann.join(server.token("ann"))
+    assert server.stop() == 0

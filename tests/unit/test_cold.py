@@ -3,13 +3,14 @@
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrouter.cold import ColdDatabase, ColdStore, Load, Store
+from pyrouter.cold import ColdDatabase, ColdStore, Load, Store, check_database, found
 from pyrouter.errors import ColdStoreError
 
 C1, C2 = b"1" * 16, b"2" * 16
@@ -86,6 +87,7 @@ def test_it_does_what_a_dictionary_does(steps: list[tuple[str, bytes | None]]) -
 
 MAKE_USERS = """
 import sys
+import zlib
 from pathlib import Path
 from pyrouter.cold import ColdDatabase
 with ColdDatabase(Path(sys.argv[1])) as database:
@@ -128,7 +130,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 def test_a_later_version_is_refused_with_what_to_do(path: Path) -> None:
     with ColdDatabase(path) as database:
         database._db.execute("PRAGMA user_version = 99")
-    with pytest.raises(ColdStoreError, match="has version 99, this pyrouter knows 1: use the pyrouter that made it"):
+    with pytest.raises(ColdStoreError, match="has version 99, this pyrouter knows 2: use the pyrouter that made it"):
         ColdDatabase(path)
 
 
@@ -157,3 +159,38 @@ async def test_the_store_works_off_the_loop_in_the_order_of_the_calls(path: Path
         await store.close()
     with pytest.raises(ColdStoreError, match="is closed"):
         await store.run([])
+
+
+def test_a_store_says_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "cold.db"
+    assert found(path) == "missing"
+    assert found(tmp_path / "nowhere" / "cold.db") == "missing"
+    assert not path.exists()
+    path.touch()
+    assert found(path) == "empty"
+    with ColdDatabase(path) as database:
+        assert database.found() == "empty"
+        database.create_user("ann")
+        assert database.found() == "unowned"
+        database.belong("0000abcd")
+        database.belong("0000abcd")
+        with pytest.raises(ColdStoreError, match="belongs to another log"):
+            database.belong("0000abce")
+    assert found(path) == "0000abcd"
+
+
+def test_a_damaged_row_is_found_by_a_check(tmp_path: Path) -> None:
+    path = tmp_path / "cold.db"
+    row = zlib.crc32(b"state", zlib.crc32(b"ann")).to_bytes(4, "little") + b"state"
+    with ColdDatabase(path) as database:
+        database.create_user("bob")
+        database.run([Store("user", b"ann", 1, row)])
+    assert check_database(path) == (2, 0, (), "unowned")
+    with ColdDatabase(path) as database:
+        database.run([Store("conversation", bytes(16), 1, row)])
+    assert check_database(path) == (
+        2,
+        1,
+        ("cold store: 1 damaged rows: what needs them is refused",),
+        "unowned",
+    )

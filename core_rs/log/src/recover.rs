@@ -254,6 +254,10 @@ pub struct FsckReport {
     pub findings: Vec<Finding>,
     /// Files that hold bytes which earlier recoveries set aside.
     pub set_aside: Vec<String>,
+    /// The log's salt, if it has one.
+    pub salt: Option<u32>,
+    /// Whether the log says that rows were put into the store.
+    pub stored: bool,
     /// Why a start would refuse this log, in words.
     pub refusals: Vec<String>,
 }
@@ -276,6 +280,8 @@ pub fn fsck<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Fsck
     let mut set_aside: Vec<String> = names.into_iter().filter(|name| name.starts_with(DAMAGED)).collect();
     set_aside.sort_unstable();
     Ok(FsckReport {
+        salt: walked.salt.or(known.map(|known| known.salt)),
+        stored: walked.marks & MARK_STORED != 0,
         refusals: missing(&walked, known).iter().map(ToString::to_string).collect(),
         batches: walked.batches,
         records: walked.segments.iter().map(|info| info.records).sum(),

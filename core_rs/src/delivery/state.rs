@@ -70,6 +70,12 @@ impl Conversation {
         }
     }
 
+    /// The last number that was given, out of a state.
+    pub fn head_in(reader: &mut Reader<'_>) -> Option<u64> {
+        let (_version, _kind, _id) = (reader.u8()?, reader.u8()?, reader.array::<16>()?);
+        reader.u64()
+    }
+
     /// Reads a full state, and leaves the reader at what follows; users are looked up, or become stubs.
     pub fn decode(reader: &mut Reader<'_>, dir: &mut Directory) -> Option<(Self, u64)> {
         let version = reader.u8()?;

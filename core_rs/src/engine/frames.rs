@@ -38,7 +38,7 @@ impl Engine {
             self.turn_later(slot);
         } else if waits {
             self.defer(slot, payload, json, false);
-        } else if let Handled::Blocked = self.handle(slot, payload, json) {
+        } else if let Handled::Blocked = self.handle_or_refuse(slot, payload, json) {
             self.defer(slot, payload, json, true);
         }
         match self.conns.get(slot).map(|c| c.stage) {
@@ -92,7 +92,7 @@ impl Engine {
                 self.conns.pause(slot, pause::DEFERRED, false);
                 return;
             };
-            if let Handled::Blocked = self.handle(slot, &next.payload, next.json) {
+            if let Handled::Blocked = self.handle_or_refuse(slot, &next.payload, next.json) {
                 if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
                     waiting.blocked = true;
                     waiting.frames.push_front(next);
@@ -107,6 +107,29 @@ impl Engine {
         if self.conns.writable(slot) && self.conns.session(slot).is_some_and(Session::is_waiting) {
             self.turn_later(slot);
         }
+    }
+
+    /// As `handle`; but a frame that wants a row of the cold store that is unusable is refused.
+    fn handle_or_refuse(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {
+        self.rows.wanted = false;
+        let handled = self.handle(slot, payload, json);
+        if !std::mem::take(&mut self.rows.wanted) {
+            return handled;
+        }
+        self.gathered(slot);
+        let decoded = if json { json::decode_client(payload) } else { decode_client(payload) };
+        let (id, at) = match decoded {
+            Ok(ClientFrame::Send(send)) => (send.id.into_owned(), None),
+            Ok(ClientFrame::Manage(manage)) => (manage.id.into_owned(), None),
+            Ok(ClientFrame::Ack(ack)) => (Vec::new(), ack.conversation),
+            Ok(ClientFrame::Read(read)) => (Vec::new(), Some(read.conversation)),
+            Ok(ClientFrame::GroupGet { conversation }) => (Vec::new(), conversation),
+            Ok(ClientFrame::ProgressGet { conversation, .. }) => (Vec::new(), Some(conversation)),
+            _ => (Vec::new(), None),
+        };
+        self.stats.errors_total += 1;
+        self.tell_error(slot, codes::UNAVAILABLE, "What the server stored of this is damaged.", &id, at);
+        Handled::Done
     }
 
     fn handle(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {

@@ -70,7 +70,11 @@ impl Engine {
         if !known.known {
             let key = Key::User(known.name.as_str().into());
             if !self.absent.contains(&key) {
-                return self.load(key, slot);
+                self.load(key, slot);
+                if std::mem::take(&mut self.rows.wanted) {
+                    self.close_with(slot, codes::INTERNAL, "What the server stored of this user is damaged.");
+                }
+                return;
             }
             self.create(user);
         }

@@ -8,8 +8,8 @@
 //! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
-//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `gather`: frames that want many
-//!   rows. `ids`: those of conversations.
+//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `rows`: which of the cold store's are unusable. `gather`: frames
+//!   that want many rows. `ids`: those of conversations.
 //! - `turns`: what one turn does. `expiry`: when delivery is to drop what was not collected.
 //! - `diagnosis`: what an engine that seems to stand still waits for.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
@@ -35,6 +35,7 @@ mod permits;
 mod records;
 mod replay;
 mod residency;
+mod rows;
 mod segments;
 mod sends;
 mod session;
@@ -92,6 +93,7 @@ pub struct Engine {
     loading: HashMap<Key, Vec<ConnId>>,
     /// What a load that was just answered did not find.
     absent: HashSet<Key>,
+    rows: rows::Rows,
     /// The log was damaged when it was read: states may be older than what follows from them.
     damaged: bool,
     /// See the module.
@@ -144,6 +146,7 @@ impl Engine {
             requests: VecDeque::new(),
             loading: HashMap::new(),
             absent: HashSet::new(),
+            rows: rows::Rows::default(),
             damaged: false,
             estranged: HashMap::new(),
             asked: HashSet::new(),

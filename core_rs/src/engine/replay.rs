@@ -325,6 +325,8 @@ impl Engine {
         let not_understood = replay.damaged;
         if self.damaged {
             self.estrange(replay);
+        } else {
+            self.expect_rows(replay);
         }
         if not_understood > 0 {
             self.alarm("log_records", format!("{not_understood} records of the log were not understood."));

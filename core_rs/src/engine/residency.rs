@@ -15,6 +15,7 @@ use super::conns::Stage;
 use super::directory::{Mark, UserState};
 use super::frames::Handled;
 use super::ids::conversation_id;
+use super::rows;
 use crate::delivery::conversation::{Conversation, Cursor, Member};
 use crate::sequencer::{Kind, Repeat, Sequencer, Writer};
 use crate::wire::types::ConversationId;
@@ -84,6 +85,10 @@ impl Engine {
 
     /// Asks for a row, for a connection that waits for it.
     pub(super) fn load(&mut self, key: Key, slot: u32) {
+        if self.rows.is_unusable(&key) {
+            self.rows.wanted = true;
+            return;
+        }
         let conn = self.conns.id(slot);
         match self.loading.entry(key.clone()) {
             // One that waits for two rows is tried again at each; it must not wait twice for what comes next, or its tries
@@ -99,23 +104,24 @@ impl Engine {
 
     /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
     pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
-        let found = match (key, blob) {
-            (_, None) => false,
-            (Key::User(name), Some([])) => {
-                let user = self.directory.intern(name);
-                self.know(user, 0, SmallVec::new());
-                self.settle_groups(user, &HashSet::new());
-                true
-            }
-            (Key::User(_), Some(blob)) => self.take_user(blob),
-            (Key::Conversation(_), Some(blob)) => self.take_conversation(blob),
+        let state = blob.map(|row| if row.is_empty() { Some(row) } else { rows::open(key, row) });
+        let wrong = match state {
+            Some(Some(state)) => self.contradiction(key, true, conversation_head(key, state)),
+            Some(None) => Some("is damaged"),
+            None => self.contradiction(key, false, 0),
         };
-        if !found && blob.is_some() {
-            self.alarm("cold_row_damaged", format!("A row of the cold store cannot be read: {key:?}."));
+        if let Some(why) = wrong {
+            self.set_unusable(key, why);
+        }
+        let found = wrong.is_none() && self.take_row(key, state.flatten());
+        if !found && wrong.is_none() && state.is_some() {
+            self.set_unusable(key, "cannot be read by this version");
         }
         self.asked.remove(key);
+        let unusable = self.rows.is_unusable(key);
         if let Key::Conversation(id) = key
             && !found
+            && !unusable
         {
             self.make_anew(id);
         }
@@ -127,7 +133,7 @@ impl Engine {
             // It was mended: the next start may not know that there was damage.
             self.log_user(user);
         }
-        if !found {
+        if !found && !unusable {
             self.absent.insert(key.clone());
             if let Key::User(name) = key
                 && let Some(user) = self.directory.find(name)
@@ -147,6 +153,21 @@ impl Engine {
         }
         self.absent.remove(key);
         self.settle();
+    }
+
+    /// Puts a row into memory, if it can be read.
+    fn take_row(&mut self, key: &Key, state: Option<&[u8]>) -> bool {
+        match (key, state) {
+            (_, None) => false,
+            (Key::User(name), Some([])) => {
+                let user = self.directory.intern(name);
+                self.know(user, 0, SmallVec::new());
+                self.settle_groups(user, &HashSet::new());
+                true
+            }
+            (Key::User(_), Some(blob)) => self.take_user(blob),
+            (Key::Conversation(_), Some(blob)) => self.take_conversation(blob),
+        }
     }
 
     fn take_user(&mut self, blob: &[u8]) -> bool {
@@ -317,6 +338,9 @@ impl Engine {
         let owing: BTreeSet<u32> = self.delivery.get(slot).into_iter().flat_map(|c| c.owing(&self.directory)).collect();
         for user in owing.into_iter().filter_map(|user| self.directory.get(user)).filter(|u| !u.known) {
             let key = Key::User(user.name.as_str().into());
+            if self.rows.is_unusable(&key) {
+                continue;
+            }
             if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
                 nobody.insert(Vec::new());
                 self.requests.push_back(Request::Load(key));
@@ -345,7 +369,9 @@ impl Engine {
         if let Some(conversation) = self.delivery.get(slot) {
             conversation.encode(head, &self.directory, &mut blob);
         }
-        self.requests.push_back(Request::Store { key: Key::Conversation(id), version, blob });
+        let key = Key::Conversation(id);
+        let blob = rows::seal(&key, &blob);
+        self.requests.push_back(Request::Store { key, version, blob });
     }
 
     /// Looks whether a user can leave memory, and whether one of its devices is long gone.
@@ -366,7 +392,9 @@ impl Engine {
         let Some(user) = self.directory.get_mut(slot) else { return };
         user.mark.storing = true;
         let (name, version) = (user.name.as_str().into(), u64::from(user.mark.changes));
-        self.requests.push_back(Request::Store { key: Key::User(name), version, blob });
+        let key = Key::User(name);
+        let blob = rows::seal(&key, &blob);
+        self.requests.push_back(Request::Store { key, version, blob });
     }
 
     /// A state is in the cold store, durably: it leaves memory unless it was touched meanwhile.
@@ -493,4 +521,12 @@ pub(super) fn hand_over(sequencer: &mut Sequencer, conversation: &Conversation, 
     }
     let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
     sequencer.load(id, writers, head, first, bytes);
+}
+
+/// The last number in a conversation's state; 0 for anything else.
+fn conversation_head(key: &Key, state: &[u8]) -> u64 {
+    match key {
+        Key::Conversation(_) => Conversation::head_in(&mut Reader::new(state)).unwrap_or(0),
+        Key::User(_) => 0,
+    }
 }

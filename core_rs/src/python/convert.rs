@@ -7,7 +7,7 @@ use super::error::CoreError;
 use crate::engine::{Key, Request, Stats};
 use crate::log::{Finding, FindingKind, FsckReport, SegmentInfo};
 use crate::runtime::options::Value;
-use crate::runtime::{Options, Recovery};
+use crate::runtime::{Options, Recovery, StoreFound};
 
 /// Options from a dict of names.
 pub fn options_from(given: Option<&Bound<'_, PyDict>>) -> PyResult<Options> {
@@ -51,6 +51,18 @@ pub fn option_defaults<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         }
     }
     Ok(all)
+}
+
+/// What was found beside the log, in a word, or the identity that it has.
+pub fn store_from(found: &str) -> PyResult<StoreFound> {
+    Ok(match found {
+        "missing" => StoreFound::Missing,
+        "empty" => StoreFound::Empty,
+        "unowned" => StoreFound::Unowned,
+        id => StoreFound::Of(u32::from_str_radix(id, 16).map_err(|_| {
+            CoreError::new_err(format!("store {id:?}: \"missing\", \"empty\", \"unowned\" or a log's id in hex"))
+        })?),
+    })
 }
 
 /// A key from its kind and bytes.
@@ -143,6 +155,7 @@ pub fn recovery_to<'py>(py: Python<'py>, recovery: &Recovery) -> PyResult<Bound<
     all.set_item("findings", findings_to(py, &recovery.findings)?)?;
     all.set_item("last_time_ms", recovery.last_time_ms)?;
     all.set_item("took_ms", recovery.took_ms)?;
+    all.set_item("log_id", format!("{:08x}", recovery.log_id))?;
     Ok(all)
 }
 

@@ -26,11 +26,12 @@ pub struct Core {
 #[pymethods]
 impl Core {
     #[new]
-    #[pyo3(signature = (path, options=None))]
-    fn new(py: Python<'_>, path: PathBuf, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    #[pyo3(signature = (path, options=None, store=None))]
+    fn new(py: Python<'_>, path: PathBuf, options: Option<&Bound<'_, PyDict>>, store: Option<&str>) -> PyResult<Self> {
         let options = convert::options_from(options)?;
+        let store = store.map(convert::store_from).transpose()?;
         // A panic while opening has harmed nothing that goes on; PyO3 turns it into an exception.
-        let (runtime, recovery) = py.detach(|| Runtime::open(&path, options))?;
+        let (runtime, recovery) = py.detach(|| Runtime::open_beside(&path, options, store))?;
         Ok(Self { shared: Arc::new(Shared::new(runtime)), recovery, waker: Mutex::new(None) })
     }
 
@@ -163,7 +164,9 @@ pub fn option_names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 /// Checks the log below a data directory, read-only.
 #[pyfunction]
-pub fn fsck(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let report = py.detach(|| crate::runtime::fsck(&path))?;
+#[pyo3(signature = (path, store=None))]
+pub fn fsck<'py>(py: Python<'py>, path: PathBuf, store: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
+    let store = store.map(convert::store_from).transpose()?;
+    let report = py.detach(|| crate::runtime::fsck(&path, store))?;
     convert::report_to(py, &report)
 }

@@ -2,6 +2,7 @@
 //!
 //! - `allocator`: memory goes back to the system after much was freed.
 //! - [`options`]: every setting of engine and log, by name.
+//! - `store`: whether the store beside the log is the one that the log says there must be.
 //! - [`shared`]: a runtime for foreign callers; panics of the core end there.
 //!
 //! Rules: the engine knows no thread and no file, the log no message; here the news of one is told to the other. One turn
@@ -10,6 +11,7 @@
 mod allocator;
 pub mod options;
 pub mod shared;
+mod store;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,6 +29,7 @@ use crate::log::{fsck as fsck_log, read};
 use crate::time::Now;
 
 pub use options::Options;
+pub use store::StoreFound;
 
 /// Completions of the log that one turn hears; the rest waits for the next one.
 const COMPLETIONS_PER_TURN: usize = 256;
@@ -75,6 +78,8 @@ pub struct Recovery {
     pub last_time_ms: u64,
     /// How long opening took, ms.
     pub took_ms: u64,
+    /// What tells this log from others; the store beside it has it, too.
+    pub log_id: u32,
 }
 
 /// What a turn left.
@@ -101,6 +106,18 @@ impl Runtime {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
+        Self::open_beside(path, options, None)
+    }
+
+    /// The same beside a store of which `found` is known; without it, whether it is the log's own is not looked at.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; also if the log says that there must be another store.
+    pub fn open_beside(
+        path: &Path,
+        options: Options,
+        found: Option<StoreFound>,
+    ) -> Result<(Self, Recovery), OpenError> {
         let started = clock_ms(ClockId::MonotonicCoarse);
         let now = now_since(started);
         make_directory(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
@@ -108,6 +125,9 @@ impl Runtime {
         let mut engine = Engine::new(options.engine, now);
         let read = read(&disk, &mut |record| engine.replay(&record))?;
         engine.understood()?;
+        if let Some(found) = found {
+            found.check(read.salt(), read.stored())?;
+        }
         let recovered = read.settle(&disk)?;
         engine.start(&recovered, Appender::new(&recovered, &options.log));
         let log = LogThread::spawn(disk, &recovered, &options.log)?;
@@ -116,6 +136,7 @@ impl Runtime {
             findings: recovered.findings,
             last_time_ms: recovered.last_time_ms,
             took_ms: now_since(started).mono_ms,
+            log_id: recovered.salt,
         };
         Ok((Self { engine, log, started_ms: started, requests: VecDeque::new() }, recovery))
     }
@@ -324,11 +345,11 @@ impl Runtime {
     }
 }
 
-/// Checks the log of the data directory `path` and changes nothing. Blocks.
+/// Checks the log of the data directory `path`, and whether `store` is the one that belongs beside it; changes nothing. Blocks.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn fsck(path: &Path) -> Result<FsckReport, OpenError> {
+pub fn fsck(path: &Path, store: Option<StoreFound>) -> Result<FsckReport, OpenError> {
     let log = log_path(path);
     if !log.is_dir() {
         let missing = io::Error::new(io::ErrorKind::NotFound, "there is no log in it");
@@ -337,7 +358,8 @@ pub fn fsck(path: &Path) -> Result<FsckReport, OpenError> {
     // As a start does it: only so it is known whether one would understand every record.
     let mut engine = Engine::new(Options::default().engine, now_since(clock_ms(ClockId::MonotonicCoarse)));
     let mut report = fsck_log(&FileDisk::open_read_only(&log)?, &mut |record| engine.replay(&record))?;
-    report.refusals.extend(engine.understood().err().map(|error| error.to_string()));
+    let beside = store.and_then(|store| store.check(report.salt, report.stored).err());
+    report.refusals.extend(engine.understood().err().into_iter().chain(beside).map(|error| error.to_string()));
     Ok(report)
 }
 

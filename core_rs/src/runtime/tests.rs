@@ -162,7 +162,7 @@ fn closing_writes_what_is_left_and_gives_the_directory_free() {
     bench.send(alice, "bob", "second id", "never accepted, written all the same");
     bench.runtime.close().unwrap();
 
-    let report = fsck(&directory.0).unwrap();
+    let report = fsck(&directory.0, None).unwrap();
     assert!(report.is_sound() && report.records > 0, "{report:?}");
     let mut bench = Bench::open(&directory.0);
     let (_, number) = bench.connect("bob", true);
@@ -192,7 +192,7 @@ fn a_directory_that_cannot_be_is_refused_by_name() {
     let error = Runtime::open(&file.0, Options::default()).err().unwrap().to_string();
     assert!(error.contains(&file.0.display().to_string()), "{error}");
     fs::remove_file(&file.0).unwrap();
-    let error = fsck(&file.0).err().unwrap().to_string();
+    let error = fsck(&file.0, None).err().unwrap().to_string();
     assert!(error.contains("there is no log in it; is it the right one?"), "{error}");
 }
 
@@ -297,7 +297,7 @@ fn a_start_that_meets_records_of_a_later_version_is_refused_and_changes_nothing(
             assert!(error.contains("run that version") && error.contains("Nothing was changed"), "{error}");
             assert!(files(&directory.0) == before);
         }
-        let report = fsck(&directory.0).unwrap();
+        let report = fsck(&directory.0, None).unwrap();
         assert!(!report.is_sound());
         assert!(report.refusals[0].contains("not understood"), "{report:?}");
     }

@@ -104,6 +104,8 @@ codes! {
     CONVERSATION_FULL "conversation_full" After None;
     /// No room on the server's disk.
     STORAGE_FULL "storage_full" After None;
+    /// What the server stored of this is damaged, or gone.
+    UNAVAILABLE "unavailable" After None;
 }
 
 /// The semantics of a code by its name.

@@ -127,3 +127,83 @@ fn a_peer_and_the_conversation_with_it_are_asked_for_at_once_i13() {
     rig.got(ann);
     assert_eq!(rig.engine.stats().accepted_total, 1);
 }
+
+/// Ann and bob have talked; both, and their conversation, are not in memory.
+fn all_cold() -> (Rig<SimDisk>, ConversationId) {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.ack(bob, at, 1);
+    let Some(Got::Receipt { version, .. }) = rig.got(ann).pop() else { panic!() };
+    rig.feed(ann, &ClientFrame::Ack(Ack { receipts: version, accepted: 1, ..Ack::default() }));
+    rig.cut(ann);
+    rig.cut(bob);
+    quiet(&mut rig);
+    let stats = rig.engine.stats();
+    assert_eq!((stats.users_in_memory, stats.conversations_in_memory), (0, 0));
+    (rig, at)
+}
+
+#[test]
+fn a_damaged_row_of_a_conversation_refuses_its_sends_and_gives_no_number_twice_i2() {
+    let (mut rig, at) = all_cold();
+    let cal = rig.join("cal", 1, true);
+    rig.cold.get_mut(&Key::Conversation(at)).unwrap()[10] ^= 1;
+    let (ann, _) = (rig.join("ann", 1, true), rig.got(cal));
+    rig.got(ann);
+    for id in [b"2", b"3"] {
+        rig.send(ann, "bob", id, b"y");
+        assert_eq!(codes(&rig.got(ann)), ["unavailable"]);
+    }
+    assert!(rig.alarms.iter().any(|(code, text)| *code == "cold_row_damaged" && text.contains("is damaged")));
+    rig.send(ann, "cal", b"4", b"others are served");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 1, .. }]));
+    // Put right, it goes on after the next start.
+    rig.cold.get_mut(&Key::Conversation(at)).unwrap()[10] ^= 1;
+    let mut rig = restart(rig);
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    rig.send(ann, "bob", b"5", b"y");
+    assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 2, .. }]));
+}
+
+#[test]
+fn a_user_whose_row_is_damaged_or_of_a_later_version_is_not_made_anew() {
+    for damaged in [true, false] {
+        let (mut rig, _) = all_cold();
+        let key = Key::User("bob".into());
+        let row = match damaged {
+            true => rig.cold[&key].iter().map(|byte| byte ^ 0x40).collect(),
+            false => crate::engine::rows::seal(&key, b"\x09 of a later version"),
+        };
+        rig.cold.insert(key, row);
+        let bob = rig.join("bob", 1, true);
+        assert_eq!(codes(&rig.got(bob)), ["internal"]);
+        assert!(rig.closed(bob));
+        let ann = rig.join("ann", 1, true);
+        rig.got(ann);
+        rig.send(ann, "bob", b"2", b"y");
+        assert_eq!(codes(&rig.got(ann)), ["unavailable"]);
+    }
+}
+
+#[test]
+fn a_row_that_the_log_mentions_is_not_taken_for_one_that_never_was_i2() {
+    // The message is in the log, behind no state of its conversation: that is in the cold store, or should be.
+    let (mut rig, at) = all_cold();
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    let before = rig.cold[&Key::Conversation(at)].clone();
+    rig.engine.expect_row(at, 2);
+    rig.send(ann, "bob", b"2", b"y");
+    assert_eq!(codes(&rig.got(ann)), ["unavailable"], "the row knows of one message, the log of two");
+    assert_eq!(rig.cold[&Key::Conversation(at)], before);
+    let (mut rig, at) = all_cold();
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    rig.engine.expect_row(at, 1);
+    rig.cold.remove(&Key::Conversation(at));
+    rig.send(ann, "bob", b"2", b"y");
+    assert_eq!(codes(&rig.got(ann)), ["unavailable"]);
+}
