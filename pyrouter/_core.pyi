@@ -63,7 +63,8 @@ class Core:
                 (`pyrouter.cold.found`); without it, whether it is the log's own is not looked at.
 
         Raises:
-            CoreError: the directory is in use, unreadable, or an option is wrong; something of it is missing or not known.
+            CoreError: the directory is in use, unreadable, or an option is wrong; or something of it is missing or not
+                known.
         """
 
     @property

@@ -3,9 +3,10 @@
 - `ColdDatabase` is the database, blocking; `pyrouter token` uses it beside a running server.
 - `ColdStore` puts one of them on a thread of its own; jobs run in the order they were given, each in one transaction.
 
-A state is a blob of the core's, opaque here, but for its first four bytes: a checksum. `meta` has the id of the log that the
-store belongs to, once a router has opened both; without its log, or beside another one, a store is of no use. A user whose state is NULL exists and has never connected. WAL and
-`synchronous=FULL`: what a call has stored is on disk when it returns, whoever else has the file open.
+A state is a blob of the core's, opaque here, but for its first four bytes: a checksum. `meta` has the id of the log
+that the store belongs to, once a router has opened both; without its log, or beside another one, a store is of no use.
+A user whose state is NULL exists and has never connected. WAL and `synchronous=FULL`: what a call has stored is on disk
+when it returns, whoever else has the file open.
 
 This module must never know what a state means, nor hold a message.
 """
@@ -230,7 +231,7 @@ def _explained(path: Path, what: str, error: OSError | sqlite3.Error) -> ColdSto
 
 
 def found(path: Path) -> str:
-    """What stands at `path`: `missing`, `empty`, `unowned` (a store of no log yet), or the id of a store's log. Makes nothing.
+    """What stands at `path`: `missing`, `empty`, `unowned` (of no log yet), or the id of a store's log. Makes nothing.
 
     Raises:
         ColdStoreError: it cannot be opened, is damaged, or is not of this version.
@@ -267,8 +268,8 @@ def check_database(path: Path) -> Checked | None:
             problems = tuple(f"cold store: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok")
             users, conversations = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES)
             rows = db.execute(
-                "SELECT 'user', CAST(name AS BLOB), state FROM users WHERE state IS NOT NULL "
-                "UNION ALL SELECT 'conversation', id, state FROM conversations"
+                "SELECT CAST(name AS BLOB), state FROM users WHERE state IS NOT NULL "
+                "UNION ALL SELECT id, state FROM conversations"
             )
             bad = sum(
                 1 for _, key, state in rows if state and zlib.crc32(state[4:], zlib.crc32(key)) != _checksum(state)
