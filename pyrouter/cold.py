@@ -36,6 +36,7 @@ APPLICATION_ID = 0x70797274  # "pyrt", so that `file` and a careless `--data` ca
 SCHEMA_VERSION = 2
 OPENING_MS = 10_000  # how long opening waits for another process that is opening too
 BUSY_S = 30.0  # how long a transaction waits for those of other processes; each lasts milliseconds
+RESERVE_BYTES = 256 << 10  # SQLite's index of the WAL takes 32 KiB, and the first commits some more
 FULL_BYTES = 1 << 20  # a disk with less room than this is called full
 # Between two looks. SQLite's own pauses grow to 100 ms, and would starve beside a busy writer whose pauses are shorter.
 LOOK_S = (0.000_2, 0.002)
@@ -84,6 +85,17 @@ class ColdDatabase:
             ColdStoreError: it cannot be opened, is damaged, or is not of this version.
         """
         self.path = path
+        self._reserve = _Reserve(path)
+        try:
+            self._open()
+        except ColdStoreError:
+            if not self._reserve.give_up():
+                raise
+            self._open()
+        self._reserve.make()
+
+    def _open(self) -> None:
+        path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Autocommit: transactions are begun where they are meant. The thread is checked by who owns us.
@@ -112,6 +124,7 @@ class ColdDatabase:
     def close(self) -> None:
         """Closes the file. Harmless when repeated."""
         self._db.close()
+        self._reserve.make()  # of what SQLite gave back, on a full disk
 
     def belong(self, log_id: str) -> None:
         """Says whose store this is, if nobody has said so before.
@@ -123,9 +136,11 @@ class ColdDatabase:
             ColdStoreError: it is another log's; or the disk is full, or does not work.
         """
         try:
-            with _Transaction(self._db):
-                self._db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('log', ?)", (log_id,))
-                (owner,) = self._db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+            owner = self._owner()
+            if owner is None:
+                with _Transaction(self._db):
+                    self._db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('log', ?)", (log_id,))
+                owner = self._owner()
         except sqlite3.Error as error:
             raise _explained(self.path, "written", error) from error
         if owner != log_id:
@@ -139,12 +154,16 @@ class ColdDatabase:
         """
         try:
             rows = any(self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in _TABLES)
-            owner = self._db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+            owner = self._owner()
         except sqlite3.Error as error:
             raise _explained(self.path, "read", error) from error
         if not rows:
             return "empty"
-        return "unowned" if owner is None else str(owner[0])
+        return "unowned" if owner is None else owner
+
+    def _owner(self) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+        return None if row is None else str(row[0])
 
     def create_user(self, name: str) -> bool:
         """Makes a user with an empty mailbox, unless there is one. Whether it was made.
@@ -247,6 +266,41 @@ def found(path: Path) -> str:
         return database.found()
 
 
+class _Reserve:
+    """Room beside the file, given up when the disk is full and SQLite needs some to open it: a start must work then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(f"{path.name}.reserve")
+        self._disk = path.parent
+
+    def make(self) -> None:
+        """Takes the room, if it is not taken and the disk has it."""
+        if self._disk == Path():
+            return  # not a file
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            os.posix_fallocate(file, 0, RESERVE_BYTES)
+        except OSError:
+            with suppress(OSError):
+                self._path.unlink()
+        finally:
+            os.close(file)
+
+    def give_up(self) -> bool:
+        """Gives the room back if the disk has no other; whether it did."""
+        try:
+            free = os.statvfs(self._disk)
+            if free.f_bavail * free.f_frsize >= FULL_BYTES:
+                return False
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+
 class Checked(NamedTuple):
     """What `check_database` found."""
 
@@ -271,9 +325,7 @@ def check_database(path: Path) -> Checked | None:
                 "SELECT CAST(name AS BLOB), state FROM users WHERE state IS NOT NULL "
                 "UNION ALL SELECT id, state FROM conversations"
             )
-            bad = sum(
-                1 for _, key, state in rows if state and zlib.crc32(state[4:], zlib.crc32(key)) != _checksum(state)
-            )
+            bad = sum(1 for key, state in rows if state and zlib.crc32(state[4:], zlib.crc32(key)) != _checksum(state))
             if bad:
                 problems = (*problems, f"cold store: {bad} damaged rows: what needs them is refused")
             owner = db.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()

@@ -81,7 +81,7 @@ impl Appender {
             batch_bytes: options.batch_bytes as usize,
             salt: recovered.salt,
             first: recovered.first_batch(),
-            marks: if recovered.stored { MARK_STORED } else { 0 },
+            marks: recovered.marks(),
             segment: recovered.next_segment,
             offset: recovered.next_offset,
             number: recovered.next_batch,

@@ -30,12 +30,14 @@ pub(super) struct BatchHeader {
     pub length: u32,
     /// Random, the same in every batch of one log: what a body holds can never pass for a batch or a record.
     pub salt: u32,
-    /// Facts about the log that hold from this batch on: [`MARK_STORED`].
+    /// Facts about the log that hold from this batch on: [`MARK_STORED`], [`MARK_DAMAGED`].
     pub marks: u32,
 }
 
 /// A row was put into the store: what the log does not know may stand there.
 pub(super) const MARK_STORED: u32 = 1;
+/// A start found damage: what was lost then may be missing ever after.
+pub(super) const MARK_DAMAGED: u32 = 2;
 
 /// Seeds a checksum with the place that it belongs to, so that bytes of another place or an earlier life never fit.
 ///

@@ -44,6 +44,7 @@ pub use file::FileDisk;
 pub use found::{Finding, FindingKind, Record, SegmentInfo};
 pub use reader::{Part, Reader, Scanned, unlink};
 pub use recover::{FsckReport, Recovered, Unsettled, fsck, read, recover};
+pub use reserve::make_room;
 pub use thread::LogThread;
 pub use writer::Writer;
 

@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, DiskFile, read_full, write_full};
 use super::error::LogError;
-use super::format::{MARK_STORED, segment_name};
+use super::format::{MARK_DAMAGED, MARK_STORED, segment_name};
 use super::identity::{self, Identity};
 use super::walk::{Cut, Walked, unreadable, walk};
 use super::{Finding, FindingKind, Record, SegmentInfo};
@@ -28,6 +28,8 @@ pub struct Recovered {
     pub begun: bool,
     /// Whether the log says that rows were put into the store.
     pub stored: bool,
+    /// Whether this start, or one before it, found damage.
+    pub damaged_once: bool,
     /// The segments that hold batches, by id.
     pub segments: Vec<SegmentInfo>,
     /// What was not as it should be.
@@ -45,6 +47,7 @@ impl Default for Recovered {
             salt: 0,
             begun: false,
             stored: false,
+            damaged_once: false,
             segments: vec![],
             findings: vec![],
         }
@@ -52,6 +55,11 @@ impl Default for Recovered {
 }
 
 impl Recovered {
+    /// What batches say of the log.
+    pub(super) fn marks(&self) -> u32 {
+        (if self.stored { MARK_STORED } else { 0 }) | (if self.damaged_once { MARK_DAMAGED } else { 0 })
+    }
+
     /// The lowest batch that the log keeps.
     pub(super) fn first_batch(&self) -> u64 {
         self.segments.first().map_or(self.next_batch, |info| info.first_batch)
@@ -118,6 +126,7 @@ impl Unsettled {
         }
         let stored = self.stored();
         let walked = self.walked;
+        let damage = walked.findings.iter().any(|finding| finding.kind != FindingKind::TornEnd);
         let last_segment = walked.files.last().copied().unwrap_or(0);
         let last_batch = walked.last_batch.unwrap_or(0).max(walked.watermark);
         Ok(Recovered {
@@ -128,6 +137,7 @@ impl Unsettled {
             salt,
             begun: identity.begun,
             stored,
+            damaged_once: damage || walked.marks & MARK_DAMAGED != 0,
             segments: walked.segments,
             findings: walked.findings,
         })

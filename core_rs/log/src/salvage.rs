@@ -91,3 +91,21 @@ fn shift(crc: u32, count: u64) -> u32 {
     hasher.combine(&Hasher::new_with_initial_len(0, count));
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sim::Rng;
+    use super::*;
+
+    #[test]
+    fn a_search_looks_at_few_bodies_in_garbage_so_that_it_is_linear() {
+        let mut rng = Rng::new(1);
+        let garbage: Vec<u8> = (0..1 << 20).map(|_| rng.next() as u8).collect();
+        let header = |at: &usize| RecordHeader::read(garbage.get(*at..).unwrap_or_default());
+        let fit = |at: &usize| header(at).is_some_and(|header| header.fits(seed(3, *at as u32, 7)));
+        let tried = (0..garbage.len()).filter(fit).count();
+        assert!(tried < 64, "{tried} of a million offsets, where 16 are to be expected");
+        let (lost, end) = salvage(&garbage, garbage.len(), 3, 0, 7, |_, _, _| panic!("there is no record"));
+        assert_eq!((lost.len(), lost.first(), end), (1, Some(&(0..garbage.len())), garbage.len()));
+    }
+}

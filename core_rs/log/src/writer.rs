@@ -7,7 +7,7 @@
 use super::appender::Batch;
 use super::disk::{Disk, DiskFile, write_full};
 use super::error::LogError;
-use super::format::{BATCH_HEADER, MARK_STORED, segment_name};
+use super::format::{BATCH_HEADER, segment_name};
 use super::identity::{self, Identity};
 use super::reserve::{self, Names, Reserve};
 use super::{Durability, LogOptions, Recovered};
@@ -27,12 +27,16 @@ pub struct Writer<D: Disk> {
     /// Whether the file FORMAT says that there is a batch.
     begun: bool,
     current: Option<Current<D::File>>,
-    /// Ids of segments from this one on have never had a file.
+    /// Ids of segments from this one on have never had a file, unless the log goes on in its last segment.
     next_segment: u32,
+    /// Where in that one, if so.
+    resume: Option<u64>,
     reserves: Vec<Reserve>,
     /// Reserves that somebody else is making.
     ordered: usize,
     names: Names,
+    /// There was no room for the last reserve that was ordered.
+    short: bool,
     failed: Option<LogError>,
 }
 
@@ -58,13 +62,15 @@ impl<D: Disk> Writer<D> {
             written: last,
             synced: last,
             first: recovered.first_batch(),
-            marks: if recovered.stored { MARK_STORED } else { 0 },
+            marks: recovered.marks(),
             begun: recovered.begun,
             current: None,
             next_segment: recovered.next_segment,
+            resume: (recovered.next_offset > 0).then_some(recovered.next_offset.into()),
             reserves,
             ordered: 0,
             names,
+            short: false,
             failed: None,
         })
     }
@@ -135,6 +141,7 @@ impl<D: Disk> Writer<D> {
     pub(super) fn reserve_made(&mut self, made: Result<Reserve, LogError>) -> bool {
         self.ordered = self.ordered.saturating_sub(1);
         let ok = made.is_ok();
+        self.short = !ok;
         self.reserves.extend(made);
         ok
     }
@@ -154,6 +161,10 @@ impl<D: Disk> Writer<D> {
                 let (first, marks, time_ms) = (writer.first, writer.marks, now_wall_ms);
                 let mut last = [Batch { number, segment, offset, bytes, sync: true, time_ms, first, marks }];
                 writer.write_run(&mut last)?;
+            }
+            if writer.short && writer.reserves.is_empty() {
+                // The next start may have no other room: what the segment does not use is kept for it.
+                return writer.sync_current();
             }
             writer.seal()
         })
@@ -229,6 +240,12 @@ impl<D: Disk> Writer<D> {
             let name = name.clone();
             move |error| LogError::io(doing, &name, &error)
         };
+        if let Some(end) = self.resume.take().filter(|_| id == self.next_segment) {
+            let file = self.disk.open(&name, true).map_err(failed("open"))?;
+            self.next_segment = id + 1;
+            self.current = Some(Current { id, file, end });
+            return Ok(());
+        }
         let reserve = match self.reserves.pop() {
             Some(reserve) => reserve,
             None => reserve::make(&self.disk, self.names.draw(), &self.options)?,

@@ -51,6 +51,8 @@ pub struct Config {
     pub authorize: bool,
     /// Size of a log segment, bytes: the unit of trimming.
     pub segment_bytes: u32,
+    /// A power loss may take from the log what the cold store has seen of it: what is durable is not always synced.
+    pub unsynced: bool,
 }
 
 impl Default for Config {
@@ -78,6 +80,7 @@ impl Default for Config {
             create_unknown: false,
             authorize: false,
             segment_bytes: 64 << 20,
+            unsynced: false,
         }
     }
 }

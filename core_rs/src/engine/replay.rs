@@ -323,9 +323,10 @@ impl Engine {
             self.alarm("log_findings", message);
         }
         let not_understood = replay.damaged;
+        self.rows.doubtful = recovered.damaged_once;
         if self.damaged {
             self.estrange(replay);
-        } else {
+        } else if !self.rows.doubtful {
             self.expect_rows(replay);
         }
         if not_understood > 0 {

@@ -52,6 +52,8 @@ pub(super) struct Rows {
     heads: HashMap<ConversationId, u64>,
     /// Users whose messages are in the log, and not their states.
     users: HashSet<CompactString>,
+    /// The log was damaged, now or before: what is missing may have been lost then, and is made anew as far as it goes.
+    pub doubtful: bool,
     /// A frame that is being handled wants such a row.
     pub wanted: bool,
 }
@@ -63,7 +65,7 @@ impl Rows {
 }
 
 impl Engine {
-    /// The log is read, without damage: what it mentions and does not know is in the cold store.
+    /// The log is read, and was never damaged: what it mentions and does not know is in the cold store.
     pub(super) fn expect_rows(&mut self, replay: Replay) {
         for (id, orphans) in replay.orphans {
             let head = replay.heads.get(&id).copied().unwrap_or(0);
@@ -92,7 +94,7 @@ impl Engine {
 
     /// Why an answer of the cold store cannot be right, if so. `head` is that of the conversation that came, 0: none came.
     pub(super) fn contradiction(&self, key: &Key, found: bool, head: u64) -> Option<&'static str> {
-        if self.damaged {
+        if self.rows.doubtful {
             // Nothing is certain then: see `estranged`.
             return None;
         }
@@ -104,7 +106,8 @@ impl Engine {
             Key::User(name) if !found && self.rows.users.contains(&**name) => {
                 Some("is missing, though the log mentions it")
             }
-            Key::User(name) if !found => {
+            // A power loss may have taken a user whose conversation was stored.
+            Key::User(name) if !found && !self.config.unsynced => {
                 let user = self.directory.find(name).and_then(|user| self.directory.get(user));
                 let member = user.is_some_and(|user| !user.known && !user.conversations.is_empty());
                 member.then_some("is missing, though a conversation has this member")

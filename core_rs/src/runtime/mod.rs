@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::engine::{ConnId, Engine, Identity, Key, Request, Stats, Verdict, Write};
-use crate::log::{Appender, Completion, FileDisk, Finding, FsckReport, LogError, LogThread, SegmentInfo};
-use crate::log::{fsck as fsck_log, read};
+use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, Stats, Verdict, Write};
+use crate::log::{Appender, Completion, Durability, FileDisk, Finding, FsckReport, LogError, LogThread, SegmentInfo};
+use crate::log::{fsck as fsck_log, make_room, read};
 use crate::time::Now;
 
 pub use options::Options;
@@ -122,13 +122,15 @@ impl Runtime {
         let now = now_since(started);
         make_directory(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         let disk = FileDisk::open(&log_path(path))?;
-        let mut engine = Engine::new(options.engine, now);
+        let unsynced = options.log.durability != Durability::Fsync;
+        let mut engine = Engine::new(Config { unsynced, ..options.engine }, now);
         let read = read(&disk, &mut |record| engine.replay(&record))?;
         engine.understood()?;
         if let Some(found) = found {
             found.check(read.salt(), read.stored())?;
         }
-        let recovered = read.settle(&disk)?;
+        let mut recovered = read.settle(&disk)?;
+        make_room(&disk, &mut recovered, &options.log)?;
         engine.start(&recovered, Appender::new(&recovered, &options.log));
         let log = LogThread::spawn(disk, &recovered, &options.log)?;
         let recovery = Recovery {

@@ -94,7 +94,16 @@ fn restart(disk: &SimDisk, model: &mut Model, rng: &mut Rng, context: &str) -> O
     assert!(seen == records, "{context}: fsck and recovery disagree");
     assert_eq!(report.findings, recovered.findings, "{context}");
     model.check(records, context);
-    Some(recovered)
+    let mut recovered = recovered;
+    if rng.once_in(3) {
+        disk.set_capacity(disk.used() + rng.below(6000) as u64);
+    }
+    match make_room(disk, &mut recovered, &options(rng)) {
+        Ok(()) => {}
+        Err(error) => assert!(disk.is_crashed() || error.is_full(), "{context}: {error}"),
+    }
+    disk.set_capacity(u64::MAX);
+    (!disk.is_crashed()).then_some(recovered)
 }
 
 /// One life of the machine: appends, writes, removals, until it dies or closes.
@@ -226,6 +235,61 @@ fn i10_a_failed_sync_is_final_though_the_next_one_would_succeed() {
     disk.crash();
     disk.restart();
     assert!(recover_all(&disk).1.len() <= 1);
+}
+
+/// Fills the disk but for what is in use, and starts; the room that is left, and how many bytes a segment holds.
+fn start_on_a_full_disk(disk: &SimDisk) -> Result<(Recovered, usize), LogError> {
+    let (mut recovered, _) = recover_all(disk);
+    make_room(disk, &mut recovered, &small())?;
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small())?;
+    appender.append(9, &[b"a start"], true)?;
+    writer.write(&mut appender.take(1))?;
+    Ok((recovered, appender.room() as usize))
+}
+
+#[test]
+fn a_start_on_a_full_disk_without_reserves_goes_on_in_the_last_segment() {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    appender.append(1, &[&[1; 500]], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    drop(writer);
+    disk.set_capacity(disk.used());
+    let mut room = usize::MAX;
+    // Each start and each clean end leaves what is not used to the next one.
+    for start in 0..5 {
+        disk.crash();
+        disk.restart();
+        let (recovered, left) = start_on_a_full_disk(&disk).unwrap();
+        assert_eq!((recovered.next_segment, recovered.segments.len()), (1, 1), "start {start}");
+        assert!(left < room && left > 2000, "start {start}: {left} bytes");
+        room = left;
+    }
+    let (mut recovered, records) = recover_all(&disk);
+    assert_eq!(records.len(), 6);
+    // Without a byte to spare it is said, and nothing is changed.
+    let before = disk.contents("000000000001.seg");
+    disk.set_capacity(disk.used());
+    let error = make_room(&disk, &mut recovered, &small()).unwrap_err();
+    assert!(error.is_full() && disk.contents("000000000001.seg") == before, "{error}");
+}
+
+#[test]
+fn a_clean_end_on_a_full_disk_keeps_room_for_the_next_start() {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    appender.append(1, &[&[1; 500]], true).unwrap();
+    writer.write(&mut appender.take(1)).unwrap();
+    disk.set_capacity(disk.used());
+    assert!(!writer.reserve());
+    writer.close(1).unwrap();
+    assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 4096);
+    assert_eq!(start_on_a_full_disk(&disk).unwrap().0.next_segment, 1);
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn a_user_whom_only_a_conversation_knows_has_the_devices_that_it_knows_i12() {
     rig.send(ann, "bob", b"1", b"x");
     let slot = rig.engine.directory.find("bob").unwrap();
     // As if the disk had lost bob's own record; without damage, a missing row is not made anew.
-    rig.engine.damaged = true;
+    rig.engine.rows.doubtful = true;
     rig.engine.directory.get_mut(slot).unwrap().known = false;
     rig.engine.directory.get_mut(slot).unwrap().devices.clear();
     assert!(!rig.cold.contains_key(&Key::User("bob".into())));

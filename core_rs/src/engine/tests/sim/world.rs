@@ -9,7 +9,9 @@ use crate::engine::records::kind;
 use crate::engine::{Config, ConnId, Engine, Identity, Key, Request, write_flags};
 use crate::link::MAGIC;
 use crate::log::sim::{Rng, SimDisk, records};
-use crate::log::{Appender, Fetch, LogError, LogOptions, Part, Reader, Recovered, Ref, Writer, recover, unlink};
+use crate::log::{
+    Appender, Fetch, LogError, LogOptions, Part, Reader, Recovered, Ref, Writer, make_room, recover, unlink,
+};
 use crate::sequencer::Sequenced;
 use crate::time::Now;
 use crate::wire::types::{Change, ClientFrame, ConversationId, Hello};
@@ -143,6 +145,10 @@ impl World {
         say(|| format!("a start: {recovered:?}, the clock {:?}", self.now));
         let Ok(recovered) = recovered else { return false };
         self.engine.understood().expect("it understands its own records");
+        let mut recovered = recovered;
+        if make_room(&self.disk, &mut recovered, &self.options).is_err() {
+            return false;
+        }
         self.engine.start(&recovered, Appender::new(&recovered, &self.options));
         let Ok(writer) = Writer::open(self.disk.clone(), &recovered, &self.options) else { return false };
         self.writer = writer;
