@@ -39,4 +39,6 @@ pub use error::{Fault, StoreError};
 pub use key::{Key, Kind, MAX_USER};
 pub use row::{Identity, MAX_VALUE, Row};
 pub use sqlite::{OpenMode, Progress, SqliteOptions, SqliteStore, Verified};
-pub use store::{Counts, Damage, Lookup, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Put, Scan, Store, Summary};
+pub use store::{
+    Counts, Damage, Lookup, MAX_ANSWER_BYTES, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Put, Scan, Store, Summary,
+};

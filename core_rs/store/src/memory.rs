@@ -8,7 +8,7 @@ use crate::error::{Fault, StoreError};
 use crate::key::Key;
 use crate::row::{Identity, Row};
 use crate::sqlite::OpenMode;
-use crate::store::{Damage, Lookup, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Put, Scan, Store, Summary};
+use crate::store::{Damage, Lookup, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Put, Room, Scan, Store, Summary};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -210,7 +210,10 @@ impl Store for MemoryStore {
         sorted.dedup();
         let beyond = sorted.split_off(MAX_KEYS.min(sorted.len()));
         let mut answers = self
-            .read(|database| sorted.iter().map(|key| database.look_up(key)).collect::<Vec<_>>())
+            .read(|database| {
+                let mut room = Room::new();
+                sorted.iter().map(|key| room.admit(database.look_up(key))).collect::<Vec<_>>()
+            })
             .unwrap_or_else(|error| sorted.iter().map(|key| Lookup::Unreadable(key.clone(), error.clone())).collect());
         let too_many = StoreError::TooLarge { what: "a question's keys", len: keys.len(), max: MAX_KEYS };
         answers.extend(beyond.into_iter().map(|key| Lookup::Unreadable(key, too_many.clone())));

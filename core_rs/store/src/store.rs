@@ -8,6 +8,8 @@ use smallvec::SmallVec;
 
 /// Most keys of one [`Store::get`].
 pub const MAX_KEYS: usize = 4096;
+/// Most bytes of values that one [`Store::get`] answers, unless its only row is longer.
+pub const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Most rows of one page of a scan.
 pub const MAX_PAGE_ROWS: usize = 1024;
 /// Most bytes of one page's keys and values, unless its only row is longer.
@@ -34,7 +36,8 @@ pub trait Store: Send + Sync {
 
     /// Looks rows up, in one trip and at one moment. Answers in the order of their keys, one for each key.
     ///
-    /// At most [`MAX_KEYS`] keys: each beyond them is answered [`Lookup::Unreadable`].
+    /// Keys beyond [`MAX_KEYS`] and rows beyond [`MAX_ANSWER_BYTES`] are answered [`Lookup::Unreadable`] with
+    /// [`StoreError::TooLarge`]: the caller may ask for them again, alone.
     fn get(&self, keys: &[Key]) -> Vec<Lookup>;
 
     /// One page of a range of keys.
@@ -66,6 +69,27 @@ impl Lookup {
             | Lookup::Damaged(key, _)
             | Lookup::Unreadable(key, _) => key,
         }
+    }
+}
+
+/// Bounds the bytes of a question's answers.
+pub(crate) struct Room(usize);
+
+impl Room {
+    pub fn new() -> Room {
+        Room(0)
+    }
+
+    /// The answer, or that there is no room for it.
+    pub fn admit(&mut self, answer: Lookup) -> Lookup {
+        let Lookup::Found(row) = answer else { return answer };
+        let len = self.0.saturating_add(row.value.len());
+        if len > MAX_ANSWER_BYTES && self.0 > 0 {
+            let too_large = StoreError::TooLarge { what: "a question's answers, bytes", len, max: MAX_ANSWER_BYTES };
+            return Lookup::Unreadable(row.key, too_large);
+        }
+        self.0 = len;
+        Lookup::Found(row)
     }
 }
 
@@ -109,8 +133,11 @@ impl Scan {
     /// All rows of a kind whose key begins with a user: `Device` or `Member`.
     ///
     /// # Errors
-    /// Those of [`Key::user`].
+    /// Those of [`Key::user`]; [`StoreError::Misused`] for any other kind.
     pub fn of_user(kind: Kind, user: &[u8]) -> Result<Scan, StoreError> {
+        if !matches!(kind, Kind::Device | Kind::Member) {
+            return Err(StoreError::Misused("only devices and memberships have keys that begin with a user"));
+        }
         Ok(Scan { prefix: prefix_of_user(kind, user)?, after: None, rows: MAX_PAGE_ROWS })
     }
 

@@ -5,7 +5,7 @@ use super::open::{self, SqliteOptions};
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::row::{Checksum, Identity, MAX_VALUE, Row};
-use crate::store::{Damage, Lookup, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Scan, Summary};
+use crate::store::{Damage, Lookup, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Room, Scan, Summary};
 use rusqlite::{CachedStatement, Connection};
 use std::path::Path;
 
@@ -86,17 +86,23 @@ impl Reading {
         sorted.sort_unstable();
         sorted.dedup();
         let beyond = sorted.split_off(MAX_KEYS.min(sorted.len()));
-        let answers = Snapshot::begin(self).and_then(|mut snapshot| {
-            let answers = sorted.iter().map(|key| self.answer(&mut snapshot, key)).collect();
-            snapshot.end().map(|()| answers)
-        });
-        let mut answers = answers.unwrap_or_else(|error| {
-            let error = self.error(&error);
-            sorted.iter().map(|key| Lookup::Unreadable((*key).clone(), error.clone())).collect::<Vec<_>>()
-        });
+        let (mut room, mut answers) = (Room::new(), Vec::with_capacity(sorted.len()));
+        self.each(&sorted, &mut |answer| answers.push(room.admit(answer)));
         let too_many = StoreError::TooLarge { what: "a question's keys", len: keys.len(), max: MAX_KEYS };
         answers.extend(beyond.into_iter().map(|key| Lookup::Unreadable(key.clone(), too_many.clone())));
         answers
+    }
+
+    /// Answers about sorted keys, one after the other, at one moment.
+    pub fn each(&self, keys: &[&Key], answer: &mut dyn FnMut(Lookup)) {
+        let mut snapshot = match Snapshot::begin(self) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let error = self.error(&error);
+                return keys.iter().for_each(|key| answer(Lookup::Unreadable((*key).clone(), error.clone())));
+            }
+        };
+        keys.iter().for_each(|key| answer(self.answer(&mut snapshot, key)));
     }
 
     fn answer(&self, snapshot: &mut Snapshot<'_>, key: &Key) -> Lookup {

@@ -5,7 +5,7 @@ use super::open::{self, Lock, OpenMode};
 use super::read::{Reading, Tree, keys_in};
 use crate::error::StoreError;
 use crate::key::{Key, Kind};
-use crate::row::Identity;
+use crate::row::{Checksum, Identity};
 use crate::store::{Counts, Damage, Lookup, MAX_PAGE_ROWS, Scan, Summary};
 use rusqlite::Connection;
 use std::ops::ControlFlow;
@@ -98,50 +98,42 @@ pub(super) fn verify(
     let mut check = Check {
         reading: Reading::new(db, path, identity),
         of: meta.map_or(0, |meta| meta.summary.counts.0.iter().sum()),
-        found: Meta::new(identity),
-        meta,
         done: 0,
-        verified,
+        tally: Tally { found: Meta::new(identity), meta, verified },
     };
     let whole = check.rows(progress).is_continue() && check.unlisted(progress).is_continue();
-    check.verified.stopped = !whole;
+    let Check { reading, mut tally, .. } = check;
+    tally.verified.stopped = !whole;
     if whole {
-        check.compare();
-        integrity(check.reading.db(), &mut check.verified);
+        tally.compare();
+        integrity(reading.db(), &mut tally.verified);
     }
-    Ok(check.verified)
+    Ok(tally.verified)
 }
 
 struct Check {
     reading: Reading,
+    of: u64,
+    done: u64,
+    tally: Tally,
+}
+
+/// What was found so far.
+struct Tally {
     meta: Option<Meta>,
     /// What `meta` should be.
     found: Meta,
-    of: u64,
-    done: u64,
     verified: Verified,
 }
 
-impl Check {
-    /// Looks up the row of every key.
-    fn rows(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.each_page(Tree::Keys, &mut |check, keys| {
-            for answer in check.reading.get(keys) {
-                check.row(&answer);
-            }
-            check.done += keys.len() as u64;
-            progress(Progress { done: check.done, of: check.of })
-        })
-    }
-
-    fn row(&mut self, answer: &Lookup) {
+impl Tally {
+    fn row(&mut self, checksum: &Checksum, answer: &Lookup) {
         let verified = &mut self.verified;
         match answer {
             Lookup::Found(row) => {
                 let kind = row.key.kind();
                 verified.whole.change(kind, 1);
-                let sum = self.reading.checksum().of(row.key.as_bytes(), row.position, &row.value);
-                self.found.toggle(kind, sum);
+                self.found.toggle(kind, checksum.of(row.key.as_bytes(), row.position, &row.value));
                 let reflects = self.meta.map_or(u64::MAX, |meta| meta.summary.reflects);
                 verified.ahead += u64::from(row.position > reflects);
                 return;
@@ -155,6 +147,28 @@ impl Check {
         verified.name(answer.key());
     }
 
+    fn compare(&mut self) {
+        let Some(meta) = self.meta else { return };
+        self.verified.summary = Some(meta.summary);
+        let missing = self.verified.damaged + self.verified.vanished + self.verified.unreadable;
+        // With rows known to be damaged the sums cannot agree, and say nothing more.
+        let agrees = self.found.sums == meta.sums && self.verified.whole == meta.summary.counts;
+        self.verified.outdated = missing == 0 && !agrees;
+    }
+}
+
+impl Check {
+    /// Looks up the row of every key.
+    fn rows(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.each_page(Tree::Keys, &mut |check, keys| {
+            let Check { reading, tally, .. } = check;
+            let sorted: Vec<&Key> = keys.iter().collect();
+            reading.each(&sorted, &mut |answer| tally.row(reading.checksum(), &answer));
+            check.done += keys.len() as u64;
+            progress(Progress { done: check.done, of: check.of })
+        })
+    }
+
     /// Looks for rows that the keys do not name.
     fn unlisted(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> ControlFlow<()> {
         self.each_page(Tree::Rows, &mut |check, keys| {
@@ -162,10 +176,10 @@ impl Check {
                 match listed(check.reading.db(), key) {
                     Ok(true) => {}
                     Ok(false) => {
-                        check.verified.unlisted += 1;
-                        check.verified.name(key);
+                        check.tally.verified.unlisted += 1;
+                        check.tally.verified.name(key);
                     }
-                    Err(error) => check.verified.problem(check.reading.error(&error).to_string()),
+                    Err(error) => check.tally.verified.problem(check.reading.error(&error).to_string()),
                 }
             }
             progress(Progress { done: check.done, of: check.of })
@@ -185,7 +199,7 @@ impl Check {
                     Ok(keys) => keys,
                     Err(error) => {
                         let problem = self.reading.error(&error).to_string();
-                        self.verified.problem(problem);
+                        self.tally.verified.problem(problem);
                         break;
                     }
                 };
@@ -195,15 +209,6 @@ impl Check {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    fn compare(&mut self) {
-        let Some(meta) = self.meta else { return };
-        self.verified.summary = Some(meta.summary);
-        let missing = self.verified.damaged + self.verified.vanished + self.verified.unreadable;
-        // With rows known to be damaged the sums cannot agree, and say nothing more.
-        let agrees = self.found.sums == meta.sums && self.verified.whole == meta.summary.counts;
-        self.verified.outdated = missing == 0 && !agrees;
     }
 }
 

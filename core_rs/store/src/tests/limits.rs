@@ -3,8 +3,8 @@
 use super::rig::{Directory, conversation, get, open, put, put_rows, row};
 use crate::memory::{MemoryDisk, MemoryStore};
 use crate::{
-    Batch, Key, Kind, Lookup, MAX_BATCH_BYTES, MAX_BATCH_ROWS, MAX_KEYS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, MAX_VALUE,
-    OpenMode, Scan, Store, StoreError, Write,
+    Batch, Key, Kind, Lookup, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_BATCH_ROWS, MAX_KEYS, MAX_PAGE_BYTES,
+    MAX_PAGE_ROWS, MAX_VALUE, OpenMode, Scan, Store, StoreError, Write,
 };
 
 fn write(n: u32, len: usize) -> Write {
@@ -88,8 +88,26 @@ fn question_beyond_the_bound_of_keys_is_answered_without_an_absence() {
         keys.pop();
         keys.push(keys[0].clone());
         let answers = store.get(&keys);
-        assert_eq!(answers.len(), MAX_KEYS - 1 + usize::from(MAX_KEYS == 0) + 1);
+        assert_eq!(answers.len(), MAX_KEYS);
         assert!(answers.iter().all(|answer| matches!(answer, Lookup::Absent(_))));
+    });
+}
+
+#[test]
+fn answers_beyond_the_bound_of_bytes_are_unreadable_and_come_when_asked_for_alone() {
+    each_store(|store| {
+        let store = Any(store);
+        let full = (MAX_ANSWER_BYTES / MAX_VALUE) as u32;
+        put_rows(&store, (0..full).map(|n| row(conversation(n), 1, &vec![0; MAX_VALUE])));
+        let whole = |keys: &[Key]| store.get(keys).iter().filter(|it| matches!(it, Lookup::Found(_))).count();
+        let mut keys: Vec<Key> = (0..full).map(conversation).collect();
+        assert_eq!(whole(&keys), full as usize);
+        let last = Key::user(b"last").unwrap();
+        put(&store, &last, 1, b"v");
+        keys.push(last.clone());
+        assert_eq!(whole(&keys), full as usize);
+        assert!(matches!(store.get(&keys).last(), Some(Lookup::Unreadable(_, StoreError::TooLarge { .. }))));
+        assert_eq!(whole(&[last]), 1);
     });
 }
 
@@ -132,5 +150,6 @@ fn scan_of_a_user_ends_where_the_user_ends() {
         let page = store.scan(&Scan::of_user(Kind::Device, b"a").unwrap()).unwrap();
         assert_eq!(page.rows.iter().map(Lookup::key).collect::<Vec<_>>(), mine.iter().collect::<Vec<_>>());
         assert_eq!(page.next, None);
+        assert!(matches!(Scan::of_user(Kind::Conversation, b"a"), Err(StoreError::Misused(_))));
     });
 }

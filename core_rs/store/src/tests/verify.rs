@@ -1,7 +1,7 @@
 //! What `verify` finds that no single answer can show.
 
 use super::rig::{Directory, LOG, conversation, open, put_rows, row};
-use crate::{Identity, Kind, Progress, SqliteStore, StoreError, Verified};
+use crate::{Identity, Kind, MAX_VALUE, Progress, SqliteStore, StoreError, Verified};
 use std::ops::ControlFlow;
 
 const ROWS: u32 = 400;
@@ -38,6 +38,16 @@ fn sound_store_is_whole_and_unchanged() {
     assert_eq!(verified.whole.of(Kind::Conversation), u64::from(ROWS));
     assert_eq!(steps.last(), Some(&Progress { done: u64::from(ROWS), of: u64::from(ROWS) }));
     assert_eq!(std::fs::read(directory.file()).unwrap(), before);
+}
+
+#[test]
+fn rows_of_more_bytes_than_one_answer_are_whole() {
+    let directory = Directory::new();
+    let store = open(&directory);
+    put_rows(&store, (0..6).map(|n| row(conversation(n), 1, &vec![n as u8; MAX_VALUE])));
+    drop(store);
+    let verified = verify(&directory);
+    assert!(verified.is_whole(), "{verified:?}");
 }
 
 #[test]
