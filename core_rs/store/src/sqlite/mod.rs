@@ -109,6 +109,14 @@ impl Store for SqliteStore {
     }
 }
 
+#[cfg(test)]
+impl SqliteStore {
+    /// Lets the database have so many pages: what a full disk does to it.
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        self.writing().limit_pages(pages);
+    }
+}
+
 /// Makes a store say that it reflects another position, and changes nothing else.
 #[cfg(test)]
 pub(crate) fn say_that_it_reflects(file: &Path, position: u64) {

@@ -47,6 +47,11 @@ impl Writing {
         done
     }
 
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) {
+        self.db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    }
+
     fn put_and_copy(&mut self, batch: &Batch) -> Result<Put, StoreError> {
         let mut meta = Meta::of(&self.db, &self.path, self.identity)?;
         let put = commit(&mut self.db, &self.checksum, &mut meta, batch);

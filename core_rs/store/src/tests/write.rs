@@ -98,6 +98,26 @@ fn failed_write_is_the_last_one_i10() {
 }
 
 #[test]
+fn full_disk_fails_the_whole_batch_and_keeps_those_before_i10() {
+    let directory = Directory::new();
+    let store = open(&directory);
+    put_rows(&store, (0..20).map(|n| row(conversation(n), 1, &[1; 200])));
+    store.limit_pages(20);
+    let writes = (0..200).map(|n| Write { key: conversation(n), position: 2, value: Some(vec![2; 200]) });
+    let batch = Batch::new(writes.collect()).unwrap();
+    let error = store.put(&batch).unwrap_err();
+    assert_eq!(error.fault(), Some(Fault::Full));
+    assert!(error.to_string().contains("free some space"), "{error}");
+    assert!(matches!(store.put(&batch), Err(StoreError::Refused { .. })));
+    drop(store);
+    let store = open(&directory);
+    assert_eq!((store.summary().unwrap().reflects, store.summary().unwrap().counts.of(Kind::Conversation)), (1, 20));
+    assert_eq!(get(&store, &conversation(3)), Lookup::Found(row(conversation(3), 1, &[1; 200])));
+    assert_eq!(get(&store, &conversation(30)), Lookup::Absent(conversation(30)));
+    assert_eq!(store.put(&batch).unwrap().written, 200);
+}
+
+#[test]
 fn write_ahead_log_stays_near_its_bound() {
     let directory = Directory::new();
     let store = open(&directory);
