@@ -20,7 +20,8 @@ pub(super) enum ToWriter {
     Unlink {
         segment: u32,
     },
-    /// Look whether the log was abandoned.
+    /// The log was abandoned. Looking at [`Shared::is_abandoned`] is not enough: this may be taken from the inbox right
+    /// behind that look, and nothing else comes, while the keeper holds a sender and waits for the writer's end.
     Stop,
     Close {
         now_wall_ms: u64,
@@ -87,7 +88,7 @@ impl<D: Disk> Thread<D> {
                     ToWriter::Reserved(made) => self.reserved(made),
                     ToWriter::SpaceMayBeFree => self.retry_at = self.retry_at.map(|_| Instant::now()),
                     ToWriter::Unlink { segment } => unlinks.push(segment),
-                    ToWriter::Stop => {}
+                    ToWriter::Stop => return Ok(()),
                     ToWriter::Close { now_wall_ms } => close = Some(now_wall_ms),
                 }
                 message = inbox.try_recv().ok();
@@ -192,5 +193,30 @@ impl<D: Disk> Thread<D> {
             self.space = space;
             self.shared.complete(Completion::Space(space));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Recovered;
+    use super::super::super::sim::SimDisk;
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn an_abandoned_writer_ends_though_stop_comes_behind_another_message() {
+        let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
+        let shared = Arc::new(Shared::new().unwrap());
+        let log = Writer::open(Arc::new(SimDisk::new(1)), &Recovered::default(), &options).unwrap();
+        let (keeper, _orders) = channel();
+        // As the keeper's, this sender stays until the writer has ended.
+        let (sender, inbox) = channel();
+        sender.send(ToWriter::SpaceMayBeFree).unwrap();
+        sender.send(ToWriter::Stop).unwrap();
+        let writer = Thread::new(log, &options, shared, keeper, true);
+        let (told, ended) = channel();
+        std::thread::spawn(move || told.send(writer.run(&inbox)));
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Ok(Ok(())));
+        drop(sender);
     }
 }
