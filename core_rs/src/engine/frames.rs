@@ -21,9 +21,6 @@ pub(super) enum Handled {
     Blocked,
 }
 
-/// Frames handled when a session is taken up again, before others have their turn.
-const RESUMED_PER_TURN: usize = 4096;
-
 impl Engine {
     /// A frame's payload arrived.
     pub(super) fn frame(&mut self, slot: u32, payload: &[u8], json: bool) -> Flow {
@@ -73,40 +70,44 @@ impl Engine {
         self.timers.set(self.clock.mono_ms() + 1, super::Timer::Resume(slot));
     }
 
-    /// An answer came: takes up the frames that wait.
-    pub(super) fn resume(&mut self, slot: u32) {
+    /// An answer came: takes up at most so many of the frames that wait, in their order. How many it was.
+    pub(super) fn resume(&mut self, slot: u32, most: usize) -> usize {
         if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
             waiting.blocked = false;
         }
-        for _ in 0..RESUMED_PER_TURN {
+        for taken in 0..most {
             if !self.conns.get(slot).is_some_and(|c| c.stage == Stage::Ready) {
-                return;
+                return taken;
             }
             if self.is_glutted(slot) {
-                break;
+                // Of one whose transport is full [`Engine::set_writable`] thinks.
+                if self.conns.writable(slot) {
+                    self.turn_later(slot);
+                }
+                return taken;
             }
-            let Some(session) = self.conns.session_mut(slot) else { return };
-            let Some(waiting) = &mut session.waiting else { return };
+            let Some(session) = self.conns.session_mut(slot) else { return taken };
+            let Some(waiting) = &mut session.waiting else { return taken };
             let Some(next) = waiting.frames.pop_front() else {
                 session.waiting = None;
                 self.conns.pause(slot, pause::DEFERRED, false);
-                return;
+                return taken;
             };
             if let Handled::Blocked = self.handle(slot, &next.payload, next.json) {
                 if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
                     waiting.blocked = true;
                     waiting.frames.push_front(next);
                 }
-                return;
+                return taken + 1;
             }
             if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
                 waiting.bytes -= next.payload.len().min(waiting.bytes);
+                // What it was told of rows may not hold for the next.
+                waiting.gather = None;
             }
         }
-        // Of one whose transport is full [`Engine::set_writable`] thinks.
-        if self.conns.writable(slot) && self.conns.session(slot).is_some_and(Session::is_waiting) {
-            self.turn_later(slot);
-        }
+        self.make_ready(slot);
+        most
     }
 
     fn handle(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {

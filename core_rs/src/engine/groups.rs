@@ -53,7 +53,6 @@ impl Engine {
                 Err(Stop::Wait) => return Handled::Blocked,
             }
         }
-        self.gathered(slot);
         Handled::Done
     }
 

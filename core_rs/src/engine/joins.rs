@@ -69,11 +69,12 @@ impl Engine {
         let Some(known) = self.directory.get(user) else { return };
         if !known.known {
             let key = Key::User(known.name.as_str().into());
-            if !self.absent.contains(&key) {
-                return self.load(key, slot);
+            if !self.is_absent(slot, &key) {
+                return self.ask_for(slot, [key]);
             }
             self.create(user);
         }
+        self.gathered(slot);
         let now_s = (self.clock.time_ms() / 1000) as u32;
         let Some(known) = self.directory.get_mut(user) else { return };
         if known.device(device).is_none() {
@@ -150,7 +151,7 @@ impl Engine {
         };
         self.conns.frame(slot, &ServerFrame::Welcome(welcome));
         self.stats.sessions += 1;
-        self.resume(slot);
+        self.make_ready(slot);
     }
 
     /// The newest receiving session of a device wins.
@@ -235,7 +236,7 @@ impl Engine {
     pub(super) fn resume_waiting(&mut self, slot: u32) {
         let turn = self.conns.session(slot).and_then(|s| s.waiting.as_ref()).is_some_and(|w| !w.blocked);
         if turn {
-            self.resume(slot);
+            self.make_ready(slot);
         }
     }
 }

@@ -88,8 +88,8 @@ pub struct Engine {
     requests: VecDeque<Request>,
     /// Who waits for what to be loaded.
     loading: HashMap<Key, Vec<ConnId>>,
-    /// What a load that was just answered did not find.
-    absent: HashSet<Key>,
+    /// Connections whose waiting frames, or hello, have what they waited for; each once.
+    ready: VecDeque<ConnId>,
     /// The log was damaged when it was read: states may be older than what follows from them.
     damaged: bool,
     /// See the module.
@@ -141,7 +141,7 @@ impl Engine {
             between: VecDeque::new(),
             requests: VecDeque::new(),
             loading: HashMap::new(),
-            absent: HashSet::new(),
+            ready: VecDeque::new(),
             damaged: false,
             estranged: HashMap::new(),
             asked: HashSet::new(),

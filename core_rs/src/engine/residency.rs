@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 use super::Engine;
 use super::api::{Key, Request};
 use super::binary::Reader;
-use super::conns::Stage;
 use super::directory::{Mark, UserState};
 use super::frames::Handled;
 use super::ids::conversation_id;
@@ -31,8 +30,8 @@ impl Engine {
             return Ok(Some(user));
         }
         let key = Key::User(name.into());
-        if !self.absent.contains(&key) {
-            self.load(key, slot);
+        if !self.is_absent(slot, &key) {
+            self.ask_for(slot, [key]);
             return Err(Handled::Blocked);
         }
         if !self.config.create_unknown {
@@ -50,7 +49,7 @@ impl Engine {
         if peer.is_err() {
             let id = conversation_id(Kind::Direct, [(self.directory.name(me), 0), (name, 0)]);
             if !self.sequencer.has(&id) {
-                self.load(Key::Conversation(id), slot);
+                self.ask_for(slot, [Key::Conversation(id)]);
             }
         }
         peer
@@ -60,10 +59,10 @@ impl Engine {
     pub(super) fn need_conversation(&mut self, slot: u32, id: &ConversationId) -> Handled {
         let Some(writers) = self.sequencer.writers(id) else {
             let key = Key::Conversation(*id);
-            if self.absent.contains(&key) {
+            if self.is_absent(slot, &key) {
                 return Handled::Done;
             }
-            self.load(key, slot);
+            self.ask_for(slot, [key]);
             return Handled::Blocked;
         };
         if writers.iter().all(|w| self.directory.get(w.user).is_some_and(|u| u.known)) {
@@ -82,23 +81,14 @@ impl Engine {
         Handled::Done
     }
 
-    /// Asks for a row, for a connection that waits for it.
-    pub(super) fn load(&mut self, key: Key, slot: u32) {
-        let conn = self.conns.id(slot);
-        match self.loading.entry(key.clone()) {
-            // One that waits for two rows is tried again at each; it must not wait twice for what comes next, or its tries
-            // double with every row.
-            Entry::Occupied(waiting) if waiting.get().last() == Some(&conn) => {}
-            Entry::Occupied(mut waiting) => waiting.get_mut().push(conn),
-            Entry::Vacant(first) => {
-                first.insert(vec![conn]);
-                self.requests.push_back(Request::Load(key));
-            }
-        }
-    }
-
     /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
     pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
+        if self.touch_row(key) {
+            // The row in memory is the newer one; whoever asked for it finds it there.
+            self.asked.remove(key);
+            self.answer_waiters(key, true);
+            return self.settle();
+        }
         let found = match (key, blob) {
             (_, None) => false,
             (Key::User(name), Some([])) => {
@@ -127,26 +117,31 @@ impl Engine {
             // It was mended: the next start may not know that there was damage.
             self.log_user(user);
         }
-        if !found {
-            self.absent.insert(key.clone());
-            if let Key::User(name) = key
-                && let Some(user) = self.directory.find(name)
-                && self.directory.get(user).is_some_and(|u| !u.known && !u.conversations.is_empty())
-            {
-                self.revive(user);
-            }
+        if !found
+            && let Key::User(name) = key
+            && let Some(user) = self.directory.find(name)
+            && self.directory.get(user).is_some_and(|u| !u.known && !u.conversations.is_empty())
+        {
+            self.revive(user);
         }
-        for conn in self.loading.remove(key).unwrap_or_default() {
-            let Some(slot) = self.conns.slot(conn) else { continue };
-            match self.conns.get(slot).map(|c| c.stage) {
-                Some(Stage::Joining) => self.join(slot),
-                Some(Stage::Ready) if self.gathers(slot, key, found) => {}
-                Some(Stage::Ready) => self.resume(slot),
-                _ => {}
-            }
-        }
-        self.absent.remove(key);
+        self.answer_waiters(key, found);
         self.settle();
+    }
+
+    /// Whether a row is in memory; if so, it stays there for a while.
+    fn touch_row(&mut self, key: &Key) -> bool {
+        let mono_ms = self.clock.mono_ms();
+        let mark = match key {
+            Key::User(name) => {
+                let user = self.directory.find(name).and_then(|user| self.directory.get_mut(user));
+                user.filter(|user| user.known).map(|user| &mut user.mark)
+            }
+            Key::Conversation(id) => {
+                let place = self.delivery.find(id);
+                place.and_then(|place| self.delivery.get_mut(place)).map(|conversation| &mut conversation.mark)
+            }
+        };
+        mark.map(|mark| mark.touch(mono_ms)).is_some()
     }
 
     fn take_user(&mut self, blob: &[u8]) -> bool {
@@ -315,13 +310,15 @@ impl Engine {
     fn load_stubs(&mut self, slot: u32) {
         // In order: the same happens in every life with the same messages.
         let owing: BTreeSet<u32> = self.delivery.get(slot).into_iter().flat_map(|c| c.owing(&self.directory)).collect();
+        let mut loads = Vec::new();
         for user in owing.into_iter().filter_map(|user| self.directory.get(user)).filter(|u| !u.known) {
             let key = Key::User(user.name.as_str().into());
             if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
                 nobody.insert(Vec::new());
-                self.requests.push_back(Request::Load(key));
+                loads.push(key);
             }
         }
+        loads.into_iter().for_each(|key| self.load(key));
     }
 
     fn rested(&self, mark: &Mark) -> bool {
@@ -420,7 +417,7 @@ impl Engine {
             self.between.shrink_to_fit();
             self.requests.shrink_to_fit();
             self.loading.shrink_to_fit();
-            self.absent.shrink_to_fit();
+            self.ready.shrink_to_fit();
             self.gave_back = true;
         }
     }

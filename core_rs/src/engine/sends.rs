@@ -187,8 +187,8 @@ impl Engine {
         if self.sequencer.has(&id) {
             return Ok(Some(id));
         }
-        if !self.absent.contains(&key) {
-            self.load(key, slot);
+        if !self.is_absent(slot, &key) {
+            self.ask_for(slot, [key]);
             return Err(Handled::Blocked);
         }
         self.create_conversation(id, kind, members);

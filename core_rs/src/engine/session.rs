@@ -25,7 +25,9 @@ pub struct Waiting {
     pub bytes: usize,
     /// Something was asked for and has not been answered yet.
     pub blocked: bool,
-    /// What the first one wants of the cold store, when that is more than one row.
+    /// It stands in the queue of those that are taken up again.
+    pub ready: bool,
+    /// What the first one wants of the cold store.
     pub gather: Option<Box<Gather>>,
 }
 

@@ -128,6 +128,8 @@ stats_by_name!(
     errors_total,
     replaced_total,
     devices_dropped_total,
+    loads_total,
+    resumed_total,
     log_segments,
     log_bytes_total,
     log_message_bytes_total,

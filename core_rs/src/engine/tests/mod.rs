@@ -10,6 +10,7 @@ mod claims;
 mod conversations;
 mod expiry;
 mod groups;
+mod loads;
 mod log;
 mod recovery;
 mod residency;
