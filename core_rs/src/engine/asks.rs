@@ -21,8 +21,10 @@ impl Engine {
             self.tell_list(slot, List::Groups(groups), 0);
             return Handled::Done;
         };
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        if self.lists_group(user, &id)
+            && let Err(handled) = self.need_own(slot, &id)
+        {
+            return handled;
         }
         let group = self.delivery.find(&id).and_then(|place| self.delivery.get(place)?.group.as_deref());
         match group.filter(|group| group.role(user).is_some()) {
@@ -48,8 +50,10 @@ impl Engine {
     /// Who has a message of a group, and who read it.
     pub(super) fn progress_get(&mut self, slot: u32, id: ConversationId, seq: u64) -> Handled {
         let Some((user, _)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        if self.lists_group(user, &id)
+            && let Err(handled) = self.need_own(slot, &id)
+        {
+            return handled;
         }
         match self.delivery.progress(&self.directory, user, &id, seq) {
             Ok(cursors) => {

@@ -183,8 +183,11 @@ impl Engine {
             }
         }
         let Some(id) = ack.conversation else { return Handled::Done };
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        // What was written to the session is in memory whatever others do. Of anything else the answer tells.
+        if !self.delivery.is_in_flight(receiver, &id, ack.seq)
+            && let Err(handled) = self.need_own(slot, &id)
+        {
+            return handled;
         }
         self.stats.acks_total += 1;
         let mono_ms = self.clock.mono_ms();
@@ -197,8 +200,13 @@ impl Engine {
 
     fn read(&mut self, slot: u32, read: &Read<'_>) -> Handled {
         let id = read.conversation;
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        match self.need_own(slot, &id) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.refuse_cursor(slot, Refusal::Unknown, id);
+                return Handled::Done;
+            }
+            Err(handled) => return handled,
         }
         match self.permitted(slot, &id, Action::Read) {
             Some(true) => {}

@@ -11,17 +11,14 @@ use super::Engine;
 use super::api::{Key, Request};
 use super::groups::Stop;
 use crate::wire::codes;
-use crate::wire::types::ConversationId;
 
 /// What the first of a connection's waiting frames wants.
 #[derive(Debug, Default)]
 pub struct Gather {
     /// Asked for, and not answered yet.
     missing: HashSet<Key>,
-    /// Answered since the frame came: whether the store has the row.
-    answered: HashMap<Key, bool>,
-    /// When the first of these was answered, seconds of the monotonic clock.
-    since_s: u64,
+    /// Answered since the frame came: whether there is such a row, and in which second of the monotonic clock.
+    answered: HashMap<Key, (bool, u32)>,
 }
 
 impl Engine {
@@ -51,23 +48,17 @@ impl Engine {
         self.requests.push_back(Request::Load(key));
     }
 
-    /// A conversation, if there is such a one, and all users of these names are in memory and known. What is missing is
-    /// asked for, and for the sake of others so are, once for each frame, users who are here: whether they are must not
-    /// show in how long a change takes (I13).
-    pub(super) fn gather(&mut self, slot: u32, id: &ConversationId, names: &[&str]) -> Result<(), Stop> {
-        let asked = self.gathering(slot).is_some();
+    /// All users of these names are in memory and known. What is missing is asked for, and for the sake of others so are,
+    /// once for each frame, users who are here: whether they are must not show in how long a change takes (I13).
+    pub(super) fn gather(&mut self, slot: u32, names: &[&str]) -> Result<(), Stop> {
         // In the order in which they are named: the same frames ask for the same rows in the same order.
         let mut missing = Vec::new();
-        let key = Key::Conversation(*id);
-        if !self.sequencer.has(id) && !self.is_absent(slot, &key) {
-            missing.push(key);
-        }
         for &name in names {
             let here = self.directory.find(name).and_then(|user| self.directory.get(user)).is_some_and(|u| u.known);
-            if here && asked {
+            let key = Key::User(name.into());
+            if here && self.is_answered(slot, &key) {
                 continue;
             }
-            let key = Key::User(name.into());
             if here || !self.is_absent(slot, &key) {
                 missing.push(key);
             } else if self.config.create_unknown {
@@ -92,14 +83,17 @@ impl Engine {
     ///
     /// That holds only as long as a row that somebody else made meanwhile cannot have left memory again.
     pub(super) fn is_absent(&self, slot: u32, key: &Key) -> bool {
-        let Some(gather) = self.gathering(slot) else { return false };
-        let age_ms = (self.clock.mono_ms() / 1000).saturating_sub(gather.since_s) * 1000;
-        gather.answered.get(key) == Some(&false) && age_ms < self.config.quiet_ms.max(1)
+        let answer = self.gathering(slot).and_then(|gather| gather.answered.get(key));
+        answer.is_some_and(|&(found, since_s)| !found && self.lasts(since_s))
+    }
+
+    fn is_answered(&self, slot: u32, key: &Key) -> bool {
+        self.gathering(slot).is_some_and(|gather| gather.answered.contains_key(key))
     }
 
     /// A row was answered: connections that wait for nothing else have their turn.
     pub(super) fn answer_waiters(&mut self, key: &Key, found: bool) {
-        let now_s = self.clock.mono_ms() / 1000;
+        let now_s = self.now_s();
         for conn in self.loading.remove(key).unwrap_or_default() {
             let Some(slot) = self.conns.slot(conn) else { continue };
             let waiting = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut());
@@ -107,11 +101,10 @@ impl Engine {
             if !gather.missing.remove(key) {
                 continue;
             }
-            if gather.answered.is_empty() {
-                gather.since_s = now_s;
-            }
-            gather.answered.insert(key.clone(), found);
-            if gather.missing.is_empty() {
+            gather.answered.insert(key.clone(), (found, now_s));
+            let complete = gather.missing.is_empty();
+            self.note_use(slot, key);
+            if complete {
                 self.make_ready(slot);
             }
         }

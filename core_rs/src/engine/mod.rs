@@ -8,8 +8,8 @@
 //! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
-//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `gather`: frames that want many
-//!   rows. `ids`: those of conversations.
+//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `uses`: rows that a session names.
+//!   `gather`: frames that wait for rows. `ids`: those of conversations.
 //! - `turns`: what one turn does. `expiry`: when delivery is to drop what was not collected.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
 //!   groups there. `segments`: what of it can go. `versions`: receipt versions across crashes.
@@ -38,9 +38,11 @@ mod sends;
 mod session;
 pub mod timers;
 mod turns;
+mod uses;
 mod versions;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::RandomState;
 
 pub use api::{ConnId, Identity, Key, Request, Stats, Verdict, Write, write_flags};
 pub use config::Config;
@@ -88,6 +90,8 @@ pub struct Engine {
     requests: VecDeque<Request>,
     /// Who waits for what to be loaded.
     loading: HashMap<Key, Vec<ConnId>>,
+    /// For what sessions used.
+    hasher: RandomState,
     /// Connections whose waiting frames, or hello, have what they waited for; each once.
     ready: VecDeque<ConnId>,
     /// The log was damaged when it was read: states may be older than what follows from them.
@@ -141,6 +145,7 @@ impl Engine {
             between: VecDeque::new(),
             requests: VecDeque::new(),
             loading: HashMap::new(),
+            hasher: RandomState::new(),
             ready: VecDeque::new(),
             damaged: false,
             estranged: HashMap::new(),

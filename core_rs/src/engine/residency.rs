@@ -12,8 +12,6 @@ use super::Engine;
 use super::api::{Key, Request};
 use super::binary::Reader;
 use super::directory::{Mark, UserState};
-use super::frames::Handled;
-use super::ids::conversation_id;
 use crate::delivery::conversation::{Conversation, Cursor, Member};
 use crate::sequencer::{Kind, Repeat, Sequencer, Writer};
 use crate::wire::types::ConversationId;
@@ -22,65 +20,6 @@ use crate::wire::types::ConversationId;
 const SHRINK_AFTER: usize = 1000;
 
 impl Engine {
-    /// A user by name, in memory and known; `None`: there is none. Blocked: it is being loaded.
-    pub(super) fn need_user(&mut self, slot: u32, name: &str) -> Result<Option<u32>, Handled> {
-        if let Some(user) = self.directory.find(name)
-            && self.directory.get(user).is_some_and(|u| u.known)
-        {
-            return Ok(Some(user));
-        }
-        let key = Key::User(name.into());
-        if !self.is_absent(slot, &key) {
-            self.ask_for(slot, [key]);
-            return Err(Handled::Blocked);
-        }
-        if !self.config.create_unknown {
-            return Ok(None);
-        }
-        let user = self.directory.intern(name);
-        self.create(user);
-        Ok(Some(user))
-    }
-
-    /// Asks for a user and the direct conversation with it at once: whether the other user is in memory, because it is
-    /// online, say, must not show in how long a send takes (I13).
-    pub(super) fn need_peer(&mut self, slot: u32, me: u32, name: &str) -> Result<Option<u32>, Handled> {
-        let peer = self.need_user(slot, name);
-        if peer.is_err() {
-            let id = conversation_id(Kind::Direct, [(self.directory.name(me), 0), (name, 0)]);
-            if !self.sequencer.has(&id) {
-                self.ask_for(slot, [Key::Conversation(id)]);
-            }
-        }
-        peer
-    }
-
-    /// A conversation by id is in memory with its users, if there is such a one.
-    pub(super) fn need_conversation(&mut self, slot: u32, id: &ConversationId) -> Handled {
-        let Some(writers) = self.sequencer.writers(id) else {
-            let key = Key::Conversation(*id);
-            if self.is_absent(slot, &key) {
-                return Handled::Done;
-            }
-            self.ask_for(slot, [key]);
-            return Handled::Blocked;
-        };
-        if writers.iter().all(|w| self.directory.get(w.user).is_some_and(|u| u.known)) {
-            return Handled::Done;
-        }
-        let users: SmallVec<[u32; 2]> = writers.iter().map(|w| w.user).collect();
-        for user in users {
-            let Some(name) = self.directory.get(user).filter(|u| !u.known).map(|u| u.name.clone()) else { continue };
-            match self.need_user(slot, &name) {
-                Ok(Some(_)) => {}
-                // Its row is gone, but a conversation knows it.
-                Ok(None) => self.revive(user),
-                Err(handled) => return handled,
-            }
-        }
-        Handled::Done
-    }
-
     /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
     pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
         if self.touch_row(key) {
@@ -128,7 +67,7 @@ impl Engine {
         self.settle();
     }
 
-    /// Whether a row is in memory; if so, it stays there for a while.
+    /// Whether a row is in memory; if so, it stays there for as long as those who ask for it remember that they did.
     fn touch_row(&mut self, key: &Key) -> bool {
         let mono_ms = self.clock.mono_ms();
         let mark = match key {
@@ -208,7 +147,7 @@ impl Engine {
 
     /// A user of whom there is no row, but whom conversations know: it has the devices that they know, and its list
     /// differs from all that were told before.
-    fn revive(&mut self, user: u32) {
+    pub(super) fn revive(&mut self, user: u32) {
         self.adopt_devices(user);
         let Some(known) = self.directory.get_mut(user) else { return };
         let (version, devices) = (known.list_version, std::mem::take(&mut known.devices));

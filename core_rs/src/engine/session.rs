@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::gather::Gather;
 use super::permits::Action;
+use super::uses::Uses;
 use compact_str::CompactString;
 
 use crate::wire::types::ConversationId;
@@ -51,8 +52,10 @@ pub struct Sending {
     pub confirms: VecDeque<u64>,
     /// How many it has confirmed.
     pub confirmed: u32,
-    /// The user to whom it sent last, and the id of their conversation.
-    pub direct: Option<(CompactString, ConversationId)>,
+    /// The user to whom it sent last, the id of their conversation, and in which second the store was asked for both.
+    pub direct: Option<(CompactString, ConversationId, u32)>,
+    /// The conversation to which it sent last by its id, and in which second the store was asked for it and its users.
+    pub by_id: Option<(ConversationId, u32)>,
 }
 
 /// See the module. Parts that most sessions never need take a pointer.
@@ -71,6 +74,8 @@ pub struct Session {
     pub waiting: Option<Box<Waiting>>,
     /// See [`Permits`].
     pub permits: Option<Box<Permits>>,
+    /// See [`Uses`].
+    pub uses: Option<Box<Uses>>,
     /// Its device.
     pub device: u16,
     /// Wants the mailbox's messages.
@@ -88,6 +93,7 @@ impl Session {
             sending: None,
             waiting: None,
             permits: None,
+            uses: None,
             device: 0,
             receive,
         }

@@ -15,6 +15,7 @@ mod log;
 mod recovery;
 mod residency;
 mod sim;
+mod trips;
 
 use frames::Got;
 use rig::{Client, Rig, START};
