@@ -54,6 +54,10 @@ pub trait Outlet {
     fn own_message(&mut self, conn: u32, stored: &[u8], to: Option<&str>);
     /// Any other frame.
     fn frame(&mut self, conn: u32, frame: &ServerFrame<'_>);
+    /// Bytes of all that was written so far; 0 where nobody counts.
+    fn written(&self) -> u64 {
+        0
+    }
 }
 
 /// Tells a receiver from those that had its slot before.

@@ -163,6 +163,8 @@ pub struct Stats {
     pub errors_total: u64,
     pub replaced_total: u64,
     pub devices_dropped_total: u64,
+    pub held_bytes: u64,
+    pub turn_bytes_most: u64,
     pub loads_total: u64,
     pub resumed_total: u64,
     pub log_segments: u64,

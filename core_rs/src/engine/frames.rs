@@ -3,11 +3,13 @@
 //! A frame that needs something that is not in memory, or the embedder's word, waits in its session with all that follow
 //! it, and is taken up again when the answer is there. Whatever is wrong with a frame ends at most its own connection.
 
+use std::mem;
+
 use super::Engine;
 use super::conns::{Stage, pause};
 use super::permits::Action;
 use super::sends::NO_CONVERSATION;
-use super::session::{Deferred, Session, Waiting};
+use super::session::{Session, Waiting};
 use crate::delivery::{Outlet, Refusal};
 use crate::link::Flow;
 use crate::wire::types::{Ack, ClientFrame, ConversationId, DeviceList, PROTOCOL, Read, ServerFrame};
@@ -19,7 +21,12 @@ pub(super) enum Handled {
     Done,
     /// It waits for an answer; the same frame again, then.
     Blocked,
+    /// It waits until there is room for what it is answered with.
+    Later,
 }
+
+/// Bytes of answers to one session's waiting frames before others have their turn.
+const ANSWERS_AT_ONCE: u64 = 64 << 10;
 
 impl Engine {
     /// A frame's payload arrived.
@@ -27,6 +34,7 @@ impl Engine {
         let waits = match self.conns.get(slot).map(|c| c.stage) {
             None | Some(Stage::Closing) => return Flow::Stop,
             Some(Stage::Joining) => true,
+            Some(Stage::Opening) if !self.bound_early(slot, payload.len()) => return Flow::Stop,
             Some(Stage::Opening) => false,
             Some(Stage::Ready) => self.conns.session(slot).is_some_and(Session::is_waiting),
         };
@@ -35,8 +43,15 @@ impl Engine {
             self.turn_later(slot);
         } else if waits {
             self.defer(slot, payload, json, false);
-        } else if let Handled::Blocked = self.handle(slot, payload, json) {
-            self.defer(slot, payload, json, true);
+        } else {
+            match self.handle(slot, payload, json) {
+                Handled::Done => {}
+                Handled::Blocked => self.defer(slot, payload, json, true),
+                Handled::Later => {
+                    self.defer(slot, payload, json, false);
+                    self.wait_for_room(slot);
+                }
+            }
         }
         match self.conns.get(slot).map(|c| c.stage) {
             None | Some(Stage::Closing) => Flow::Stop,
@@ -47,10 +62,9 @@ impl Engine {
     fn defer(&mut self, slot: u32, payload: &[u8], json: bool, blocked: bool) {
         let Some(session) = self.conns.session_mut(slot) else { return };
         let waiting = session.waiting.get_or_insert_with(|| Box::new(Waiting::default()));
-        waiting.frames.push_back(Deferred { json, payload: payload.into() });
-        waiting.bytes += payload.len();
+        waiting.frames.push(json, payload);
         waiting.blocked |= blocked;
-        if waiting.bytes > self.config.unaccepted_bytes as usize
+        if waiting.frames.bytes() > self.config.unaccepted_bytes as usize
             || waiting.frames.len() > self.config.unaccepted_messages as usize
         {
             self.conns.pause(slot, pause::DEFERRED, true);
@@ -62,7 +76,21 @@ impl Engine {
     fn is_glutted(&self, slot: u32) -> bool {
         let sending = self.conns.session(slot).and_then(|session| session.sending.as_ref());
         let unaccepted = sending.map_or(0, |sending| u64::from(sending.unaccepted.1));
-        self.conns.backlog(slot) > self.config.out_bytes || unaccepted > 4 * u64::from(self.config.unaccepted_bytes)
+        self.conns.backlog(slot) > self.config.out_bytes
+            || unaccepted > 4 * u64::from(self.config.unaccepted_bytes)
+            || self.is_owed_too_much(slot)
+    }
+
+    /// A question waits for room. One whose transport is full is taken up by [`Engine::set_writable`].
+    fn wait_for_room(&mut self, slot: u32) {
+        if !self.conns.writable(slot) {
+            return;
+        }
+        if self.is_turn_full() {
+            self.make_ready(slot);
+        } else {
+            self.turn_later(slot);
+        }
     }
 
     /// Frames that wait only for their turn have it soon.
@@ -75,7 +103,12 @@ impl Engine {
         if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
             waiting.blocked = false;
         }
+        let began = self.conns.framed;
         for taken in 0..most {
+            if self.conns.framed - began > ANSWERS_AT_ONCE {
+                self.make_ready(slot);
+                return taken;
+            }
             if !self.conns.get(slot).is_some_and(|c| c.stage == Stage::Ready) {
                 return taken;
             }
@@ -88,22 +121,29 @@ impl Engine {
             }
             let Some(session) = self.conns.session_mut(slot) else { return taken };
             let Some(waiting) = &mut session.waiting else { return taken };
-            let Some(next) = waiting.frames.pop_front() else {
+            let mut frames = mem::take(&mut waiting.frames);
+            let Some((json, payload)) = frames.first() else {
                 session.waiting = None;
                 self.conns.pause(slot, pause::DEFERRED, false);
                 return taken;
             };
-            if let Handled::Blocked = self.handle(slot, &next.payload, next.json) {
-                if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
-                    waiting.blocked = true;
-                    waiting.frames.push_front(next);
-                }
-                return taken + 1;
+            let handled = self.handle(slot, payload, json);
+            if let Handled::Done = handled {
+                frames.drop_first();
             }
-            if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
-                waiting.bytes -= next.payload.len().min(waiting.bytes);
+            let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) else { return taken + 1 };
+            waiting.frames = frames;
+            match handled {
                 // What it was told of rows may not hold for the next.
-                waiting.gather = None;
+                Handled::Done => waiting.gather = None,
+                Handled::Blocked => {
+                    waiting.blocked = true;
+                    return taken + 1;
+                }
+                Handled::Later => {
+                    self.wait_for_room(slot);
+                    return taken;
+                }
             }
         }
         self.make_ready(slot);
@@ -256,8 +296,7 @@ impl Engine {
                 self.tell_error(slot, codes::UNKNOWN_USER, &format!("There is no user {name:?}."), &[], None);
                 Handled::Done
             }
-            Err(Handled::Blocked) => Handled::Blocked,
-            Err(Handled::Done) => Handled::Done,
+            Err(handled) => handled,
         }
     }
 }

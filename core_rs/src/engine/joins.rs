@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::api::{ConnId, Identity, Key, Request};
-use super::conns::Stage;
+use super::conns::{Stage, pause};
 use super::directory::MAX_DEVICE;
 use super::session::Session;
 use crate::delivery::{Attach, Outlet};
@@ -23,6 +23,8 @@ impl Engine {
             // A local connection was admitted before it said hello.
             Some(identity) => self.admit(id, identity),
             None => {
+                // What follows is read when it is clear whose it is.
+                self.conns.pause(slot, pause::JOINING, true);
                 self.requests.push_back(Request::Authenticate { conn: id, token: hello.token.clone().into_owned() });
             }
         }
@@ -151,6 +153,7 @@ impl Engine {
         };
         self.conns.frame(slot, &ServerFrame::Welcome(welcome));
         self.stats.sessions += 1;
+        self.conns.pause(slot, pause::JOINING, false);
         self.make_ready(slot);
     }
 
@@ -168,6 +171,7 @@ impl Engine {
 
     /// A connection's session ends; what was in flight stays in its queue.
     pub(super) fn leave(&mut self, slot: u32) {
+        self.conns.uncount(slot);
         let Some(session) = self.conns.get_mut(slot).and_then(|c| c.session.take()) else { return };
         if session.receiver == u32::MAX {
             return;
@@ -234,6 +238,7 @@ impl Engine {
 
     /// Goes on with frames that waited only for their turn.
     pub(super) fn resume_waiting(&mut self, slot: u32) {
+        self.look_at_account(slot);
         let turn = self.conns.session(slot).and_then(|s| s.waiting.as_ref()).is_some_and(|w| !w.blocked);
         if turn {
             self.make_ready(slot);

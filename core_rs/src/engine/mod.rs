@@ -5,7 +5,7 @@
 //! ([`Engine::next_request`]). No sockets, no threads, no clock; nothing blocks and no call does unbounded work (I11).
 //!
 //! - [`api`]: what passes between an engine and its driver. [`config`]: limits. [`clock`], [`timers`]: time.
-//! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
+//! - `conns`: connections and what they are owed. `accounts`: what the sessions of one user hold. `session`: what a connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
 //! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `uses`: rows that a session names.
@@ -14,6 +14,7 @@
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
 //!   groups there. `segments`: what of it can go. `versions`: receipt versions across crashes.
 
+mod accounts;
 pub mod api;
 mod asks;
 pub mod binary;
@@ -88,6 +89,8 @@ pub struct Engine {
     /// Durable, on the way from the sequencer to delivery.
     between: VecDeque<Sequenced>,
     requests: VecDeque<Request>,
+    /// Bytes that were written to connections before the present part of a turn began.
+    turn_from: u64,
     /// Who waits for what to be loaded.
     loading: HashMap<Key, Vec<ConnId>>,
     /// For what sessions used.
@@ -144,6 +147,7 @@ impl Engine {
             paused: Vec::new(),
             between: VecDeque::new(),
             requests: VecDeque::new(),
+            turn_from: 0,
             loading: HashMap::new(),
             hasher: RandomState::new(),
             ready: VecDeque::new(),
@@ -228,9 +232,10 @@ impl Engine {
             self.conns.swap_out(slot, out);
             flow
         });
-        let refused = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Closing);
-        let error = link.error();
+        let (error, arrived) = (link.error(), link.arrived());
         self.conns.give_back(slot, link, out);
+        self.bound_early(slot, arrived);
+        let refused = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Closing);
         let verdict = match status {
             _ if refused => Verdict::Closed,
             Status::Open => Verdict::Open,
@@ -245,6 +250,7 @@ impl Engine {
             }
         };
         self.bound_backlog(slot);
+        self.bound_account(slot);
         self.settle();
         verdict
     }
@@ -289,6 +295,17 @@ impl Engine {
         } else if backlog > self.config.out_bytes && !self.conns.writable(slot) {
             self.conns.pause(slot, pause::BACKLOG, true);
         }
+    }
+
+    /// The first frame, of which so much is there, is a short one. Whether it is.
+    fn bound_early(&mut self, slot: u32, bytes: usize) -> bool {
+        let most = self.config.early_bytes;
+        let opening = self.conns.get(slot).is_some_and(|conn| conn.stage == Stage::Opening && !conn.local);
+        if opening && bytes > most {
+            self.close_with(slot, codes::TOO_LARGE, &format!("Before welcome a frame has at most {most} bytes."));
+            return false;
+        }
+        true
     }
 
     /// What the next connection is owed this turn.
@@ -385,6 +402,7 @@ impl Engine {
         stats.hot_bytes = self.delivery.hot_bytes() as u64;
         stats.unaccepted_bytes = self.unaccepted;
         stats.delivered_total = self.conns.delivered;
+        stats.held_bytes = self.conns.held_in_all();
         (stats.messages_pending, stats.bytes_pending, stats.log_segments) = self.segments.totals();
         stats.log_bytes_total = self.log.appended_bytes();
         stats.storage_ok = u64::from(self.full.is_none());

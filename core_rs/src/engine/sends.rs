@@ -52,6 +52,16 @@ pub(super) enum List {
     Groups(ThinVec<ConversationId>),
 }
 
+impl List {
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Blocks(names) => names.iter().map(|name| name.len() + size_of::<CompactString>()).sum(),
+            Self::Groups(ids) => size_of_val(&**ids),
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn send(&mut self, slot: u32, send: Send<'_>) -> Handled {
         let Some((user, device)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
@@ -343,10 +353,10 @@ impl Engine {
         if batch <= self.durable {
             return self.write_list(slot, &list);
         }
-        let bytes: usize = match &list {
-            List::Blocks(names) => names.iter().map(|name| name.len() + size_of::<CompactString>()).sum(),
-            List::Groups(ids) => size_of_val(&**ids),
-        };
+        let bytes = list.bytes();
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.listed = conn.listed.saturating_add(bytes as u32);
+        }
         let repeat = Repeat { batch, ..Repeat::default() };
         let conn = self.conns.id(slot);
         let (id, bytes) = ([0; MAX_ID], bytes as u32 + logged.min(1 << 30) as u32);
@@ -431,7 +441,11 @@ impl Engine {
             self.conns.pause(slot, pause::UNACCEPTED, false);
         }
         if let Some(list) = &pending.list {
-            return self.write_list(slot, list);
+            if let Some(conn) = self.conns.get_mut(slot) {
+                conn.listed = conn.listed.saturating_sub(list.bytes() as u32);
+            }
+            self.write_list(slot, list);
+            return self.conns.recount(slot);
         }
         let Repeat { conversation, seq, time_ms, number, .. } = pending.repeat;
         let id = pending.id.get(..usize::from(pending.id_len)).unwrap_or_default();

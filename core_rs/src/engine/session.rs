@@ -9,21 +9,67 @@ use compact_str::CompactString;
 
 use crate::wire::types::ConversationId;
 
-/// A client frame that waits for something to be loaded or allowed.
-pub struct Deferred {
-    /// Whether it came as JSON.
-    pub json: bool,
-    /// Its payload.
-    pub payload: Box<[u8]>,
+/// Client frames that wait, one behind the other in one buffer: a short one takes five bytes beside its own.
+#[derive(Default)]
+pub struct Frames {
+    /// Each frame is its length, four bytes; 1 if it came as JSON, else 0; and its payload.
+    buffer: Vec<u8>,
+    /// Where the first of them begins.
+    front: usize,
+    count: usize,
+}
+
+/// Bytes before each of [`Frames`].
+const FRAME_HEAD: usize = 5;
+/// Bytes of frames that are gone, above which the others move to the front.
+const GONE: usize = 64 << 10;
+
+impl Frames {
+    /// Adds one behind the others.
+    pub fn push(&mut self, json: bool, payload: &[u8]) {
+        // A frame's length fits: the link bounds it.
+        let [a, b, c, d] = (payload.len() as u32).to_le_bytes();
+        self.buffer.extend_from_slice(&[a, b, c, d, u8::from(json)]);
+        self.buffer.extend_from_slice(payload);
+        self.count += 1;
+    }
+
+    /// The first one: whether it came as JSON, and its payload.
+    pub fn first(&self) -> Option<(bool, &[u8])> {
+        let (head, rest) = self.buffer.get(self.front..)?.split_first_chunk::<FRAME_HEAD>()?;
+        let [a, b, c, d, json] = *head;
+        Some((json != 0, rest.get(..u32::from_le_bytes([a, b, c, d]) as usize)?))
+    }
+
+    /// Forgets the first one.
+    pub fn drop_first(&mut self) {
+        let Some((_, payload)) = self.first() else { return };
+        self.front += FRAME_HEAD + payload.len();
+        self.count -= 1;
+        if self.count == 0 {
+            *self = Self::default();
+        } else if self.front > GONE {
+            self.buffer.drain(..self.front);
+            self.front = 0;
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// What they take, bytes.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
 }
 
 /// Frames that wait, in order.
 #[derive(Default)]
 pub struct Waiting {
     /// The first one is what is waited for.
-    pub frames: VecDeque<Deferred>,
-    /// Their bytes.
-    pub bytes: usize,
+    pub frames: Frames,
     /// Something was asked for and has not been answered yet.
     pub blocked: bool,
     /// It stands in the queue of those that are taken up again.

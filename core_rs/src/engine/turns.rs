@@ -1,5 +1,7 @@
 //! One turn: timers that are due and sessions that are owed something, so many that it stays short (I11).
 
+use std::collections::VecDeque;
+
 use super::conns::Stage;
 use super::{Engine, Timer, WRITES_PER_TURN};
 
@@ -13,6 +15,7 @@ const RESUMED_AT_ONCE: usize = 64;
 impl Engine {
     /// One bounded turn of timers and delivery; true when more waits.
     pub fn run(&mut self) -> bool {
+        self.begin_turn();
         let mono_ms = self.clock.mono_ms();
         let (mut more, mut left) = (true, TIMERS_PER_TURN);
         while left > 0 {
@@ -33,6 +36,7 @@ impl Engine {
             self.delivery.settle();
         }
         self.settle();
+        self.begin_turn();
         more
     }
 
@@ -50,8 +54,13 @@ impl Engine {
     /// Takes up frames and hellos that have what they waited for, round robin; true when more are left.
     fn take_up(&mut self) -> bool {
         let mut left = RESUMED_PER_TURN;
-        while left > 0 {
-            let Some(conn) = self.ready.pop_front() else { return false };
+        // Those who find that the turn is full are the first in the next one.
+        let mut unserved = VecDeque::new();
+        for _ in 0..self.ready.len() {
+            if left == 0 {
+                break;
+            }
+            let Some(conn) = self.ready.pop_front() else { break };
             let Some(slot) = self.conns.slot(conn) else { continue };
             if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
                 waiting.ready = false;
@@ -64,8 +73,16 @@ impl Engine {
                 Some(Stage::Ready) => self.resume(slot, left.min(RESUMED_AT_ONCE)),
                 _ => 0,
             };
+            self.conns.recount(slot);
             self.stats.resumed_total += taken as u64;
             left = left.saturating_sub(taken.max(1));
+            if taken == 0 && self.ready.back() == Some(&conn) {
+                unserved.extend(self.ready.pop_back());
+            }
+        }
+        if !unserved.is_empty() {
+            unserved.append(&mut self.ready);
+            self.ready = unserved;
         }
         !self.ready.is_empty()
     }

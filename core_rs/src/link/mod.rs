@@ -253,6 +253,16 @@ impl Link {
         }
     }
 
+    /// Bytes of an incomplete frame that have arrived, and are kept.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        match &self.state {
+            State::Raw(raw) => raw.arrived(),
+            State::WebSocket(websocket) => websocket.arrived(),
+            State::Sniffing(_) | State::Http(_) | State::Ended(_) => 0,
+        }
+    }
+
     /// Whether nothing tells yet what the peer would understand.
     #[must_use]
     pub fn undecided(&self) -> bool {

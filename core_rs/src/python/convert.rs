@@ -128,6 +128,8 @@ stats_by_name!(
     errors_total,
     replaced_total,
     devices_dropped_total,
+    held_bytes,
+    turn_bytes_most,
     loads_total,
     resumed_total,
     log_segments,

@@ -5,6 +5,7 @@ pub mod frames;
 pub mod group_frames;
 pub mod rig;
 
+mod accounts;
 mod bad_input;
 mod claims;
 mod conversations;
