@@ -45,6 +45,7 @@ use conversation::{Conversation, Entry, NOBODYS, NONE, WITHHELD};
 use hot::{Body, Hot};
 #[cfg(test)]
 pub use member::TOUCHED;
+pub use run::RUN_BYTES;
 
 /// Where delivery writes: sessions, by the slot of their connection.
 pub trait Outlet {

@@ -10,6 +10,7 @@ use super::conns::{Stage, pause};
 use super::permits::Action;
 use super::sends::NO_CONVERSATION;
 use super::session::{Session, Waiting};
+use super::timers::GRAIN_MS;
 use crate::delivery::{Outlet, Refusal};
 use crate::link::Flow;
 use crate::wire::types::{Ack, ClientFrame, ConversationId, DeviceList, PROTOCOL, Read, ServerFrame};
@@ -93,9 +94,17 @@ impl Engine {
         }
     }
 
-    /// Frames that wait only for their turn have it soon.
+    /// Frames that wait only for their turn have it soon. However often this is called, they wait for one timer.
     pub(super) fn turn_later(&mut self, slot: u32) {
-        self.timers.set(self.clock.mono_ms() + 1, super::Timer::Resume(slot));
+        let at_ms = self.clock.mono_ms() + 1;
+        if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
+            let due_ms = at_ms.next_multiple_of(GRAIN_MS);
+            if waiting.due_ms >= due_ms {
+                return;
+            }
+            waiting.due_ms = due_ms;
+        }
+        self.timers.set(at_ms, super::Timer::Resume(slot));
     }
 
     /// An answer came: takes up at most so many of the frames that wait, in their order. How many it was.

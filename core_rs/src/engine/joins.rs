@@ -4,7 +4,7 @@ use super::Engine;
 use super::api::{ConnId, Identity, Key, Request};
 use super::conns::{Stage, pause};
 use super::directory::MAX_DEVICE;
-use super::session::Session;
+use super::session::{Session, Waiting};
 use crate::delivery::{Attach, Outlet};
 use crate::wire::codes;
 use crate::wire::types::{Hello, ServerFrame, Welcome};
@@ -238,8 +238,9 @@ impl Engine {
 
     /// Goes on with frames that waited only for their turn.
     pub(super) fn resume_waiting(&mut self, slot: u32) {
+        let due = |waiting: &Waiting| !waiting.blocked && waiting.due_ms <= self.clock.mono_ms();
+        let turn = self.conns.session(slot).and_then(|s| s.waiting.as_deref()).is_some_and(due);
         self.look_at_account(slot);
-        let turn = self.conns.session(slot).and_then(|s| s.waiting.as_ref()).is_some_and(|w| !w.blocked);
         if turn {
             self.make_ready(slot);
         }

@@ -74,6 +74,8 @@ pub struct Waiting {
     pub blocked: bool,
     /// It stands in the queue of those that are taken up again.
     pub ready: bool,
+    /// When the latest timer that takes them up is due, ms of the monotonic clock: earlier ones do nothing.
+    pub due_ms: u64,
     /// What the first one wants of the cold store.
     pub gather: Option<Box<Gather>>,
 }

@@ -1,16 +1,22 @@
 //! Bounds of what the sessions of one user hold, of what a turn writes, and of what is kept before `welcome` (I6, I11).
 
 use super::*;
+use crate::delivery::RUN_BYTES;
 use crate::engine::accounts::{TURN_ANSWERS, UNCOUNTED};
 use crate::engine::conns::pause;
 use crate::engine::{Identity, Verdict};
 use crate::link::MAGIC;
 use crate::wire::types::{Change, Hello, Manage, Profile};
 
+/// A router whose log takes large messages.
+fn rig_of(config: Config) -> Rig<SimDisk> {
+    let large = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+    Rig::open(SimDisk::new(1), config, large, START, Default::default())
+}
+
 /// A router with a group of ann's whose snapshot takes about 32 KiB.
 fn rig_with_group(config: Config) -> (Rig<SimDisk>, ConversationId) {
-    let large = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
-    let mut rig = Rig::open(SimDisk::new(1), config, large, START, Default::default());
+    let mut rig = rig_of(config);
     let ann = rig.join("ann", 1, true);
     rig.got(ann);
     let profile = Profile { picture: Some(vec![7; 32 << 10].into()), ..Profile::default() };
@@ -192,6 +198,65 @@ fn a_turn_makes_a_bounded_number_of_bytes_however_many_ask_i11() {
     }
     let most = rig.engine.stats().turn_bytes_most;
     assert!(most <= 2 * (TURN_ANSWERS + one) + (64 << 10), "{most}");
+}
+
+#[test]
+fn a_fan_out_of_large_messages_is_written_in_bounded_turns_i11() {
+    let mut rig = rig_of(Config::default());
+    let ann = rig.join("ann", 1, false);
+    let members: Vec<String> = (0..200).map(|n| format!("member {n}")).collect();
+    let clients: Vec<Client> = members.iter().map(|name| rig.join(name, 1, true)).collect();
+    let names = members.iter().map(|name| name.as_str().into()).collect();
+    let change = Change::Created { members: names, profile: Default::default(), rules: Default::default() };
+    rig.feed(ann, &ClientFrame::Manage(Manage { id: b"group".into(), conversation: None, change }));
+    rig.turn();
+    let at = conversation(&rig.got(ann));
+    clients.iter().for_each(|client| drop(rig.got(*client)));
+    let body = vec![7; 50 << 10];
+    rig.feed(ann, &rig::message(crate::wire::types::Target::Conversation(at), b"1", &body));
+    rig.hold_disk = true;
+    rig.turn();
+    rig.hold_disk = false;
+    rig.write_log();
+    let (mut turns, mut all) = (0, 0);
+    loop {
+        let more = rig.engine.run();
+        let mut bytes = 0;
+        while let Some(write) = rig.engine.next_write() {
+            bytes += write.data.len();
+            rig.wires.get_mut(&write.user).unwrap().add(write.data);
+        }
+        assert!(bytes as u64 <= RUN_BYTES + (51 << 10), "{bytes} bytes in one turn");
+        (turns, all) = (turns + 1, all + bytes);
+        if !more {
+            break;
+        }
+    }
+    assert!(turns > 1 && all > clients.len() * body.len(), "{all} bytes in {turns} turns");
+    assert!(clients.iter().all(|client| seqs(&rig.got(*client)) == [2]));
+}
+
+#[test]
+fn a_question_that_waits_has_one_timer_however_often_its_transport_has_room_i11() {
+    let (mut rig, at) = rig_with_group(Config { user_bytes: 16 << 10, ..Config::default() });
+    let [holder, asker] = stuck(&mut rig, 2)[..] else { panic!() };
+    rig.feed(holder, &ClientFrame::GroupGet { conversation: Some(at) });
+    rig.turn();
+    rig.engine.set_writable(holder.conn, false);
+    rig.feed(asker, &ClientFrame::GroupGet { conversation: Some(at) });
+    rig.pass(50);
+    let before = rig.engine.timers.len();
+    for _ in 0..100 {
+        rig.engine.set_writable(asker.conn, false);
+        rig.engine.set_writable(asker.conn, true);
+        rig.pass(7);
+    }
+    assert!(rig.got(asker).is_empty());
+    assert!(rig.engine.timers.len() <= before + 1, "{} timers, not {before}", rig.engine.timers.len());
+    rig.engine.set_writable(holder.conn, true);
+    rig.pass(100);
+    rig.pass(100);
+    assert_eq!(rig.got(asker).len(), 1);
 }
 
 /// A connection that has sent `bytes` and waits for its token to be checked, if they were taken.
