@@ -79,6 +79,8 @@ API_VERSION = PR_API_VERSION
 # One read takes at most this much; one connection is given at most this much of a turn.
 cdef enum:
     READ_BYTES = 256 * 1024
+    # Before `welcome` nobody has an account yet, and what was read must be kept: one read takes at most this much.
+    EARLY_READ_BYTES = 16 * 1024
 
 # Distinct shared byte strings that a drain remembers; a power of two.
 cdef enum:
@@ -94,6 +96,7 @@ cdef enum:
     TURN_PAUSED = 2  # had its share of this turn
     CLOSING = 4      # what still comes from the peer is of no interest
     HELD = 8         # the transport was given bytes to wait for, and may still have them
+    IDENTIFIED = 16  # the core reads on after hello: its user is known
 
 
 def build_stamp() -> str:
@@ -162,7 +165,8 @@ cdef class Driver:
     cdef uint8_t *read
     cdef object core, capsule, loop, on_requests, on_http
     cdef object buffer, view      # the read buffer and what transports see of it
-    cdef object lend_buffer, turn_now  # bound methods, once
+    cdef object lend_buffer, lend_early, turn_now  # bound methods, once
+    cdef object early_view        # the first EARLY_READ_BYTES of the read buffer
     cdef tuple plain              # types of transport whose sockets may be written to directly
     cdef object is_closing        # the method of all of these
     cdef object timer             # the TimerHandle of the earliest deadline, if any
@@ -192,10 +196,11 @@ cdef class Driver:
         self.core, self.loop, self.on_requests, self.on_http = core, loop, on_requests, on_http
         self.buffer = bytearray(READ_BYTES)
         self.view = memoryview(self.buffer)
+        self.early_view = self.view[:EARLY_READ_BYTES]
         self.read = <uint8_t *>PyByteArray_AS_STRING(self.buffer)
         self.full = []
         self.locals = set()
-        self.lend_buffer, self.turn_now = self._lend_buffer, self._turn_due
+        self.lend_buffer, self.lend_early, self.turn_now = self._lend_buffer, self._lend_early, self._turn_due
         self.plain = plain_transports(loop)
         self.is_closing = self.plain[0].is_closing if self.plain else None
         self.wake_fd = core.wake_fd
@@ -254,6 +259,9 @@ cdef class Driver:
 
     def _lend_buffer(self, sizehint):
         return self.view
+
+    def _lend_early(self, sizehint):
+        return self.early_view
 
     def _timer_due(self):
         self.timer, self.timer_at = None, 0
@@ -383,7 +391,7 @@ cdef class Driver:
         self.loop.remove_reader(self.wake_fd)
         if self.timer is not None:
             self.timer.cancel()
-        self.timer, self.turn_now, self.lend_buffer = None, None, None
+        self.timer, self.turn_now, self.lend_buffer, self.lend_early = None, None, None, None
         while at is not NULL:
             conn = <Connection>at
             at = conn.next

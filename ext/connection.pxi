@@ -50,10 +50,10 @@ cdef class Connection:
         driver.schedule()
 
     # uvloop keeps both of these with the connection, and a bound method takes 64 bytes: so the one is the same for all
-    # connections, and the other is the connection itself.
+    # identified connections, and for all others, and the other is the connection itself.
     @property
     def get_buffer(self):
-        return self.driver.lend_buffer
+        return self.driver.lend_buffer if self.flags & IDENTIFIED else self.driver.lend_early
 
     @property
     def buffer_updated(self):
@@ -75,7 +75,7 @@ cdef class Connection:
         elif verdict < 0:
             driver.fail()
             return
-        elif nbytes == READ_BYTES:
+        elif nbytes == (READ_BYTES if self.flags & IDENTIFIED else EARLY_READ_BYTES):
             self.flags |= TURN_PAUSED
             driver.full.append(self)
             self.transport.pause_reading()
@@ -146,6 +146,10 @@ cdef int deliver(Driver driver, Connection conn, pr_write *write) except -1:
         transport.pause_reading()
     elif write.flags & PR_RESUME:
         conn.flags &= ~CORE_PAUSED
+        if not conn.flags & IDENTIFIED:
+            # The core paused it at its hello. The transport asks anew which buffer it reads into.
+            conn.flags |= IDENTIFIED
+            transport.set_protocol(conn)
         if not conn.flags & TURN_PAUSED:
             transport.resume_reading()
     return 0

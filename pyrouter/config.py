@@ -184,6 +184,10 @@ def load(
     return Settings(config, origins)
 
 
+# What all sessions of a user may hold; the core reads on as long as one frame of each of two fits.
+_USER_BYTES = 4 << 20
+
+
 def core_options(log: Log, limits: Limits, *, authorize: bool, create_unknown: bool) -> dict[str, int | str | bool]:
     """The settings by the names that the core has for them."""
     options: dict[str, int | str | bool] = {
@@ -203,6 +207,7 @@ def core_options(log: Log, limits: Limits, *, authorize: bool, create_unknown: b
         "conversation_bytes": int(limits.conversation),
         "group_members": limits.group_members,
         "hot_bytes": int(limits.memory),
+        "user_bytes": max(_USER_BYTES, 2 * int(limits.frame)),
         "quiet_ms": int(limits.quiet),
         "authorize": authorize,
         "create_unknown": create_unknown,

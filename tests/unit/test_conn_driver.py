@@ -15,6 +15,7 @@ from pyrouter._conn import Connection, Driver
 from tests.conn_table import ABORT, CLOSE, CLOSED, FAILED, HTTP, MORE, OPEN, PAUSE, REQUESTS, RESUME, Conn, Table
 
 READ_BYTES = 256 * 1024
+EARLY_READ_BYTES = 16 * 1024
 
 
 class Transport(asyncio.Transport):
@@ -53,6 +54,9 @@ class Transport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.calls.append("resume_reading")
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.calls.append("set_protocol")
+
     def close(self) -> None:
         self.calls.append("close")
 
@@ -85,6 +89,14 @@ class Bench:
     def receive(self, connection: Connection, data: bytes) -> None:
         memoryview(connection.get_buffer(-1))[: len(data)] = data
         connection.buffer_updated(len(data))
+
+    async def identify(self, transport: Transport, conn: Conn) -> None:
+        """The core reads no more at hello, and reads on at welcome."""
+        for flags in (PAUSE, RESUME):
+            self.table.owe(conn.id, flags=flags)
+            await self.turn()
+        assert transport.calls == ["pause_reading", "set_protocol", "resume_reading"]
+        transport.calls.clear()
 
     async def turn(self) -> None:
         """Return when the core had a turn that begins after now."""
@@ -172,6 +184,7 @@ async def test_a_transport_of_an_unknown_kind_writes_all_itself_though_it_shows_
 
 async def test_pause_and_resume_reach_the_socket(bench: Bench) -> None:
     _, transport, conn = bench.connect()
+    await bench.identify(transport, conn)
     bench.table.owe(conn.id, flags=PAUSE)
     await bench.turn()
     assert transport.calls == ["pause_reading"]
@@ -181,15 +194,34 @@ async def test_pause_and_resume_reach_the_socket(bench: Bench) -> None:
 
 
 async def test_i6_a_socket_that_fills_the_read_buffer_waits_for_the_next_turn(bench: Bench) -> None:
-    connection, transport, _ = bench.connect()
+    connection, transport, conn = bench.connect()
+    await bench.identify(transport, conn)
+    bench.receive(connection, bytes(READ_BYTES - 1))
+    assert transport.calls == []
     bench.receive(connection, bytes(READ_BYTES))
     assert transport.calls == ["pause_reading"]
     await bench.turn()
     assert transport.calls == ["pause_reading", "resume_reading"]
 
 
+async def test_i6_a_socket_is_read_in_small_pieces_until_the_core_knows_whose_it_is(bench: Bench) -> None:
+    connection, transport, conn = bench.connect()
+    assert len(memoryview(connection.get_buffer(-1))) == EARLY_READ_BYTES
+    bench.receive(connection, bytes(EARLY_READ_BYTES - 1))
+    assert transport.calls == []
+    bench.receive(connection, bytes(EARLY_READ_BYTES))
+    assert transport.calls == ["pause_reading"]
+    await bench.turn()
+    assert transport.calls == ["pause_reading", "resume_reading"]
+    transport.calls.clear()
+    await bench.identify(transport, conn)
+    assert len(memoryview(connection.get_buffer(-1))) == READ_BYTES
+    assert len(conn.received) == 2 * EARLY_READ_BYTES - 1
+
+
 async def test_i6_a_socket_that_the_core_paused_stays_paused_after_its_turn(bench: Bench) -> None:
     connection, transport, conn = bench.connect()
+    await bench.identify(transport, conn)
     bench.receive(connection, bytes(READ_BYTES))
     bench.table.owe(conn.id, flags=PAUSE)
     await bench.turn()

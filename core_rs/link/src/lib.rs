@@ -259,6 +259,16 @@ impl Link {
         }
     }
 
+    /// Bytes of an incomplete frame that have arrived, and are kept.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        match &self.state {
+            State::Raw(raw) => raw.arrived(),
+            State::WebSocket(websocket) => websocket.arrived(),
+            State::Sniffing(_) | State::Http(_) | State::Ended(_) => 0,
+        }
+    }
+
     /// Whether nothing tells yet which frames the peer would understand. Of a WebSocket its first message tells; until then
     /// there is the close frame alone, which is the same for all.
     #[must_use]

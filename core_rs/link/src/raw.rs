@@ -46,6 +46,11 @@ impl Length {
 }
 
 impl Raw {
+    /// Bytes of an incomplete frame that have arrived.
+    pub(super) fn arrived(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.body.len())
+    }
+
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

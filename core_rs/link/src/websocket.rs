@@ -69,6 +69,11 @@ impl Partial {
 }
 
 impl WebSocket {
+    /// Bytes of incomplete messages that have arrived.
+    pub(super) fn arrived(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.message.len() + partial.control.len())
+    }
+
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

@@ -68,6 +68,17 @@ impl Delivery {
         Ok(())
     }
 
+    /// Whether `seq` acknowledges something that was written to this very session and is not acknowledged yet.
+    pub fn is_in_flight(&self, r: u32, id: &ConversationId, seq: u64) -> bool {
+        let receiver = self.receivers.get(r as usize);
+        let conversation = self.find(id).and_then(|slot| self.get(slot));
+        let (Some(receiver), Some(conversation)) = (receiver, conversation) else { return false };
+        let index = conversation.member(receiver.user, receiver.device);
+        let Some(cursor) = index.and_then(|index| conversation.cursor(index, receiver.device)) else { return false };
+        let attached = conversation.online.get(cursor.online as usize).is_some_and(|online| online.receiver == r);
+        attached && cursor.acked < seq && seq <= cursor.sent
+    }
+
     /// A session's user has read up to `seq` what the `authors` wrote. Empty: everyone else; in a group nobody.
     pub fn read(
         &mut self,

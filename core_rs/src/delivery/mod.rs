@@ -45,6 +45,7 @@ use conversation::{Conversation, Entry, NOBODYS, NONE, WITHHELD};
 use hot::{Body, Hot};
 #[cfg(test)]
 pub use member::TOUCHED;
+pub use run::RUN_BYTES;
 
 /// Where delivery writes: sessions, by the slot of their connection.
 pub trait Outlet {
@@ -54,6 +55,10 @@ pub trait Outlet {
     fn own_message(&mut self, conn: u32, stored: &[u8], to: Option<&str>);
     /// Any other frame.
     fn frame(&mut self, conn: u32, frame: &ServerFrame<'_>);
+    /// Bytes of all that was written so far; 0 where nobody counts.
+    fn written(&self) -> u64 {
+        0
+    }
 }
 
 /// Tells a receiver from those that had its slot before.

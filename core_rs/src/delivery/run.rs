@@ -12,6 +12,9 @@ use crate::wire::types::{ServerFrame, SkipReason};
 
 /// Most bytes of messages written to one session in a turn.
 pub const TURN_BYTES: usize = 64 << 10;
+/// Bytes written to all sessions in a turn, after which the others wait for the next one; the last session may go beyond
+/// it by its own turn (I11).
+pub const RUN_BYTES: u64 = 4 << 20;
 /// Most messages of one conversation written to a session before its next conversation has its turn.
 pub const TURN_MESSAGES: usize = 64;
 /// Most messages, and bytes, read from the log at once for a conversation.
@@ -30,9 +33,13 @@ enum Served {
 }
 
 impl Delivery {
-    /// Serves up to `budget` sessions; true when more are waiting.
+    /// Serves up to `budget` sessions, and no more once [`RUN_BYTES`] were written; true when more are waiting.
     pub fn run(&mut self, dir: &Directory, out: &mut impl Outlet, budget: usize) -> bool {
+        let began = out.written();
         for _ in 0..budget {
+            if out.written() - began >= RUN_BYTES {
+                break;
+            }
             let Some(r) = self.run.pop_front() else { return false };
             self.serve(r, dir, out);
         }

@@ -16,13 +16,18 @@ impl Engine {
     /// A user's groups, or one of them as far as it may be seen.
     pub(super) fn group_get(&mut self, slot: u32, id: Option<ConversationId>) -> Handled {
         let Some((user, _)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
+        if self.answer_waits(slot) {
+            return Handled::Later;
+        }
         let Some(id) = id else {
             let groups = self.directory.get(user).map(|u| u.groups.clone()).unwrap_or_default();
             self.tell_list(slot, List::Groups(groups), 0);
             return Handled::Done;
         };
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        if self.lists_group(user, &id)
+            && let Err(handled) = self.need_own(slot, &id)
+        {
+            return handled;
         }
         let group = self.delivery.find(&id).and_then(|place| self.delivery.get(place)?.group.as_deref());
         match group.filter(|group| group.role(user).is_some()) {
@@ -48,8 +53,13 @@ impl Engine {
     /// Who has a message of a group, and who read it.
     pub(super) fn progress_get(&mut self, slot: u32, id: ConversationId, seq: u64) -> Handled {
         let Some((user, _)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        if self.answer_waits(slot) {
+            return Handled::Later;
+        }
+        if self.lists_group(user, &id)
+            && let Err(handled) = self.need_own(slot, &id)
+        {
+            return handled;
         }
         match self.delivery.progress(&self.directory, user, &id, seq) {
             Ok(cursors) => {
@@ -69,6 +79,9 @@ impl Engine {
     /// Takes nothing from a user, or takes it again; without a name, only tells whom that concerns.
     pub(super) fn block(&mut self, slot: u32, name: &str, off: bool) -> Handled {
         let Some((me, _)) = self.conns.session(slot).map(Session::mailbox) else { return Handled::Done };
+        if self.answer_waits(slot) {
+            return Handled::Later;
+        }
         let blocked = self.directory.get(me).is_some_and(|user| user.blocks(name));
         let before = self.log.appended_bytes();
         if blocked && off {

@@ -1,6 +1,6 @@
 //! What an operator can set about the core. Every limit of the engine is named here, with its unit.
 
-use crate::wire::types::Limits;
+use crate::wire::types::{Limits, MAX_HELLO};
 
 /// Settings of an engine; `Default` is what `pyrouter serve` starts with.
 #[derive(Clone, Debug)]
@@ -45,6 +45,12 @@ pub struct Config {
     /// Frames waiting for a connection that does not take them, above which its socket is not read, bytes; at four times
     /// as much it is closed.
     pub out_bytes: usize,
+    /// Before `welcome`, bytes of an incomplete frame that are kept; a longer `hello` is refused. What follows `hello` is not
+    /// read until `welcome`, apart from what came with it in one read of the driver's.
+    pub early_bytes: usize,
+    /// What all sessions of a user hold (frames that wait for their transports, and frames of theirs that wait), above
+    /// which those that hold something are not read, bytes; at four times as much such a session is closed.
+    pub user_bytes: usize,
     /// A send to a user that does not exist creates it.
     pub create_unknown: bool,
     /// The driver is asked (`Request::Authorize`) before a session's first send or read in a conversation.
@@ -77,6 +83,8 @@ impl Default for Config {
             hot_bytes: 64 << 20,
             quiet_ms: 600_000,
             out_bytes: 256 << 10,
+            early_bytes: MAX_HELLO,
+            user_bytes: 4 << 20,
             create_unknown: false,
             authorize: false,
             segment_bytes: 64 << 20,

@@ -2,12 +2,13 @@
 //!
 //! A frame that many get is kept once; only a connection that is owed more than that frame copies it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
 use slab::Slab;
 
+use super::accounts::Holds;
 use super::api::{ConnId, Write, write_flags};
 use super::session::Session;
 use crate::delivery::Outlet;
@@ -31,6 +32,10 @@ pub mod pause {
     pub const DEFERRED: u8 = 4;
     /// It does not take what it is owed.
     pub const BACKLOG: u8 = 8;
+    /// It has said hello and is not welcome yet.
+    pub const JOINING: u8 = 16;
+    /// Sessions of its user hold too much.
+    pub const ACCOUNT: u8 = 32;
 }
 
 /// How far a connection came.
@@ -64,6 +69,13 @@ pub struct Conn {
     framing: Option<Framing>,
     out: Option<Box<Out>>,
     pub(super) session: Option<Box<Session>>,
+    /// Bytes of its latest write; and of those that its transport may still have, while it is not writable.
+    handed: u32,
+    pub(super) in_transport: u32,
+    /// Bytes of lists that it is owed once they are durable.
+    pub(super) listed: u32,
+    /// What is counted of it, in whose account: user's slot, bytes.
+    pub(super) account: (u32, Holds),
     heard_s: u32,
     generation: u32,
     pub(super) stage: Stage,
@@ -91,6 +103,10 @@ pub struct Conns {
     generation: u32,
     /// Messages written.
     pub delivered: u64,
+    /// Bytes of frames and messages that were encoded or copied for connections.
+    pub framed: u64,
+    /// What the sessions of users hold, by the user's slot, bytes.
+    pub(super) accounts: HashMap<u32, Holds>,
 }
 
 impl Conns {
@@ -103,6 +119,10 @@ impl Conns {
             framing: None,
             out: None,
             session: None,
+            handed: 0,
+            in_transport: 0,
+            listed: 0,
+            account: (u32::MAX, Holds::default()),
             heard_s: (mono_ms / 1000) as u32,
             generation: self.generation,
             stage: Stage::Opening,
@@ -149,6 +169,7 @@ impl Conns {
 
     /// Forgets a connection.
     pub fn remove(&mut self, slot: u32) -> Option<Conn> {
+        self.uncount(slot);
         let mut conn = self.conns.try_remove(slot as usize)?;
         self.recycle(conn.out.take());
         Some(conn)
@@ -255,9 +276,11 @@ impl Conns {
     pub fn set_writable(&mut self, slot: u32, on: bool) {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             conn.writable = on;
+            conn.in_transport = if on { 0 } else { conn.handed };
             if on {
                 self.owe(slot);
             }
+            self.recount(slot);
         }
     }
 
@@ -268,7 +291,7 @@ impl Conns {
 
     /// Bytes that wait for a connection's transport.
     pub fn backlog(&self, slot: u32) -> usize {
-        self.get(slot).and_then(|c| c.out.as_ref()).map_or(0, |out| out.bytes.len())
+        self.get(slot).map_or(0, Conn::owed_bytes)
     }
 
     /// Says goodbye on the link, and closes once everything is written; or at once.
@@ -302,7 +325,12 @@ impl Conns {
             if conn.writable || conn.flags != 0 {
                 flags |= u32::from(mem::take(&mut conn.flags));
                 self.written = conn.out.take();
+                conn.handed = self.written.as_ref().map_or(0, |out| out.len() as u32);
             }
+            if conn.account.1.all > 0 || !conn.writable {
+                self.recount(slot);
+            }
+            let Some(conn) = self.conns.get(slot as usize) else { continue };
             if flags == 0 && self.written.is_none() {
                 continue;
             }
@@ -329,6 +357,10 @@ impl Conns {
 }
 
 impl Out {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.single.as_ref().map_or(0, |frame| frame.len())
+    }
+
     /// The bytes to add to: a frame that stood alone is copied.
     fn spilled(&mut self) -> &mut Vec<u8> {
         if let Some(frame) = self.single.take() {
@@ -342,6 +374,11 @@ impl Conn {
     /// How frames to it are framed.
     fn framing(&self) -> Framing {
         self.framing.unwrap_or_else(|| self.link.framing())
+    }
+
+    /// Bytes that wait for its transport in the core.
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.len())
     }
 
     /// Something came from it now.
@@ -389,6 +426,7 @@ impl Outlet for Conns {
         });
         let frame = frame.clone();
         self.owe(slot);
+        self.framed += frame.len() as u64;
         let Some((conn, _)) = self.with_out(slot) else { return };
         if conn.stage == Stage::Closing {
             return;
@@ -403,11 +441,15 @@ impl Outlet for Conns {
 
     fn own_message(&mut self, slot: u32, stored: &[u8], to: Option<&str>) {
         let Some((framing, out, scratch)) = self.buffer(slot) else { return };
+        let before = out.len();
         put_stored(out, scratch, framing, stored, to);
+        let bytes = out.len() - before;
+        self.framed += bytes as u64;
     }
 
     fn frame(&mut self, slot: u32, frame: &ServerFrame<'_>) {
         let Some((framing, out, scratch)) = self.buffer(slot) else { return };
+        let before = out.len();
         if framing == Framing::WsText {
             frame.encode_json(scratch);
             put_header(out, framing, scratch.len());
@@ -416,6 +458,12 @@ impl Outlet for Conns {
             put_header(out, framing, frame.encoded_len());
             frame.encode(out);
         }
+        let bytes = out.len() - before;
+        self.framed += bytes as u64;
+    }
+
+    fn written(&self) -> u64 {
+        self.framed
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::api::{Key, Request};
+use super::api::Key;
 use super::ids::conversation_id;
 use super::replay::{Orphan, Replay};
 use crate::sequencer::Kind;
@@ -59,7 +59,7 @@ impl Engine {
     fn ask(&mut self, key: Key) {
         self.asked.insert(key.clone());
         self.loading.entry(key.clone()).or_default();
-        self.requests.push_back(Request::Load(key));
+        self.load(key);
     }
 
     /// The cold store does not know it: made anew, if its members can be told.

@@ -3,11 +3,14 @@
 //! A frame that needs something that is not in memory, or the embedder's word, waits in its session with all that follow
 //! it, and is taken up again when the answer is there. Whatever is wrong with a frame ends at most its own connection.
 
+use std::mem;
+
 use super::Engine;
 use super::conns::{Stage, pause};
 use super::permits::Action;
 use super::sends::NO_CONVERSATION;
-use super::session::{Deferred, Session, Waiting};
+use super::session::{Session, Waiting};
+use super::timers::GRAIN_MS;
 use crate::delivery::{Outlet, Refusal};
 use crate::link::Flow;
 use crate::wire::types::{Ack, ClientFrame, ConversationId, DeviceList, PROTOCOL, Read, ServerFrame};
@@ -19,10 +22,12 @@ pub(super) enum Handled {
     Done,
     /// It waits for an answer; the same frame again, then.
     Blocked,
+    /// It waits until there is room for what it is answered with.
+    Later,
 }
 
-/// Frames handled when a session is taken up again, before others have their turn.
-const RESUMED_PER_TURN: usize = 4096;
+/// Bytes of answers to one session's waiting frames before others have their turn.
+const ANSWERS_AT_ONCE: u64 = 64 << 10;
 
 impl Engine {
     /// A frame's payload arrived.
@@ -30,6 +35,7 @@ impl Engine {
         let waits = match self.conns.get(slot).map(|c| c.stage) {
             None | Some(Stage::Closing) => return Flow::Stop,
             Some(Stage::Joining) => true,
+            Some(Stage::Opening) if !self.bound_early(slot, payload.len()) => return Flow::Stop,
             Some(Stage::Opening) => false,
             Some(Stage::Ready) => self.conns.session(slot).is_some_and(Session::is_waiting),
         };
@@ -38,8 +44,15 @@ impl Engine {
             self.turn_later(slot);
         } else if waits {
             self.defer(slot, payload, json, false);
-        } else if let Handled::Blocked = self.handle_or_refuse(slot, payload, json) {
-            self.defer(slot, payload, json, true);
+        } else {
+            match self.handle_or_refuse(slot, payload, json) {
+                Handled::Done => {}
+                Handled::Blocked => self.defer(slot, payload, json, true),
+                Handled::Later => {
+                    self.defer(slot, payload, json, false);
+                    self.wait_for_room(slot);
+                }
+            }
         }
         match self.conns.get(slot).map(|c| c.stage) {
             None | Some(Stage::Closing) => Flow::Stop,
@@ -50,10 +63,9 @@ impl Engine {
     fn defer(&mut self, slot: u32, payload: &[u8], json: bool, blocked: bool) {
         let Some(session) = self.conns.session_mut(slot) else { return };
         let waiting = session.waiting.get_or_insert_with(|| Box::new(Waiting::default()));
-        waiting.frames.push_back(Deferred { json, payload: payload.into() });
-        waiting.bytes += payload.len();
+        waiting.frames.push(json, payload);
         waiting.blocked |= blocked;
-        if waiting.bytes > self.config.unaccepted_bytes as usize
+        if waiting.frames.bytes() > self.config.unaccepted_bytes as usize
             || waiting.frames.len() > self.config.unaccepted_messages as usize
         {
             self.conns.pause(slot, pause::DEFERRED, true);
@@ -65,58 +77,98 @@ impl Engine {
     fn is_glutted(&self, slot: u32) -> bool {
         let sending = self.conns.session(slot).and_then(|session| session.sending.as_ref());
         let unaccepted = sending.map_or(0, |sending| u64::from(sending.unaccepted.1));
-        self.conns.backlog(slot) > self.config.out_bytes || unaccepted > 4 * u64::from(self.config.unaccepted_bytes)
+        self.conns.backlog(slot) > self.config.out_bytes
+            || unaccepted > 4 * u64::from(self.config.unaccepted_bytes)
+            || self.is_owed_too_much(slot)
     }
 
-    /// Frames that wait only for their turn have it soon.
+    /// A question waits for room. One whose transport is full is taken up by [`Engine::set_writable`].
+    fn wait_for_room(&mut self, slot: u32) {
+        if !self.conns.writable(slot) {
+            return;
+        }
+        if self.is_turn_full() {
+            self.make_ready(slot);
+        } else {
+            self.turn_later(slot);
+        }
+    }
+
+    /// Frames that wait only for their turn have it soon. However often this is called, they wait for one timer.
     pub(super) fn turn_later(&mut self, slot: u32) {
-        self.timers.set(self.clock.mono_ms() + 1, super::Timer::Resume(slot));
+        let at_ms = self.clock.mono_ms() + 1;
+        if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
+            let due_ms = at_ms.next_multiple_of(GRAIN_MS);
+            if waiting.due_ms >= due_ms {
+                return;
+            }
+            waiting.due_ms = due_ms;
+        }
+        self.timers.set(at_ms, super::Timer::Resume(slot));
     }
 
-    /// An answer came: takes up the frames that wait.
-    pub(super) fn resume(&mut self, slot: u32) {
+    /// An answer came: takes up at most so many of the frames that wait, in their order. How many it was.
+    pub(super) fn resume(&mut self, slot: u32, most: usize) -> usize {
         if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
             waiting.blocked = false;
         }
-        for _ in 0..RESUMED_PER_TURN {
+        let began = self.conns.framed;
+        for taken in 0..most {
+            if self.conns.framed - began > ANSWERS_AT_ONCE {
+                self.make_ready(slot);
+                return taken;
+            }
             if !self.conns.get(slot).is_some_and(|c| c.stage == Stage::Ready) {
-                return;
+                return taken;
             }
             if self.is_glutted(slot) {
-                break;
+                // Of one whose transport is full [`Engine::set_writable`] thinks.
+                if self.conns.writable(slot) {
+                    self.turn_later(slot);
+                }
+                return taken;
             }
-            let Some(session) = self.conns.session_mut(slot) else { return };
-            let Some(waiting) = &mut session.waiting else { return };
-            let Some(next) = waiting.frames.pop_front() else {
+            let Some(session) = self.conns.session_mut(slot) else { return taken };
+            let Some(waiting) = &mut session.waiting else { return taken };
+            let mut frames = mem::take(&mut waiting.frames);
+            let Some((json, payload)) = frames.first() else {
                 session.waiting = None;
                 self.conns.pause(slot, pause::DEFERRED, false);
-                return;
+                return taken;
             };
-            if let Handled::Blocked = self.handle_or_refuse(slot, &next.payload, next.json) {
-                if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
+            let handled = self.handle_or_refuse(slot, payload, json);
+            if let Handled::Done = handled {
+                frames.drop_first();
+            }
+            let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) else { return taken + 1 };
+            waiting.frames = frames;
+            match handled {
+                // What it was told of rows may not hold for the next.
+                Handled::Done => waiting.gather = None,
+                Handled::Blocked => {
                     waiting.blocked = true;
-                    waiting.frames.push_front(next);
+                    return taken + 1;
                 }
-                return;
-            }
-            if let Some(waiting) = self.conns.session_mut(slot).and_then(|s| s.waiting.as_mut()) {
-                waiting.bytes -= next.payload.len().min(waiting.bytes);
+                Handled::Later => {
+                    self.wait_for_room(slot);
+                    return taken;
+                }
             }
         }
-        // Of one whose transport is full [`Engine::set_writable`] thinks.
-        if self.conns.writable(slot) && self.conns.session(slot).is_some_and(Session::is_waiting) {
-            self.turn_later(slot);
-        }
+        self.make_ready(slot);
+        most
     }
 
     /// As `handle`; but a frame that wants a row of the cold store that is unusable is refused.
     fn handle_or_refuse(&mut self, slot: u32, payload: &[u8], json: bool) -> Handled {
         self.rows.wanted = false;
         let handled = self.handle(slot, payload, json);
-        if !std::mem::take(&mut self.rows.wanted) {
+        if !mem::take(&mut self.rows.wanted) {
             return handled;
         }
-        self.gathered(slot);
+        if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
+            (waiting.gather, waiting.blocked) = (None, false);
+        }
         let decoded = if json { json::decode_client(payload) } else { decode_client(payload) };
         let (id, at) = match decoded {
             Ok(ClientFrame::Send(send)) => (send.id.into_owned(), None),
@@ -199,8 +251,11 @@ impl Engine {
             self.keep_receipts(mailbox, if all { latest } else { ack.receipts.min(latest) });
         }
         let Some(id) = ack.conversation else { return Handled::Done };
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        // What was written to the session is in memory whatever others do. Of anything else the answer tells.
+        if !self.delivery.is_in_flight(receiver, &id, ack.seq)
+            && let Err(handled) = self.need_own(slot, &id)
+        {
+            return handled;
         }
         self.stats.acks_total += 1;
         let mono_ms = self.clock.mono_ms();
@@ -233,8 +288,13 @@ impl Engine {
 
     fn read(&mut self, slot: u32, read: &Read<'_>) -> Handled {
         let id = read.conversation;
-        if let Handled::Blocked = self.need_conversation(slot, &id) {
-            return Handled::Blocked;
+        match self.need_own(slot, &id) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.refuse_cursor(slot, Refusal::Unknown, id);
+                return Handled::Done;
+            }
+            Err(handled) => return handled,
         }
         match self.permitted(slot, &id, Action::Read) {
             Some(true) => {}
@@ -291,8 +351,7 @@ impl Engine {
                 self.tell_error(slot, codes::UNKNOWN_USER, &format!("There is no user {name:?}."), &[], None);
                 Handled::Done
             }
-            Err(Handled::Blocked) => Handled::Blocked,
-            Err(Handled::Done) => Handled::Done,
+            Err(handled) => handled,
         }
     }
 }

@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::Engine;
+use super::api::Key;
 use super::frames::Handled;
 use super::ids::group_id;
 use super::permits::Action;
 use super::sends::NO_CONVERSATION;
 use super::session::Session;
+use super::uses::Row;
 use crate::delivery::conversation::Conversation;
 use crate::group::{Change, Group, MAX_INVITES, Moved, Refusal};
 use crate::log::Ref;
@@ -53,7 +55,6 @@ impl Engine {
                 Err(Stop::Wait) => return Handled::Blocked,
             }
         }
-        self.gathered(slot);
         Handled::Done
     }
 
@@ -68,8 +69,21 @@ impl Engine {
         if self.full.is_some() {
             return refuse(codes::STORAGE_FULL, "The server's disk is full; try again later.");
         }
-        self.gather(slot, id, &self.to_be_known(id, wanted))?;
         let creates = matches!(wanted, wire::Change::Created { .. });
+        let joins = matches!(wanted, wire::Change::Joined { .. });
+        if !creates && !joins && !self.lists_group(actor, id) {
+            return Err(self.refused(Refusal::Unknown));
+        }
+        // Together with the users of whom it is certain that they must be known, so that it is one trip.
+        let used = self.use_rows(slot, &[Row::Conversation(id)]).is_ok();
+        self.gather(slot, &self.to_be_known(id, wanted, used))?;
+        if !used {
+            return Err(Stop::Wait);
+        }
+        if creates && !self.sequencer.has(id) && !self.is_absent(slot, &Key::Conversation(*id)) {
+            self.ask_for(slot, [Key::Conversation(*id)]);
+            return Err(Stop::Wait);
+        }
         if creates && self.estranged.contains_key(id) {
             self.begin_group(*id);
         }
@@ -106,9 +120,13 @@ impl Engine {
         Ok(change)
     }
 
-    /// The users of a wish who must be known: whoever comes or goes, and others of whom it is not certain that they exist.
-    fn to_be_known<'a>(&self, id: &ConversationId, wanted: &'a wire::Change<'_>) -> Vec<&'a str> {
+    /// The users of a wish who must be known: whoever comes or goes, and, once the group is in memory, others of whom it
+    /// is not certain that they exist.
+    fn to_be_known<'a>(&self, id: &ConversationId, wanted: &'a wire::Change<'_>, here: bool) -> Vec<&'a str> {
         let moves = matches!(wanted, wire::Change::Created { .. } | wire::Change::Added(_) | wire::Change::Removed(_));
+        if !here && !moves {
+            return Vec::new();
+        }
         let group = self.sequencer.group(id);
         let role = |name: &str| group.and_then(|group| group.role(self.directory.find(name)?));
         named(wanted).into_iter().filter(|name| moves || role(name).is_none()).collect()
@@ -141,7 +159,7 @@ impl Engine {
         }
         let members = self.sequencer.group(id).map(|group| &*group.members).unwrap_or_default();
         let names: Vec<String> = members.iter().map(|member| self.directory.name(member.0).to_owned()).collect();
-        self.gather(slot, id, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        self.gather(slot, &names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     fn refused(&self, refusal: Refusal) -> Stop {

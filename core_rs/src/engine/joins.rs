@@ -2,9 +2,9 @@
 
 use super::Engine;
 use super::api::{ConnId, Identity, Key, Request};
-use super::conns::Stage;
+use super::conns::{Stage, pause};
 use super::directory::MAX_DEVICE;
-use super::session::Session;
+use super::session::{Session, Waiting};
 use crate::delivery::{Attach, Outlet};
 use crate::wire::codes;
 use crate::wire::types::{Hello, ServerFrame, Welcome};
@@ -23,6 +23,8 @@ impl Engine {
             // A local connection was admitted before it said hello.
             Some(identity) => self.admit(id, identity),
             None => {
+                // What follows is read when it is clear whose it is.
+                self.conns.pause(slot, pause::JOINING, true);
                 self.requests.push_back(Request::Authenticate { conn: id, token: hello.token.clone().into_owned() });
             }
         }
@@ -69,8 +71,8 @@ impl Engine {
         let Some(known) = self.directory.get(user) else { return };
         if !known.known {
             let key = Key::User(known.name.as_str().into());
-            if !self.absent.contains(&key) {
-                self.load(key, slot);
+            if !self.is_absent(slot, &key) {
+                self.ask_for(slot, [key]);
                 if std::mem::take(&mut self.rows.wanted) {
                     self.close_with(slot, codes::INTERNAL, "What the server stored of this user is damaged.");
                 }
@@ -78,6 +80,7 @@ impl Engine {
             }
             self.create(user);
         }
+        self.gathered(slot);
         let now_s = (self.clock.time_ms() / 1000) as u32;
         let Some(known) = self.directory.get_mut(user) else { return };
         if known.device(device).is_none() {
@@ -154,7 +157,8 @@ impl Engine {
         };
         self.conns.frame(slot, &ServerFrame::Welcome(welcome));
         self.stats.sessions += 1;
-        self.resume(slot);
+        self.conns.pause(slot, pause::JOINING, false);
+        self.make_ready(slot);
     }
 
     /// The newest receiving session of a device wins.
@@ -171,6 +175,7 @@ impl Engine {
 
     /// A connection's session ends; what was in flight stays in its queue.
     pub(super) fn leave(&mut self, slot: u32) {
+        self.conns.uncount(slot);
         let Some(session) = self.conns.get_mut(slot).and_then(|c| c.session.take()) else { return };
         if session.receiver == u32::MAX {
             return;
@@ -237,9 +242,11 @@ impl Engine {
 
     /// Goes on with frames that waited only for their turn.
     pub(super) fn resume_waiting(&mut self, slot: u32) {
-        let turn = self.conns.session(slot).and_then(|s| s.waiting.as_ref()).is_some_and(|w| !w.blocked);
+        let due = |waiting: &Waiting| !waiting.blocked && waiting.due_ms <= self.clock.mono_ms();
+        let turn = self.conns.session(slot).and_then(|s| s.waiting.as_deref()).is_some_and(due);
+        self.look_at_account(slot);
         if turn {
-            self.resume(slot);
+            self.make_ready(slot);
         }
     }
 }

@@ -5,16 +5,19 @@
 //! ([`Engine::next_request`]). No sockets, no threads, no clock; nothing blocks and no call does unbounded work (I11).
 //!
 //! - [`api`]: what passes between an engine and its driver. [`config`]: limits. [`clock`], [`timers`]: time.
-//! - `conns`: connections and what they are owed. `session`: what a connection is once it is identified.
+//! - `conns`: connections and what they are owed. `accounts`: what the sessions of one user hold. `session`: what a
+//!   connection is once it is identified.
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
-//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `rows`: which of the cold store's are unusable. `gather`: frames
-//!   that want many rows. `ids`: those of conversations.
+//! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `rows`: which rows of the cold
+//!   store are unusable. `uses`: rows that a session names. `gather`: frames that wait for rows. `ids`: those of
+//!   conversations.
 //! - `turns`: what one turn does. `expiry`: when delivery is to drop what was not collected.
 //! - `diagnosis`: what an engine that seems to stand still waits for.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
 //!   groups there. `segments`: what of it can go. `versions`: receipt versions across crashes.
 
+mod accounts;
 pub mod api;
 mod asks;
 pub mod binary;
@@ -41,9 +44,11 @@ mod sends;
 mod session;
 pub mod timers;
 mod turns;
+mod uses;
 mod versions;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::RandomState;
 
 pub use api::{ConnId, Identity, Key, Request, Stats, Verdict, Write, write_flags};
 pub use config::Config;
@@ -89,10 +94,14 @@ pub struct Engine {
     /// Durable, on the way from the sequencer to delivery.
     between: VecDeque<Sequenced>,
     requests: VecDeque<Request>,
+    /// Bytes that were written to connections before the present part of a turn began.
+    turn_from: u64,
     /// Who waits for what to be loaded.
     loading: HashMap<Key, Vec<ConnId>>,
-    /// What a load that was just answered did not find.
-    absent: HashSet<Key>,
+    /// For what sessions used.
+    hasher: RandomState,
+    /// Connections whose waiting frames, or hello, have what they waited for; each once.
+    ready: VecDeque<ConnId>,
     rows: rows::Rows,
     /// The log was damaged when it was read: states may be older than what follows from them.
     damaged: bool,
@@ -144,8 +153,10 @@ impl Engine {
             paused: Vec::new(),
             between: VecDeque::new(),
             requests: VecDeque::new(),
+            turn_from: 0,
             loading: HashMap::new(),
-            absent: HashSet::new(),
+            hasher: RandomState::new(),
+            ready: VecDeque::new(),
             rows: rows::Rows::default(),
             damaged: false,
             estranged: HashMap::new(),
@@ -231,9 +242,10 @@ impl Engine {
             self.conns.swap_out(slot, out);
             flow
         });
-        let refused = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Closing);
-        let error = link.error();
+        let (error, arrived) = (link.error(), link.arrived());
         self.conns.give_back(slot, link, out);
+        self.bound_early(slot, arrived);
+        let refused = self.conns.get(slot).is_some_and(|c| c.stage == Stage::Closing);
         let verdict = match status {
             _ if refused => Verdict::Closed,
             Status::Open => Verdict::Open,
@@ -247,6 +259,7 @@ impl Engine {
             }
         };
         self.bound_backlog(slot);
+        self.bound_account(slot);
         self.settle();
         verdict
     }
@@ -291,6 +304,17 @@ impl Engine {
         } else if backlog > self.config.out_bytes && !self.conns.writable(slot) {
             self.conns.pause(slot, pause::BACKLOG, true);
         }
+    }
+
+    /// The first frame, of which so much is there, is a short one. Whether it is.
+    fn bound_early(&mut self, slot: u32, bytes: usize) -> bool {
+        let most = self.config.early_bytes;
+        let opening = self.conns.get(slot).is_some_and(|conn| conn.stage == Stage::Opening && !conn.local);
+        if opening && bytes > most {
+            self.close_with(slot, codes::TOO_LARGE, &format!("Before welcome a frame has at most {most} bytes."));
+            return false;
+        }
+        true
     }
 
     /// What the next connection is owed this turn.
@@ -387,6 +411,7 @@ impl Engine {
         stats.hot_bytes = self.delivery.hot_bytes() as u64;
         stats.unaccepted_bytes = self.unaccepted;
         stats.delivered_total = self.conns.delivered;
+        stats.held_bytes = self.conns.held_in_all();
         (stats.messages_pending, stats.bytes_pending, stats.log_segments) = self.segments.totals();
         stats.log_bytes_total = self.log.appended_bytes();
         stats.storage_ok = u64::from(self.full.is_none());

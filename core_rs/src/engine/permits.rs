@@ -80,7 +80,7 @@ impl Engine {
             }
             _ => return,
         }
-        self.resume(slot);
+        self.make_ready(slot);
         self.settle();
     }
 }

@@ -11,10 +11,7 @@ use smallvec::SmallVec;
 use super::Engine;
 use super::api::{Key, Request};
 use super::binary::Reader;
-use super::conns::Stage;
 use super::directory::{Mark, UserState};
-use super::frames::Handled;
-use super::ids::conversation_id;
 use super::rows;
 use crate::delivery::conversation::{Conversation, Cursor, Member};
 use crate::sequencer::{Kind, Repeat, Sequencer, Writer};
@@ -24,86 +21,14 @@ use crate::wire::types::ConversationId;
 const SHRINK_AFTER: usize = 1000;
 
 impl Engine {
-    /// A user by name, in memory and known; `None`: there is none. Blocked: it is being loaded.
-    pub(super) fn need_user(&mut self, slot: u32, name: &str) -> Result<Option<u32>, Handled> {
-        if let Some(user) = self.directory.find(name)
-            && self.directory.get(user).is_some_and(|u| u.known)
-        {
-            return Ok(Some(user));
-        }
-        let key = Key::User(name.into());
-        if !self.absent.contains(&key) {
-            self.load(key, slot);
-            return Err(Handled::Blocked);
-        }
-        if !self.config.create_unknown {
-            return Ok(None);
-        }
-        let user = self.directory.intern(name);
-        self.create(user);
-        Ok(Some(user))
-    }
-
-    /// Asks for a user and the direct conversation with it at once: whether the other user is in memory, because it is
-    /// online, say, must not show in how long a send takes (I13).
-    pub(super) fn need_peer(&mut self, slot: u32, me: u32, name: &str) -> Result<Option<u32>, Handled> {
-        let peer = self.need_user(slot, name);
-        if peer.is_err() {
-            let id = conversation_id(Kind::Direct, [(self.directory.name(me), 0), (name, 0)]);
-            if !self.sequencer.has(&id) {
-                self.load(Key::Conversation(id), slot);
-            }
-        }
-        peer
-    }
-
-    /// A conversation by id is in memory with its users, if there is such a one.
-    pub(super) fn need_conversation(&mut self, slot: u32, id: &ConversationId) -> Handled {
-        let Some(writers) = self.sequencer.writers(id) else {
-            let key = Key::Conversation(*id);
-            if self.absent.contains(&key) {
-                return Handled::Done;
-            }
-            self.load(key, slot);
-            return Handled::Blocked;
-        };
-        if writers.iter().all(|w| self.directory.get(w.user).is_some_and(|u| u.known)) {
-            return Handled::Done;
-        }
-        let users: SmallVec<[u32; 2]> = writers.iter().map(|w| w.user).collect();
-        for user in users {
-            let Some(name) = self.directory.get(user).filter(|u| !u.known).map(|u| u.name.clone()) else { continue };
-            match self.need_user(slot, &name) {
-                Ok(Some(_)) => {}
-                // Its row is gone, but a conversation knows it.
-                Ok(None) => self.revive(user),
-                Err(handled) => return handled,
-            }
-        }
-        Handled::Done
-    }
-
-    /// Asks for a row, for a connection that waits for it.
-    pub(super) fn load(&mut self, key: Key, slot: u32) {
-        if self.rows.is_unusable(&key) {
-            self.rows.wanted = true;
-            return;
-        }
-        let conn = self.conns.id(slot);
-        match self.loading.entry(key.clone()) {
-            // One that waits for two rows is tried again at each; it must not wait twice for what comes next, or its tries
-            // double with every row.
-            Entry::Occupied(waiting) if waiting.get().last() == Some(&conn) => {}
-            Entry::Occupied(mut waiting) => waiting.get_mut().push(conn),
-            Entry::Vacant(first) => {
-                first.insert(vec![conn]);
-                self.requests.push_back(Request::Load(key));
-            }
-        }
-    }
-
     /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
     pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
+        if self.touch_row(key) {
+            // The row in memory is the newer one; whoever asked for it finds it there.
+            self.asked.remove(key);
+            self.answer_waiters(key, true);
+            return self.settle();
+        }
         let state = blob.map(|row| if row.is_empty() { Some(row) } else { rows::open(key, row) });
         let wrong = match state {
             Some(Some(state)) => self.contradiction(key, true, conversation_head(key, state)),
@@ -133,25 +58,15 @@ impl Engine {
             // It was mended: the next start may not know that there was damage.
             self.log_user(user);
         }
-        if !found && !unusable {
-            self.absent.insert(key.clone());
-            if let Key::User(name) = key
-                && let Some(user) = self.directory.find(name)
-                && self.directory.get(user).is_some_and(|u| !u.known && !u.conversations.is_empty())
-            {
-                self.revive(user);
-            }
+        if !found
+            && !unusable
+            && let Key::User(name) = key
+            && let Some(user) = self.directory.find(name)
+            && self.directory.get(user).is_some_and(|u| !u.known && !u.conversations.is_empty())
+        {
+            self.revive(user);
         }
-        for conn in self.loading.remove(key).unwrap_or_default() {
-            let Some(slot) = self.conns.slot(conn) else { continue };
-            match self.conns.get(slot).map(|c| c.stage) {
-                Some(Stage::Joining) => self.join(slot),
-                Some(Stage::Ready) if self.gathers(slot, key, found) => {}
-                Some(Stage::Ready) => self.resume(slot),
-                _ => {}
-            }
-        }
-        self.absent.remove(key);
+        self.answer_waiters(key, found);
         self.settle();
     }
 
@@ -168,6 +83,22 @@ impl Engine {
             (Key::User(_), Some(blob)) => self.take_user(blob),
             (Key::Conversation(_), Some(blob)) => self.take_conversation(blob),
         }
+    }
+
+    /// Whether a row is in memory; if so, it stays there for as long as those who ask for it remember that they did.
+    fn touch_row(&mut self, key: &Key) -> bool {
+        let mono_ms = self.clock.mono_ms();
+        let mark = match key {
+            Key::User(name) => {
+                let user = self.directory.find(name).and_then(|user| self.directory.get_mut(user));
+                user.filter(|user| user.known).map(|user| &mut user.mark)
+            }
+            Key::Conversation(id) => {
+                let place = self.delivery.find(id);
+                place.and_then(|place| self.delivery.get_mut(place)).map(|conversation| &mut conversation.mark)
+            }
+        };
+        mark.map(|mark| mark.touch(mono_ms)).is_some()
     }
 
     fn take_user(&mut self, blob: &[u8]) -> bool {
@@ -234,7 +165,7 @@ impl Engine {
 
     /// A user of whom there is no row, but whom conversations know: it has the devices that they know, and its list
     /// differs from all that were told before.
-    fn revive(&mut self, user: u32) {
+    pub(super) fn revive(&mut self, user: u32) {
         self.adopt_devices(user);
         let Some(known) = self.directory.get_mut(user) else { return };
         let (version, devices) = (known.list_version, std::mem::take(&mut known.devices));
@@ -336,6 +267,7 @@ impl Engine {
     fn load_stubs(&mut self, slot: u32) {
         // In order: the same happens in every life with the same messages.
         let owing: BTreeSet<u32> = self.delivery.get(slot).into_iter().flat_map(|c| c.owing(&self.directory)).collect();
+        let mut loads = Vec::new();
         for user in owing.into_iter().filter_map(|user| self.directory.get(user)).filter(|u| !u.known) {
             let key = Key::User(user.name.as_str().into());
             if self.rows.is_unusable(&key) {
@@ -343,9 +275,10 @@ impl Engine {
             }
             if let Entry::Vacant(nobody) = self.loading.entry(key.clone()) {
                 nobody.insert(Vec::new());
-                self.requests.push_back(Request::Load(key));
+                loads.push(key);
             }
         }
+        loads.into_iter().for_each(|key| self.load(key));
     }
 
     fn rested(&self, mark: &Mark) -> bool {
@@ -450,7 +383,7 @@ impl Engine {
             self.between.shrink_to_fit();
             self.requests.shrink_to_fit();
             self.loading.shrink_to_fit();
-            self.absent.shrink_to_fit();
+            self.ready.shrink_to_fit();
             self.gave_back = true;
         }
     }

@@ -59,6 +59,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Whether any row is.
+    pub fn are_damaged(&self) -> bool {
+        !self.unusable.is_empty()
+    }
+
     pub fn is_unusable(&self, key: &Key) -> bool {
         self.unusable.contains(key)
     }

@@ -13,6 +13,7 @@ use super::frames::Handled;
 use super::ids::conversation_id;
 use super::permits::Action;
 use super::records::kind;
+use super::uses::Row;
 use super::{Engine, session::Session};
 use crate::delivery::Outlet;
 use crate::log::Ref;
@@ -56,6 +57,16 @@ pub(super) enum List {
     Blocks(ThinVec<CompactString>),
     /// The groups that it is a member of.
     Groups(ThinVec<ConversationId>),
+}
+
+impl List {
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Blocks(names) => names.iter().map(|name| name.len() + size_of::<CompactString>()).sum(),
+            Self::Groups(ids) => size_of_val(&**ids),
+        }
+    }
 }
 
 impl Engine {
@@ -155,19 +166,25 @@ impl Engine {
     ) -> Result<Option<ConversationId>, Handled> {
         let (name, other) = match &send.target {
             Target::Conversation(id) => {
-                return match self.need_conversation(slot, id) {
-                    Handled::Blocked => Err(Handled::Blocked),
-                    Handled::Done => Ok(Some(*id)),
-                };
+                if self.target_by_id(slot, id)? {
+                    return Ok(Some(*id));
+                }
+                self.refuse_send(slot, send, codes::UNKNOWN_CONVERSATION, NO_CONVERSATION);
+                return Ok(None);
             }
             Target::User(name) => (name, None),
             Target::Device(name, other) => (name, Some(*other)),
         };
-        let peer = match other {
-            None => self.need_peer(slot, user, name)?,
-            Some(_) => self.need_user(slot, name)?,
+        // Both rows are asked for at once, so that it is one trip.
+        let id = match other {
+            None => self.direct_id(slot, user, name)?,
+            Some(_) => {
+                let id = self.target_id((user, device), &send.target);
+                self.use_rows(slot, &[Row::User(name), Row::Conversation(&id)])?;
+                id
+            }
         };
-        let Some(peer) = peer else {
+        let Some(peer) = self.find_user(slot, name)? else {
             self.refuse_send(slot, send, codes::UNKNOWN_USER, &format!("There is no user {name:?}."));
             return Ok(None);
         };
@@ -186,36 +203,50 @@ impl Engine {
                 }
             },
         };
-        let id = match kind {
-            Kind::Direct => self.direct_id(slot, user, peer),
-            _ => conversation_id(kind, members.map(|(user, device)| (self.directory.name(user), device.into()))),
-        };
         let key = Key::Conversation(id);
         if self.sequencer.has(&id) {
             return Ok(Some(id));
         }
-        if !self.absent.contains(&key) {
-            self.load(key, slot);
+        if !self.is_absent(slot, &key) {
+            self.ask_for(slot, [key]);
             return Err(Handled::Blocked);
         }
         self.create_conversation(id, kind, members);
         Ok(Some(id))
     }
 
-    /// The id of the conversation of two users. Who sends mostly goes on with the same one: a look is less than a hash.
-    fn direct_id(&mut self, slot: u32, user: u32, peer: u32) -> ConversationId {
-        let name = self.directory.name(peer);
-        let mut sending = self.conns.session_mut(slot).map(|session| session.sending.get_or_insert_default());
-        match sending.as_ref().and_then(|sending| sending.direct.as_ref()) {
-            Some((known, id)) if known == name => *id,
-            _ => {
-                let id = conversation_id(Kind::Direct, [(self.directory.name(user), 0), (name, 0)]);
-                if let Some(sending) = &mut sending {
-                    sending.direct = Some((name.into(), id));
-                }
-                id
-            }
+    /// Whether a conversation that a send names by its id is the session's; then its users are known.
+    fn target_by_id(&mut self, slot: u32, id: &ConversationId) -> Result<bool, Handled> {
+        let last = self.conns.session(slot).and_then(|session| session.sending.as_ref()?.by_id);
+        if last.is_some_and(|(known, since_s)| known == *id && self.lasts(since_s)) {
+            return Ok(true);
         }
+        if !self.need_own(slot, id)? {
+            return Ok(false);
+        }
+        let since_s = self.use_rows(slot, &[Row::Conversation(id)])?.min(self.need_writers(slot, id)?);
+        if let Some(session) = self.conns.session_mut(slot) {
+            session.sending.get_or_insert_default().by_id = Some((*id, since_s));
+        }
+        Ok(true)
+    }
+
+    /// The id of the conversation with another user. Who sends mostly goes on with the same one: a look is less than a
+    /// hash.
+    fn direct_id(&mut self, slot: u32, user: u32, name: &str) -> Result<ConversationId, Handled> {
+        let last = self.conns.session(slot).and_then(|session| session.sending.as_ref()?.direct.as_ref());
+        if let Some((known, id, since_s)) = last
+            && known == name
+            && self.lasts(*since_s)
+        {
+            return Ok(*id);
+        }
+        let id = conversation_id(Kind::Direct, [(self.directory.name(user), 0), (name, 0)]);
+        let since_s = self.use_rows(slot, &[Row::User(name), Row::Conversation(&id)])?;
+        if let Some(session) = self.conns.session_mut(slot) {
+            session.sending.get_or_insert_default().direct = Some((name.into(), id, since_s));
+        }
+        Ok(id)
     }
 
     /// Whether a per-device send was made for the devices that there are; if not, the sender is told what there are.
@@ -329,10 +360,10 @@ impl Engine {
         if batch <= self.durable {
             return self.write_list(slot, &list);
         }
-        let bytes: usize = match &list {
-            List::Blocks(names) => names.iter().map(|name| name.len() + size_of::<CompactString>()).sum(),
-            List::Groups(ids) => size_of_val(&**ids),
-        };
+        let bytes = list.bytes();
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.listed = conn.listed.saturating_add(bytes as u32);
+        }
         let repeat = Repeat { batch, ..Repeat::default() };
         let conn = self.conns.id(slot);
         let (id, bytes) = ([0; MAX_ID], bytes as u32 + logged.min(1 << 30) as u32);
@@ -417,7 +448,11 @@ impl Engine {
             self.conns.pause(slot, pause::UNACCEPTED, false);
         }
         if let Some(list) = &pending.list {
-            return self.write_list(slot, list);
+            if let Some(conn) = self.conns.get_mut(slot) {
+                conn.listed = conn.listed.saturating_sub(list.bytes() as u32);
+            }
+            self.write_list(slot, list);
+            return self.conns.recount(slot);
         }
         let Repeat { conversation, seq, time_ms, number, .. } = pending.repeat;
         let id = pending.id.get(..usize::from(pending.id_len)).unwrap_or_default();

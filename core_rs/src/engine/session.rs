@@ -4,28 +4,79 @@ use std::collections::{HashMap, VecDeque};
 
 use super::gather::Gather;
 use super::permits::Action;
+use super::uses::Uses;
 use compact_str::CompactString;
 
 use crate::wire::types::ConversationId;
 
-/// A client frame that waits for something to be loaded or allowed.
-pub struct Deferred {
-    /// Whether it came as JSON.
-    pub json: bool,
-    /// Its payload.
-    pub payload: Box<[u8]>,
+/// Client frames that wait, one behind the other in one buffer: a short one takes five bytes beside its own.
+#[derive(Default)]
+pub struct Frames {
+    /// Each frame is its length, four bytes; 1 if it came as JSON, else 0; and its payload.
+    buffer: Vec<u8>,
+    /// Where the first of them begins.
+    front: usize,
+    count: usize,
+}
+
+/// Bytes before each of [`Frames`].
+const FRAME_HEAD: usize = 5;
+/// Bytes of frames that are gone, above which the others move to the front.
+const GONE: usize = 64 << 10;
+
+impl Frames {
+    /// Adds one behind the others.
+    pub fn push(&mut self, json: bool, payload: &[u8]) {
+        // A frame's length fits: the link bounds it.
+        let [a, b, c, d] = (payload.len() as u32).to_le_bytes();
+        self.buffer.extend_from_slice(&[a, b, c, d, u8::from(json)]);
+        self.buffer.extend_from_slice(payload);
+        self.count += 1;
+    }
+
+    /// The first one: whether it came as JSON, and its payload.
+    pub fn first(&self) -> Option<(bool, &[u8])> {
+        let (head, rest) = self.buffer.get(self.front..)?.split_first_chunk::<FRAME_HEAD>()?;
+        let [a, b, c, d, json] = *head;
+        Some((json != 0, rest.get(..u32::from_le_bytes([a, b, c, d]) as usize)?))
+    }
+
+    /// Forgets the first one.
+    pub fn drop_first(&mut self) {
+        let Some((_, payload)) = self.first() else { return };
+        self.front += FRAME_HEAD + payload.len();
+        self.count -= 1;
+        if self.count == 0 {
+            *self = Self::default();
+        } else if self.front > GONE {
+            self.buffer.drain(..self.front);
+            self.front = 0;
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// What they take, bytes.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
 }
 
 /// Frames that wait, in order.
 #[derive(Default)]
 pub struct Waiting {
     /// The first one is what is waited for.
-    pub frames: VecDeque<Deferred>,
-    /// Their bytes.
-    pub bytes: usize,
+    pub frames: Frames,
     /// Something was asked for and has not been answered yet.
     pub blocked: bool,
-    /// What the first one wants of the cold store, when that is more than one row.
+    /// It stands in the queue of those that are taken up again.
+    pub ready: bool,
+    /// When the latest timer that takes them up is due, ms of the monotonic clock: earlier ones do nothing.
+    pub due_ms: u64,
+    /// What the first one wants of the cold store.
     pub gather: Option<Box<Gather>>,
 }
 
@@ -49,8 +100,10 @@ pub struct Sending {
     pub confirms: VecDeque<u64>,
     /// How many it has confirmed.
     pub confirmed: u32,
-    /// The user to whom it sent last, and the id of their conversation.
-    pub direct: Option<(CompactString, ConversationId)>,
+    /// The user to whom it sent last, the id of their conversation, and in which second the store was asked for both.
+    pub direct: Option<(CompactString, ConversationId, u32)>,
+    /// The conversation to which it sent last by its id, and in which second the store was asked for it and its users.
+    pub by_id: Option<(ConversationId, u32)>,
 }
 
 /// See the module. Parts that most sessions never need take a pointer.
@@ -69,6 +122,8 @@ pub struct Session {
     pub waiting: Option<Box<Waiting>>,
     /// See [`Permits`].
     pub permits: Option<Box<Permits>>,
+    /// See [`Uses`].
+    pub uses: Option<Box<Uses>>,
     /// Its device.
     pub device: u16,
     /// Wants the mailbox's messages.
@@ -86,6 +141,7 @@ impl Session {
             sending: None,
             waiting: None,
             permits: None,
+            uses: None,
             device: 0,
             receive,
         }

@@ -39,6 +39,12 @@ impl Timers {
         self.buckets.entry(mono_ms.div_ceil(GRAIN_MS)).or_default().push(timer);
     }
 
+    /// How many are set.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.buckets.values().map(Vec::len).sum()
+    }
+
     /// When the next one is due, ms of the monotonic clock.
     pub fn next(&self) -> Option<u64> {
         self.buckets.first_key_value().map(|(tick, _)| tick * GRAIN_MS)

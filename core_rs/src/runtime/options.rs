@@ -64,7 +64,8 @@ macro_rules! engine_options {
 engine_options!(
     numbers: body_bytes, frame_bytes, window_messages, window_bytes, unaccepted_messages, unaccepted_bytes,
         unaccepted_total, devices, repeats, idle_ms, idle_grace_ms, hello_ms, hold_ms, conversation_messages,
-        conversation_bytes, group_members, hot_bytes, quiet_ms, out_bytes, segment_bytes;
+        conversation_bytes, group_members, hot_bytes, quiet_ms, out_bytes, early_bytes, user_bytes,
+        segment_bytes;
     flags: create_unknown, authorize
 );
 

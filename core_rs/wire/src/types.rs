@@ -13,6 +13,8 @@ pub const PROTOCOL: u32 = 1;
 pub const MAX_ID: usize = 32;
 /// Longest user name, bytes of UTF-8. Names have no control characters and are not empty.
 pub const MAX_USER: usize = 64;
+/// Largest frame of `hello`, bytes: before it nobody has an account.
+pub const MAX_HELLO: usize = 16 << 10;
 /// Longest token, bytes.
 pub const MAX_TOKEN: usize = 8192;
 /// Longest `Hello.client`, bytes.

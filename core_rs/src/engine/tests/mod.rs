@@ -5,16 +5,19 @@ pub mod frames;
 pub mod group_frames;
 pub mod rig;
 
+mod accounts;
 mod acks;
 mod bad_input;
 mod claims;
 mod conversations;
 mod expiry;
 mod groups;
+mod loads;
 mod log;
 mod recovery;
 mod residency;
 mod sim;
+mod trips;
 
 use frames::Got;
 use rig::{Client, Rig, START};

@@ -88,7 +88,7 @@ fn a_sender_to_many_strangers_waits_once_for_each_row() {
     }
     while !rig.held.is_empty() {
         rig.release();
-        assert!(rig.engine.loading.values().all(|waiting| waiting.len() <= 2 * senders.len()));
+        assert!(rig.engine.loading.values().all(|waiting| waiting.len() <= senders.len()));
     }
     for sender in senders {
         assert_eq!(rig.got(sender).len(), strangers.len());

@@ -171,12 +171,13 @@ fn the_conversation_ids_are_computed_as_told() {
 #[test]
 fn the_fixed_limits_are_told() {
     use crate::types::{MAX_CLIENT, MAX_DESCRIPTION, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_NAME};
-    use crate::types::{MAX_PICTURE, MAX_TOKEN, MAX_USER, SECRET};
+    use crate::types::{MAX_HELLO, MAX_PICTURE, MAX_TOKEN, MAX_USER, SECRET};
     let told: Vec<&str> = table("Limits", "what").iter().map(|row| row[1]).collect();
     let known = [
         format!("1 to {MAX_USER} bytes"),
         format!("1 to {MAX_ID} bytes"),
         "16 bytes".to_owned(),
+        format!("{MAX_HELLO} bytes"),
         format!("{MAX_TOKEN} bytes"),
         format!("{MAX_CLIENT} bytes"),
         format!("{MAX_MEDIA} ids of 1 to {MAX_MEDIA_ID} bytes"),

@@ -71,6 +71,7 @@ fn a_read_that_names_an_author_who_is_no_more_tells_the_others_i7() {
         p.rig.got(p.ann);
         let authors = ["cal", "nobody", "ann"].map(Into::into).to_vec();
         p.rig.feed(p.bob, &ClientFrame::Read(Read { conversation: p.at, seq: said, authors }));
+        p.rig.turn();
         p.rig.pass(300);
         assert_eq!(codes(&p.rig.got(p.bob)), [""; 0], "restarted: {restarted}");
         let got = p.rig.got(p.ann);

@@ -88,10 +88,11 @@ fn the_last_seat_is_taken_once() {
     assert_eq!(manage(&mut rig, ann, at, b"i", Change::Invited(Invite { hash: sha(secret), expires: 0 })), None);
     rig.hold_disk = true;
     let join = || Change::Joined { hash: Hash::default(), secret: secret.as_slice().into() };
-    feed(&mut rig, dan, Some(at), b"1", join());
-    feed(&mut rig, cal, Some(at), b"1", join());
-    feed(&mut rig, bob, Some(at), b"1", Change::Left { successor: "".into() });
-    feed(&mut rig, cal, Some(at), b"2", join());
+    let leave = Change::Left { successor: "".into() };
+    for (by, id, change) in [(dan, b"1", join()), (cal, b"1", join()), (bob, b"1", leave), (cal, b"2", join())] {
+        feed(&mut rig, by, Some(at), id, change);
+        rig.turn();
+    }
     rig.hold_disk = false;
     rig.turn();
     assert_eq!(answer(&rig.got(dan), b"1"), None);

@@ -162,7 +162,7 @@ fn a_group_takes_one_body_for_all() {
         })
     };
     let (mine, theirs) = (send(b"1"), send(b"2"));
-    for (by, frame, code) in [(p.cal, mine, "bad_field"), (p.eve, theirs, "devices_changed")] {
+    for (by, frame, code) in [(p.cal, mine, "bad_field"), (p.eve, theirs, "unknown_conversation")] {
         p.rig.got(by);
         p.rig.feed(by, &frame);
         p.rig.turn();

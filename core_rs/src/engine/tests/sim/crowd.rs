@@ -188,7 +188,11 @@ impl Model {
                 Some(_) => !group.may_post(who) && code_told == "forbidden",
             }),
             Some(wish) => match Change::resolve(wish, |name| slot(self, name)) {
-                None => code_told == "unknown_user",
+                // Whoever is no member is told nothing of the users whom a change names.
+                None => match code_told {
+                    "unknown_user" => true,
+                    _ => code_told == "unknown_conversation" && states.any(|group| group.role(who).is_none()),
+                },
                 Some(Change::Created { .. }) if code_told == "id_reused" => sending.forgotten,
                 Some(wish) => states.any(|group| {
                     let mut times = [sending.tried.1, now_ms].into_iter();
