@@ -17,9 +17,6 @@ use crate::delivery::conversation::{Conversation, Cursor, Member};
 use crate::sequencer::{Kind, Repeat, Sequencer, Writer};
 use crate::wire::types::ConversationId;
 
-/// Users and conversations that leave before tables give memory back.
-const SHRINK_AFTER: usize = 1000;
-
 impl Engine {
     /// A row came from the cold store; `None`: there is none. An empty user's row: it exists and never connected.
     pub fn loaded(&mut self, key: &Key, blob: Option<&[u8]>) {
@@ -29,17 +26,9 @@ impl Engine {
             self.answer_waiters(key, true);
             return self.settle();
         }
-        let state = blob.map(|row| if row.is_empty() { Some(row) } else { rows::open(key, row) });
-        let wrong = match state {
-            Some(Some(state)) => self.contradiction(key, true, conversation_head(key, state)),
-            Some(None) => Some("is damaged"),
-            None => self.contradiction(key, false, 0),
-        };
-        if let Some(why) = wrong {
-            self.set_unusable(key, why);
-        }
-        let found = wrong.is_none() && self.take_row(key, state.flatten());
-        if !found && wrong.is_none() && state.is_some() {
+        let state = self.judge_row(key, blob);
+        let found = self.take_row(key, state);
+        if !found && state.is_some() {
             self.set_unusable(key, "cannot be read by this version");
         }
         self.asked.remove(key);
@@ -369,30 +358,6 @@ impl Engine {
         }
     }
 
-    /// Once more has left memory than is left: the tables give back what they do not need. So this is rare, and what they
-    /// hold in vain is bounded.
-    pub(super) fn give_back(&mut self) {
-        let here = self.delivery.len() + self.directory.len();
-        if self.left_memory >= here.max(SHRINK_AFTER) {
-            self.left_memory = 0;
-            self.delivery.shrink();
-            self.directory.shrink();
-            self.sequencer.shrink();
-            // Queues that were as long as the busiest moment wanted.
-            self.pending.shrink_to_fit();
-            self.between.shrink_to_fit();
-            self.requests.shrink_to_fit();
-            self.loading.shrink_to_fit();
-            self.ready.shrink_to_fit();
-            self.gave_back = true;
-        }
-    }
-
-    /// Whether much memory was freed since this was asked last: the allocator may have to be told.
-    pub fn has_given_back(&mut self) -> bool {
-        std::mem::take(&mut self.gave_back)
-    }
-
     fn rested_user(&self, slot: u32) -> bool {
         self.directory.get(slot).is_some_and(|u| self.rested(&u.mark))
     }
@@ -454,12 +419,4 @@ pub(super) fn hand_over(sequencer: &mut Sequencer, conversation: &Conversation, 
     }
     let writers = conversation.members.iter().map(|m| Writer { user: m.user, device: m.only }).collect();
     sequencer.load(id, writers, head, first, bytes);
-}
-
-/// The last number in a conversation's state; 0 for anything else.
-fn conversation_head(key: &Key, state: &[u8]) -> u64 {
-    match key {
-        Key::Conversation(_) => Conversation::head_in(&mut Reader::new(state)).unwrap_or(0),
-        Key::User(_) => 0,
-    }
 }

@@ -14,7 +14,9 @@ use crc32fast::Hasher;
 
 use super::Engine;
 use super::api::Key;
+use super::binary::Reader;
 use super::replay::Replay;
+use crate::delivery::conversation::Conversation;
 use crate::wire::types::ConversationId;
 
 /// Length of a row's checksum, bytes.
@@ -97,8 +99,24 @@ impl Engine {
         self.rows.heads.insert(id, head);
     }
 
+    /// The state in an answer of the cold store, if there is one and it can be right. If the answer cannot be right, the row is
+    /// unusable from now on.
+    pub(super) fn judge_row<'a>(&mut self, key: &Key, row: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        // An empty row is that of a user who never connected.
+        let state = row.map(|row| if row.is_empty() { Some(row) } else { open(key, row) });
+        let wrong = match state {
+            Some(Some(state)) => self.contradiction(key, true, conversation_head(key, state)),
+            Some(None) => Some("is damaged"),
+            None => self.contradiction(key, false, 0),
+        };
+        if let Some(why) = wrong {
+            self.set_unusable(key, why);
+        }
+        state.flatten().filter(|_| wrong.is_none())
+    }
+
     /// Why an answer of the cold store cannot be right, if so. `head` is that of the conversation that came, 0: none came.
-    pub(super) fn contradiction(&self, key: &Key, found: bool, head: u64) -> Option<&'static str> {
+    fn contradiction(&self, key: &Key, found: bool, head: u64) -> Option<&'static str> {
         if self.rows.doubtful {
             // Nothing is certain then: see `estranged`.
             return None;
@@ -127,5 +145,13 @@ impl Engine {
             let advice = "restore the cold store from a copy; what needs this row is refused until then";
             self.alarm("cold_row_damaged", format!("A row of the cold store {why}: {key:?}; {advice}."));
         }
+    }
+}
+
+/// The last number in a conversation's state; 0 for anything else.
+fn conversation_head(key: &Key, state: &[u8]) -> u64 {
+    match key {
+        Key::Conversation(_) => Conversation::head_in(&mut Reader::new(state)).unwrap_or(0),
+        Key::User(_) => 0,
     }
 }

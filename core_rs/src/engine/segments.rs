@@ -16,6 +16,8 @@ use crate::wire::types::ConversationId;
 
 /// How often the log and memory are looked over, ms.
 pub const SWEEP_MS: u64 = 1000;
+/// Users and conversations that leave before tables give memory back.
+const SHRINK_AFTER: usize = 1000;
 /// Full states written anew in one turn.
 const RESTATED_PER_TURN: usize = 1024;
 /// The same while there is more in memory than [`SWEPT`] tells, ms: often and little, so that a wave of what goes quiet
@@ -322,6 +324,30 @@ impl Engine {
         (self.segments.step, self.segments.scanning) = (None, None);
         self.tend_log();
         self.settle();
+    }
+
+    /// Once more has left memory than is left: the tables give back what they do not need. So this is rare, and what they
+    /// hold in vain is bounded.
+    pub(super) fn give_back(&mut self) {
+        let here = self.delivery.len() + self.directory.len();
+        if self.left_memory >= here.max(SHRINK_AFTER) {
+            self.left_memory = 0;
+            self.delivery.shrink();
+            self.directory.shrink();
+            self.sequencer.shrink();
+            // Queues that were as long as the busiest moment wanted.
+            self.pending.shrink_to_fit();
+            self.between.shrink_to_fit();
+            self.requests.shrink_to_fit();
+            self.loading.shrink_to_fit();
+            self.ready.shrink_to_fit();
+            self.gave_back = true;
+        }
+    }
+
+    /// Whether much memory was freed since this was asked last: the allocator may have to be told.
+    pub fn has_given_back(&mut self) -> bool {
+        std::mem::take(&mut self.gave_back)
     }
 
     /// Looks over the log and a part of memory.

@@ -143,9 +143,8 @@ impl World {
             self.engine.replay(&record);
         });
         say(|| format!("a start: {recovered:?}, the clock {:?}", self.now));
-        let Ok(recovered) = recovered else { return false };
+        let Ok(mut recovered) = recovered else { return false };
         self.engine.understood().expect("it understands its own records");
-        let mut recovered = recovered;
         if make_room(&self.disk, &mut recovered, &self.options).is_err() {
             return false;
         }
