@@ -96,7 +96,7 @@ cdef enum:
     TURN_PAUSED = 2  # had its share of this turn
     CLOSING = 4      # what still comes from the peer is of no interest
     HELD = 8         # the transport was given bytes to wait for, and may still have them
-    IDENTIFIED = 16  # the core reads on after hello: its user is known
+    IDENTIFIED = 16  # the core reads on after hello: its user is known; or nothing is kept any more
 
 
 def build_stamp() -> str:

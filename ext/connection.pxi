@@ -146,12 +146,17 @@ cdef int deliver(Driver driver, Connection conn, pr_write *write) except -1:
         transport.pause_reading()
     elif write.flags & PR_RESUME:
         conn.flags &= ~CORE_PAUSED
-        if not conn.flags & IDENTIFIED:
-            # The core paused it at its hello. The transport asks anew which buffer it reads into.
-            conn.flags |= IDENTIFIED
-            transport.set_protocol(conn)
+        read_large(conn)  # the core paused it at its hello
         if not conn.flags & TURN_PAUSED:
             transport.resume_reading()
+    return 0
+
+
+cdef int read_large(Connection conn) except -1:
+    """From now on one read takes as much as there is room for. The transport asks anew which buffer it reads into."""
+    if not conn.flags & IDENTIFIED:
+        conn.flags |= IDENTIFIED
+        conn.transport.set_protocol(conn)
     return 0
 
 
@@ -162,6 +167,7 @@ cdef say_last(Driver driver, Connection conn):
     driver.loop.call_later(driver.linger_s, transport.abort)
     if transport.can_write_eof():
         transport.write_eof()
+        read_large(conn)  # what still comes is not kept
         transport.resume_reading()
     else:
         transport.close()

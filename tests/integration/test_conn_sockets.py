@@ -67,7 +67,9 @@ async def server() -> AsyncIterator[Server]:
     server = Server(wake_fd)
     yield server
     for writer in server.clients:
-        writer.transport.abort()
+        # One of asyncio's that was closed with bytes to write, and has written them, cannot be aborted any more.
+        if not writer.transport.is_closing():
+            writer.transport.abort()
     server.driver.close()
     await server.driver.emptied()
     if server.listener is not None:

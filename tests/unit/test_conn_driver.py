@@ -238,7 +238,7 @@ async def test_i10_a_closed_connection_is_half_closed_so_that_the_reason_can_be_
     bench.table.owe(conn.id, b"why", flags=CLOSE)
     await bench.turn()
     assert transport.written == [b"why"]
-    assert transport.calls == ["write", "write_eof", "resume_reading"]
+    assert transport.calls == ["write", "write_eof", "set_protocol", "resume_reading"]
     bench.receive(connection, b"more")
     assert conn.received == b"bad"
     assert connection.eof_received() is False

@@ -41,7 +41,7 @@ impl Timers {
 
     /// How many are set.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.buckets.values().map(Vec::len).sum()
     }
 
