@@ -260,7 +260,9 @@ impl Model {
             let sending = &self.sendings[index];
             let crowd = self.crowds.get(at);
             let own = sending.from == to && sending.wish.is_none();
-            if own || crowd.is_some_and(|crowd| !crowd.sees(to.0, *seq)) {
+            let foreign = crowd.is_some_and(|crowd| !crowd.sees(to.0, *seq));
+            assert!(!foreign, "I8: {to:?} is told that {range:?} is skipped, and {seq} is outside of its intervals");
+            if own {
                 continue;
             }
             let good = match reason {
