@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pyrouter.bench.crew import Crew, Seen, crew_of
 from pyrouter.bench.errors import BenchError, WrongAnswer
 from pyrouter.bench.options import Options, fitted, server_connections, unit
+from pyrouter.bench.pool import Seen, WorkerPool, worker_pool
 from pyrouter.bench.progress import Progress
 from pyrouter.bench.result import Result
 from pyrouter.bench.target import Target, filesystem, own_server, running_server, tokens
@@ -60,12 +60,12 @@ class Bench:
     """Servers and clients, ready to be told what to do. Worker `n` has clients 0 … `sizes[n]` - 1."""
 
     def __init__(
-        self, options: Options, progress: Progress, servers: Sequence[Target], crew: Crew, sizes: Sequence[int]
+        self, options: Options, progress: Progress, servers: Sequence[Target], pool: WorkerPool, sizes: Sequence[int]
     ) -> None:
         self.options = options
         self.progress = progress
         self.servers = servers
-        self.crew = crew
+        self.pool = pool
         self.sizes = sizes
         self.notes: list[str] = []
         """What a reader of the result should know."""
@@ -78,7 +78,7 @@ class Bench:
 
     def tell(self, call: str, peers: Sequence[Sequence[int]], *args: object, **options: object) -> None:
         """Asks each worker for something about clients of its own."""
-        self.crew.every(call, lambda number: ((list(peers[number]), *args), options))
+        self.pool.every(call, lambda number: ((list(peers[number]), *args), options))
 
     def share(self, what: int) -> list[int]:
         """`what` split among the workers, as evenly as can be."""
@@ -95,7 +95,7 @@ class Bench:
         """
         moved_at, before = time.monotonic(), -1
         while True:
-            seen = self.crew.look()
+            seen = self.pool.look()
             if done(seen.counts):
                 return seen
             self._alive()
@@ -114,7 +114,7 @@ class Bench:
         end = time.monotonic() + seconds
         before: tuple[float, Counts] | None = None
         while (left := end - time.monotonic()) > 0:
-            seen, now = self.crew.look(), time.monotonic()
+            seen, now = self.pool.look(), time.monotonic()
             self._alive()
             rates = _rates(before, (now, seen.counts))
             self.progress.show(phase, f"{left:.0f} s left{rates}")
@@ -128,7 +128,7 @@ class Bench:
 
     def make_groups(self) -> None:
         """Makes the groups that were added, and waits until everybody knows."""
-        self.crew.each("create_groups")
+        self.pool.each("create_groups")
         self.wait("making groups", lambda counts: not counts["groups_to_make"] and not counts["owed"])
 
     def finish(self, phase: str = "until everybody has everything") -> None:
@@ -138,7 +138,7 @@ class Bench:
             WrongAnswer: somebody lacks something.
         """
         self.wait(phase, settled, lambda counts: f"{counts['owed']:,} deliveries are owed")
-        self.crew.verify()
+        self.pool.verify()
 
     def _alive(self) -> None:
         for server in self.servers:
@@ -149,9 +149,9 @@ class Bench:
     def mark(self, *, begins: bool = False) -> Mark:
         """What was used so far. With `begins` times are counted anew from here on."""
         if begins:
-            self.crew.take_times()
+            self.pool.take_times()
             metrics = self._metrics()
-        seen = self.crew.look()
+        seen = self.pool.look()
         server = _sum(one.cpu_ns() for one in self.servers)
         waited = _sum(one.waited_ns() for one in self.servers)
         at_ns = time.monotonic_ns()
@@ -226,7 +226,7 @@ def run(options: Options, progress: Progress) -> Result:
     try:
         with _ready(options, progress) as bench:
             result = PLAY[options.scenario](bench)
-            bench.crew.look()
+            bench.pool.look()
             return result
     finally:
         progress.end()
@@ -258,9 +258,9 @@ def _ready(options: Options, progress: Progress) -> Iterator[Bench]:
             workers += -workers % count
         # Those who belong together are in one process.
         workers = min(workers, max(1, options.connections // unit(options)))
-        crew = stack.enter_context(crew_of(workers))
+        pool = stack.enter_context(worker_pool(workers))
         sizes = _sizes(options, workers)
-        bench = Bench(options, progress, servers, crew, sizes)
+        bench = Bench(options, progress, servers, pool, sizes)
         kind = None if options.server else filesystem(options.directory or Path(tempfile.gettempdir()))
         if kind in ("tmpfs", "ramfs") and options.durability != "none":
             bench.notes.append(f"the log was on {kind}, where {options.durability} costs nothing: choose a --directory")
@@ -300,8 +300,8 @@ def _make_clients(bench: Bench) -> None:
         made = tokens(servers[number % len(servers)].secret, names)
         return (list(zip(names, made, strict=True)),), {}
 
-    bench.crew.every("begin", begin)
-    bench.crew.every("add_peers", peers)
+    bench.pool.every("begin", begin)
+    bench.pool.every("add_peers", peers)
 
 
 def _address(server: Target) -> str:

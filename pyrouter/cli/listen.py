@@ -23,7 +23,7 @@ def listen(
 ) -> None:
     """Print the user's messages as they come, one a line, oldest first; stop with Ctrl-C.
 
-    A group's messages begin with its name in brackets, and what happens to it is told in words. With --json each line
+    A group's messages begin with its name in brackets, and what happens to it is told in display. With --json each line
     has conversation, seq, sender, device, id, time (ms since 1970), body (base64), text (where the body is UTF-8), and
     `to` for what another device of the user sent; what happened to a group has `change` instead of a body, as
     docs/wire.md has it; conversation and id are hexadecimal. Messages that will never come are told on standard error.
@@ -34,16 +34,18 @@ def listen(
 
 
 async def _listen(server: str, token: str, count: int | None, *, as_json: bool, ack: bool, read: bool) -> None:
-    from pyrouter.cli import words
+    from pyrouter.cli import display
     from pyrouter.client import Client, Message
 
     printed = 0
     async with Client(server, token, name="pyrouter listen", on_event=Narrator()) as client:
         async for item in client.incoming():
             if not isinstance(item, Message):
-                print(f"pyrouter: {words.skip_in_words(item)}", file=sys.stderr, flush=True)
+                print(f"pyrouter: {display.skip_in_words(item)}", file=sys.stderr, flush=True)
                 continue
-            print(words.as_json(item) if as_json else words.as_text(item, await _group_name(client, item)), flush=True)
+            print(
+                display.as_json(item) if as_json else display.as_text(item, await _group_name(client, item)), flush=True
+            )
             if ack:
                 await item.ack()
             if read and not item.to:

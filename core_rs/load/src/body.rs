@@ -6,7 +6,7 @@
 //! ```
 //! All numbers with their highest byte first. Both ends are on one machine, so that one clock serves them.
 
-use super::conduct::Random;
+use super::behaviour::Random;
 
 pub(super) const ID: usize = 12;
 const HEAD: usize = ID + 8;

@@ -6,8 +6,8 @@
 //! # Layout
 //! - here: the clients, streams and conversations, made before they are used.
 //! - `turn`: one epoll loop; `connect`: connections; `receive`: what is told is checked; `send`: messages and acks.
-//! - `conduct`: who leaves, returns, stalls, and when messages are sent that nobody waits for.
-//! - `peer`, `stream`, `talk`, `member`: the state; `frames`, `carrier`, `body`, `net`: bytes; `histogram`: times.
+//! - `behaviour`: who leaves, returns, stalls, and when messages are sent that nobody waits for.
+//! - `peer`, `stream`, `transcript`, `member`: the state; `frames`, `carrier`, `body`, `net`: bytes; `histogram`: times.
 //!
 //! # Rules
 //! - Nothing is allocated per message; one read takes many frames, all that a client owes in a turn leaves in one write.
@@ -18,9 +18,9 @@
 //! Linux only, like the rest.
 #![allow(clippy::indexing_slicing, reason = "by numbers that a `Table` gave out; bytes are looked up with `get`")]
 
+mod behaviour;
 mod body;
 mod carrier;
-mod conduct;
 mod connect;
 mod counts;
 mod frames;
@@ -32,23 +32,23 @@ mod receive;
 mod send;
 mod stream;
 mod table;
-mod talk;
 #[cfg(test)]
 mod tests;
+mod transcript;
 mod turn;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
+use self::behaviour::Behaviour;
 use self::body::Bodies;
-use self::conduct::Conduct;
 use self::member::Member;
 use self::net::Poll;
 use self::peer::Peer;
 use self::stream::Stream;
 use self::table::Table;
-use self::talk::Talk;
+use self::transcript::Transcript;
 
 pub use self::body::MIN_BODY;
 pub use self::counts::{Counts, Group, Times};
@@ -92,7 +92,7 @@ pub struct Load {
     poll: Poll,
     peers: Table<Peer>,
     streams: Table<Stream>,
-    talks: Table<Talk>,
+    transcripts: Table<Transcript>,
     members: Table<Member>,
     bodies: Bodies,
     /// CLOCK_MONOTONIC as of the last read or turn, ns.
@@ -108,7 +108,7 @@ pub struct Load {
     read_acks: Vec<u32>,
     /// A frame that is being written.
     scratch: Vec<u8>,
-    conduct: Conduct,
+    behaviour: Behaviour,
     counts: Counts,
     times: Times,
     trouble: Vec<String>,
@@ -123,11 +123,11 @@ impl Load {
         Ok(Self {
             poll: Poll::new()?,
             bodies: Bodies::new(options.tag, options.body),
-            conduct: Conduct::new(u64::from(options.tag)),
+            behaviour: Behaviour::new(u64::from(options.tag)),
             options,
             peers: Table::default(),
             streams: Table::default(),
-            talks: Table::default(),
+            transcripts: Table::default(),
             members: Table::default(),
             now: net::clock_ns(),
             sending: false,
@@ -155,48 +155,48 @@ impl Load {
 
     /// The messages of `from` to `to`, directly; if `to` sends as well, they share the conversation.
     pub fn add_direct(&mut self, from: u32, to: u32, flow: Flow) -> u32 {
-        let id = talk::direct_id(&self.peers[from].name, &self.peers[to].name);
-        let talk = match self.peers[from].member_in(id) {
-            Some(member) => self.members[member].talk,
+        let id = transcript::direct_id(&self.peers[from].name, &self.peers[to].name);
+        let transcript = match self.peers[from].member_in(id) {
+            Some(member) => self.members[member].transcript,
             None => {
-                let talk = self.talks.add(Talk::direct(id));
+                let transcript = self.transcripts.add(Transcript::direct(id));
                 for peer in [from, to] {
-                    self.add_member(talk, id, peer);
+                    self.add_member(transcript, id, peer);
                 }
-                talk
+                transcript
             }
         };
-        self.add_stream(talk, from, Some(to), flow)
+        self.add_stream(transcript, from, Some(to), flow)
     }
 
     /// A group of which the first member is the owner; it is made when [`Load::create_groups`] is called.
     pub fn add_group(&mut self, members: &[u32]) -> u32 {
-        let talk = self.talks.add(Talk::group(members));
-        let Some(&owner) = members.first() else { return talk };
-        let id = talk::group_id(&self.peers[owner].name, &self.bodies.id(send::group_number(talk), 0));
-        self.talks[talk].id = id;
+        let transcript = self.transcripts.add(Transcript::group(members));
+        let Some(&owner) = members.first() else { return transcript };
+        let id = transcript::group_id(&self.peers[owner].name, &self.bodies.id(send::group_number(transcript), 0));
+        self.transcripts[transcript].id = id;
         for &peer in members {
-            self.add_member(talk, id, peer);
+            self.add_member(transcript, id, peer);
         }
-        talk
+        transcript
     }
 
     /// The messages of a member to its group.
-    pub fn add_to_group(&mut self, talk: u32, from: u32, flow: Flow) -> u32 {
-        self.add_stream(talk, from, None, flow)
+    pub fn add_to_group(&mut self, transcript: u32, from: u32, flow: Flow) -> u32 {
+        self.add_stream(transcript, from, None, flow)
     }
 
-    fn add_member(&mut self, talk: u32, id: u128, peer: u32) {
-        let member = self.members.add(Member::new(talk, peer));
+    fn add_member(&mut self, transcript: u32, id: u128, peer: u32) {
+        let member = self.members.add(Member::new(transcript, peer));
         self.peers[peer].members.push((id, member));
-        self.talks[talk].members.push(member);
+        self.transcripts[transcript].members.push(member);
     }
 
-    fn add_stream(&mut self, talk: u32, from: u32, to: Option<u32>, flow: Flow) -> u32 {
-        let stream = self.streams.add(Stream::new(talk, from, to, flow));
-        self.talks[talk].add_stream();
+    fn add_stream(&mut self, transcript: u32, from: u32, to: Option<u32>, flow: Flow) -> u32 {
+        let stream = self.streams.add(Stream::new(transcript, from, to, flow));
+        self.transcripts[transcript].add_stream();
         self.peers[from].streams.push(stream);
-        if let Some(member) = self.peers[from].member_in(self.talks[talk].id) {
+        if let Some(member) = self.peers[from].member_in(self.transcripts[transcript].id) {
             self.members[member].stream = Some(stream);
         }
         stream
@@ -232,7 +232,7 @@ impl Load {
         });
         let of_members = self.members.iter().filter_map(|member| {
             let name = &self.peers[member.peer].name;
-            member.unfinished(self.talks[member.talk].head()).map(|what| format!("{name}: {what}"))
+            member.unfinished(self.transcripts[member.transcript].head()).map(|what| format!("{name}: {what}"))
         });
         of_streams.chain(of_members).take(trouble::MOST).collect()
     }

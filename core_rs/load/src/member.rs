@@ -9,7 +9,7 @@ const MOST_HOLES: u64 = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Member {
-    pub talk: u32,
+    pub transcript: u32,
     pub peer: u32,
     /// Its own messages here.
     pub stream: Option<u32>,
@@ -39,8 +39,8 @@ pub(super) enum Came {
 }
 
 impl Member {
-    pub fn new(talk: u32, peer: u32) -> Self {
-        Self { talk, peer, ..Self::default() }
+    pub fn new(transcript: u32, peer: u32) -> Self {
+        Self { transcript, peer, ..Self::default() }
     }
 
     /// Up to which number it has everything, its own messages included.

@@ -118,21 +118,21 @@ impl Load {
         let seq = message.seq;
         let peer = &self.peers[number];
         let place = peer.member_in(message.conversation).ok_or("a message of a conversation that it is not in")?;
-        let talk = self.members[place].talk;
+        let transcript = self.members[place].transcript;
         let sent = if message.change {
-            let made = seq == 1 && self.talks[talk].group.is_some();
+            let made = seq == 1 && self.transcripts[transcript].group.is_some();
             made.then_some(None).ok_or("a change that nobody made")?
         } else {
             let mark = self.bodies.mark(message.id).ok_or_else(|| format!("message {seq} has an unknown id"))?;
             let stream = self.streams.get(mark.stream);
-            let sent = stream.is_some_and(|s| s.talk == talk && s.sender != number && mark.count < s.sent);
+            let sent = stream.is_some_and(|s| s.transcript == transcript && s.sender != number && mark.count < s.sent);
             let at = self.bodies.check(mark, message.body).filter(|_| sent);
             let at = at.ok_or_else(|| format!("message {seq} is not what was sent, or nobody sent it here"))?;
-            self.talks[talk].place(seq, mark)?;
+            self.transcripts[transcript].place(seq, mark)?;
             Some((mark, at))
         };
         let (streams, waiting) = (&self.streams, &peer.waiting);
-        let ours = |sent: &&Sent| streams.get(sent.stream).is_some_and(|stream| stream.talk == talk);
+        let ours = |sent: &&Sent| streams.get(sent.stream).is_some_and(|stream| stream.transcript == transcript);
         match self.members[place].receive(seq, || waiting.iter().filter(ours).count())? {
             Came::Again => self.counts.repeated += 1,
             Came::New => {
@@ -177,19 +177,19 @@ impl Load {
         peer.waiting.pop_front();
         peer.accepted += 1;
         let place = peer.member_in(conversation).ok_or("accepted in a conversation that it is not in")?;
-        if let Some(talk) = send::group_of(mark.stream) {
+        if let Some(transcript) = send::group_of(mark.stream) {
             // Unlike a message, a change comes to the device that wanted it, too.
-            return self.group_made(talk, seq);
+            return self.group_made(transcript, seq);
         }
         self.members[place].own(seq)?;
         let stream = &mut self.streams[mark.stream];
         let at = stream.accept(mark.count, seq)?;
-        if self.members[place].talk != stream.talk {
+        if self.members[place].transcript != stream.transcript {
             return Err(format!("message {} was accepted in another conversation", mark.count));
         }
-        let talk = &mut self.talks[stream.talk];
-        talk.place(seq, mark)?;
-        talk.accepted += 1;
+        let transcript = &mut self.transcripts[stream.transcript];
+        transcript.place(seq, mark)?;
+        transcript.accepted += 1;
         self.times.accept(self.peers[number].group, self.now.saturating_sub(at));
         self.counts.accepted += 1;
         self.counts.unaccepted -= 1;
@@ -197,13 +197,13 @@ impl Load {
         Ok(())
     }
 
-    fn group_made(&mut self, talk: u32, seq: u64) -> Checked {
+    fn group_made(&mut self, transcript: u32, seq: u64) -> Checked {
         if seq != 1 {
             return Err(format!("a new group begins with number {seq}"));
         }
         self.counts.groups_to_make -= 1;
-        self.talks[talk].ready = true;
-        for peer in self.talks[talk].group.clone().unwrap_or_default() {
+        self.transcripts[transcript].ready = true;
+        for peer in self.transcripts[transcript].group.clone().unwrap_or_default() {
             self.refill(peer);
         }
         Ok(())
@@ -215,12 +215,12 @@ impl Load {
         peer.receipts = peer.receipts.max(version);
         let place = peer.member_in(conversation).ok_or("a receipt for a conversation that it is not in")?;
         let member = &self.members[place];
-        let talk = &self.talks[member.talk];
-        if delivered > talk.highest() {
-            return Err(format!("a receipt for message {delivered}, and the last is {}", talk.highest()));
+        let transcript = &self.transcripts[member.transcript];
+        if delivered > transcript.highest() {
+            return Err(format!("a receipt for message {delivered}, and the last is {}", transcript.highest()));
         }
-        let Some(stream) = member.stream.filter(|_| talk.group.is_none()) else { return Ok(()) };
-        if let Some(other) = talk.members.iter().find(|other| **other != place) {
+        let Some(stream) = member.stream.filter(|_| transcript.group.is_none()) else { return Ok(()) };
+        if let Some(other) = transcript.members.iter().find(|other| **other != place) {
             let other = &self.members[*other];
             // A cursor passes over its owner's own messages, also over such as their sender has not heard of yet.
             let has = other.last() + self.peers[other.peer].waiting.len() as u64;

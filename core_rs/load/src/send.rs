@@ -22,8 +22,8 @@ const KEPT: usize = 16 << 10;
 const MADE: u32 = 1 << 31;
 
 /// How the making of a group is called in its message's id.
-pub(super) fn group_number(talk: u32) -> u32 {
-    MADE | talk
+pub(super) fn group_number(transcript: u32) -> u32 {
+    MADE | transcript
 }
 
 /// The reverse; `None` for a stream.
@@ -53,14 +53,14 @@ impl Load {
 
     /// Asks for all groups that are not made yet.
     pub fn create_groups(&mut self) {
-        for talk in 0..self.talks.len() {
-            if !self.talks[talk].ready {
+        for transcript in 0..self.transcripts.len() {
+            if !self.transcripts[transcript].ready {
                 self.counts.groups_to_make += 1;
-                self.counts.owed += self.talks[talk].members.len() as u64;
-                let sent = Sent { stream: group_number(talk), count: 0 };
-                if let Some(&owner) = self.talks[talk].group.as_deref().and_then(<[u32]>::first) {
+                self.counts.owed += self.transcripts[transcript].members.len() as u64;
+                let sent = Sent { stream: group_number(transcript), count: 0 };
+                if let Some(&owner) = self.transcripts[transcript].group.as_deref().and_then(<[u32]>::first) {
                     self.peers[owner].waiting.push_back(sent);
-                    self.put_manage(owner, talk);
+                    self.put_manage(owner, transcript);
                 }
             }
         }
@@ -82,7 +82,7 @@ impl Load {
             let at = peer.turn as usize % all;
             peer.turn = at as u32 + 1;
             let Some(&stream) = peer.streams.get(at) else { return };
-            if self.streams[stream].wants() && self.talks[self.streams[stream].talk].ready {
+            if self.streams[stream].wants() && self.transcripts[self.streams[stream].transcript].ready {
                 self.send_message(stream, self.now);
                 idle = 0;
             } else {
@@ -99,12 +99,12 @@ impl Load {
         };
         let stream = &mut self.streams[number];
         let count = stream.send(at, missing);
-        let talk = &mut self.talks[stream.talk];
-        talk.sent += 1;
+        let transcript = &mut self.transcripts[stream.transcript];
+        transcript.sent += 1;
         self.counts.sent += 1;
         self.counts.unaccepted += 1;
         self.counts.in_flight += 1;
-        self.counts.owed += talk.members.len().saturating_sub(1) as u64;
+        self.counts.owed += transcript.members.len().saturating_sub(1) as u64;
         let sender = stream.sender;
         self.peers[sender].waiting.push_back(Sent { stream: number, count });
         self.put_send(sender, number, count, at);
@@ -117,7 +117,7 @@ impl Load {
     /// How many clients of the main group get a stream's messages.
     fn main_recipients(&self, stream: u32) -> u32 {
         let stream = &self.streams[stream];
-        let others = self.talks[stream.talk].members.iter().map(|member| self.members[*member].peer);
+        let others = self.transcripts[stream.transcript].members.iter().map(|member| self.members[*member].peer);
         others.filter(|peer| *peer != stream.sender && self.peers[*peer].group == Group::Main).count() as u32
     }
 
@@ -126,7 +126,7 @@ impl Load {
         for at in 0..self.peers[number].waiting.len() {
             let Some(&Sent { stream, count }) = self.peers[number].waiting.get(at) else { return };
             match group_of(stream) {
-                Some(talk) => self.put_manage(number, talk),
+                Some(transcript) => self.put_manage(number, transcript),
                 None => {
                     let sent_at = self.streams[stream].sent_at(count);
                     self.put_send(number, stream, count, sent_at);
@@ -139,7 +139,7 @@ impl Load {
 
     fn put_send(&mut self, peer: u32, stream: u32, count: u32, at: u64) {
         let recipient = self.streams[stream].recipient.map(|recipient| &*self.peers[recipient].name);
-        let conversation = self.talks[self.streams[stream].talk].id.to_be_bytes();
+        let conversation = self.transcripts[self.streams[stream].transcript].id.to_be_bytes();
         let (field, target) = match recipient {
             Some(name) => (2, name.as_bytes()),
             None => (3, &conversation[..]),
@@ -160,16 +160,16 @@ impl Load {
         self.touch(peer);
     }
 
-    fn put_manage(&mut self, peer: u32, talk: u32) {
+    fn put_manage(&mut self, peer: u32, transcript: u32) {
         let (mut created, mut change, mut manage, mut frame) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for member in self.talks[talk].group.iter().flatten().filter(|member| **member != peer) {
+        for member in self.transcripts[transcript].group.iter().flatten().filter(|member| **member != peer) {
             put_bytes(&mut created, 1, self.peers[*member].name.as_bytes());
         }
         let mut profile = Vec::new();
         put_bytes(&mut profile, 1, b"bench");
         put_bytes(&mut created, 2, &profile);
         put_bytes(&mut change, 1, &created);
-        put_bytes(&mut manage, 1, &self.bodies.id(group_number(talk), 0));
+        put_bytes(&mut manage, 1, &self.bodies.id(group_number(transcript), 0));
         put_bytes(&mut manage, 3, &change);
         put_bytes(&mut frame, client::MANAGE, &manage);
         self.put_frame(peer, &frame);
@@ -193,7 +193,7 @@ impl Load {
         let heard = member.map(|member| {
             let member = &mut self.members[member];
             member.unacked = 0;
-            (self.talks[member.talk].id.to_be_bytes(), member.heard)
+            (self.transcripts[member.transcript].id.to_be_bytes(), member.heard)
         });
         let peer = &mut self.peers[number];
         let receipts = if peer.receipts > peer.told_receipts { peer.receipts } else { 0 };

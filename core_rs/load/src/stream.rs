@@ -28,7 +28,7 @@ pub(super) struct Flight {
 
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub talk: u32,
+    pub transcript: u32,
     pub sender: u32,
     /// In a direct conversation.
     pub recipient: Option<u32>,
@@ -46,9 +46,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub fn new(talk: u32, sender: u32, recipient: Option<u32>, flow: Flow) -> Self {
+    pub fn new(transcript: u32, sender: u32, recipient: Option<u32>, flow: Flow) -> Self {
         Self {
-            talk,
+            transcript,
             sender,
             recipient,
             flow,

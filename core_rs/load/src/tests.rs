@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::frames::{client, put_bytes, put_head, put_number, take_varint};
-use super::{Flow, Load, Options, Until, carrier, talk};
+use super::{Flow, Load, Options, Until, carrier, transcript};
 
 /// A name is its token, too.
 struct Server {
@@ -69,9 +69,9 @@ fn serve(
             if !answers.load(Ordering::SeqCst) {
                 continue;
             }
-            let conversation = talk::direct_id(&name, std::str::from_utf8(&inner_field(&inner, 2)).unwrap());
+            let conversation = transcript::direct_id(&name, std::str::from_utf8(&inner_field(&inner, 2)).unwrap());
             let mut seqs = seqs.lock().unwrap();
-            let next = seqs.keys().filter(|(talk, _)| *talk == conversation).count() as u64 + 1;
+            let next = seqs.keys().filter(|(transcript, _)| *transcript == conversation).count() as u64 + 1;
             let seq = *seqs.entry((conversation, id.clone())).or_insert(next);
             let mut accepted = Vec::new();
             put_bytes(&mut accepted, 1, &id);

@@ -61,7 +61,7 @@ impl Load {
     }
 
     fn turn(&mut self, events: &mut Vec<net::Event>, buffer: &mut [u8], end: u64) -> io::Result<bool> {
-        let due = [Some(end), self.conduct.next(), self.next_late_ack()].into_iter().flatten().min().unwrap_or(end);
+        let due = [Some(end), self.behaviour.next(), self.next_late_ack()].into_iter().flatten().min().unwrap_or(end);
         let wait = if self.can_open() { 0 } else { due.saturating_sub(net::clock_ns()) };
         self.poll.wait(events, wait)?;
         self.now = net::clock_ns();

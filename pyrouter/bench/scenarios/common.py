@@ -36,11 +36,11 @@ def measure(bench: Bench) -> Measured:
     options = bench.options
     counted = options.messages is not None
     if not counted:
-        bench.crew.each("send", True)
+        bench.pool.each("send", True)
         bench.hold("warming up", options.warmup or 0)
     begin = bench.mark(begins=True)
     if counted:
-        bench.crew.each("send", True)
+        bench.pool.each("send", True)
         seen = bench.wait(
             "measuring",
             lambda counts: (
@@ -52,8 +52,8 @@ def measure(bench: Bench) -> Measured:
     else:
         bench.hold("measuring", options.seconds)
         end = bench.mark()
-    measured = Measured(between(begin, end), bench.crew.take_times(), bench.rss_bytes())
-    bench.crew.each("send", False)
+    measured = Measured(between(begin, end), bench.pool.take_times(), bench.rss_bytes())
+    bench.pool.each("send", False)
     return measured
 
 

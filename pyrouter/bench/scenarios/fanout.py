@@ -30,7 +30,7 @@ def play(bench: Bench) -> Result:
     for aside in (stalled, flapping):
         bench.tell("set_group", aside, "aside")
     flow = {"window": options.window, "limit": limit(bench, pairs), "until": "everyone"}
-    bench.crew.every("add_groups", lambda number: ((groups[number], 1), flow))
+    bench.pool.every("add_groups", lambda number: ((groups[number], 1), flow))
     empty = bench.rss_bytes()
     bench.connect(bench.everybody())
     bench.make_groups()
@@ -58,12 +58,12 @@ def _let_catch_up(bench: Bench, stalled: list[list[int]], anybody: bool) -> dict
         bench.finish()
         return {}
     bench.wait("until all is accepted", lambda counts: not counts["unaccepted"])
-    before = bench.crew.look().counts
+    before = bench.pool.look().counts
     begin = time.monotonic()
-    bench.crew.each("calm")
+    bench.pool.each("calm")
     bench.tell("unstall", stalled)
     bench.finish("until those who were stalled have everything")
-    after = bench.crew.look().counts
+    after = bench.pool.look().counts
     return {
         "behind_deliveries": before["owed"],
         "behind_caught_up_s": time.monotonic() - begin,

@@ -23,7 +23,7 @@ def play(bench: Bench) -> Result:
     options = bench.options
     chance = random.Random(sum(bench.sizes))
     flow = {"window": 0, "limit": EVER, "until": "receipt"}
-    bench.crew.every("add_direct", lambda number: ((_pairs(chance, bench.sizes[number]),), flow))
+    bench.pool.every("add_direct", lambda number: ((_pairs(chance, bench.sizes[number]),), flow))
     everybody = bench.everybody()
     first = [peers[: -(-len(peers) // 3)] for peers in everybody]
     bench.connect(first)
@@ -37,13 +37,13 @@ def play(bench: Bench) -> Result:
     quiet = between(begin, bench.mark())
     begin = bench.mark(begins=True)
     for share, number in zip(_rates(bench), range(len(bench.sizes)), strict=True):
-        bench.crew.workers[number].ask("rate", share, 0)
-        bench.crew.workers[number].answer()
+        bench.pool.workers[number].ask("rate", share, 0)
+        bench.pool.workers[number].answer()
     bench.hold("a message now and then", options.seconds)
-    bench.crew.each("rate", 0.0, 0)
+    bench.pool.each("rate", 0.0, 0)
     bench.wait("until they have arrived", settled)
     used = between(begin, bench.mark())
-    times = bench.crew.take_times()
+    times = bench.pool.take_times()
     bench.finish()
     return result_of(
         bench,

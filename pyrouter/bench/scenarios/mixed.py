@@ -28,9 +28,9 @@ def play(bench: Bench) -> Result:
     direct = [[(one, one ^ 1) for one in range(size - size % 2)] for size in sizes]
     groups = [[list(range(at, min(at + members, size))) for at in range(0, size - 1, members)] for size in sizes]
     flow = {"window": 0, "limit": EVER}
-    bench.crew.every("add_direct", lambda number: ((direct[number],), {**flow, "until": "receipt"}))
+    bench.pool.every("add_direct", lambda number: ((direct[number],), {**flow, "until": "receipt"}))
     if options.groups:
-        bench.crew.every("add_groups", lambda number: ((groups[number], members), {**flow, "until": "accepted"}))
+        bench.pool.every("add_groups", lambda number: ((groups[number], members), {**flow, "until": "accepted"}))
     slow, flapping = _aside(bench, options.stalled or 0), _aside(bench, options.flapping, offset=1)
     for aside in (slow, flapping):
         bench.tell("set_group", aside, "aside")
@@ -44,17 +44,17 @@ def play(bench: Bench) -> Result:
     bench.tell("slow", slow, STALLED_MS, READING_MS)
     bench.tell("flap", flapping, FLAP_MS)
     everybody = bench.everybody()
-    bench.crew.every("churn", lambda number: ((sizes[number] / SESSION_S, everybody[number], *AWAY_MS), {}))
+    bench.pool.every("churn", lambda number: ((sizes[number] / SESSION_S, everybody[number], *AWAY_MS), {}))
     rate = (options.rate or 0.0) / sum(sizes)
-    bench.crew.every("rate", lambda number: ((rate * sizes[number], options.groups), {}))
+    bench.pool.every("rate", lambda number: ((rate * sizes[number], options.groups), {}))
 
     bench.hold("a day begins", options.warmup or 0)
     begin = bench.mark(begins=True)
     bench.hold("a day", options.seconds)
     used = between(begin, bench.mark())
-    times = bench.crew.take_times()
+    times = bench.pool.take_times()
     rss = bench.rss_bytes()
-    bench.crew.each("calm")
+    bench.pool.each("calm")
     bench.finish()
     return result_of(
         bench,

@@ -19,7 +19,7 @@ def play(bench: Bench) -> Result:
     pairs, messages = options.pairs or 0, options.messages or 0
     shares = bench.share(pairs)
     flow = {"window": options.window, "limit": messages, "until": "accepted"}
-    bench.crew.every("add_direct", lambda number: (([(2 * one, 2 * one + 1) for one in range(shares[number])],), flow))
+    bench.pool.every("add_direct", lambda number: (([(2 * one, 2 * one + 1) for one in range(shares[number])],), flow))
     recipients = [[2 * one + 1 for one in range(share)] for share in shares]
     empty = bench.rss_bytes()
     bench.connect(bench.everybody())
@@ -30,14 +30,14 @@ def play(bench: Bench) -> Result:
 
     total = pairs * messages
     begin = bench.mark(begins=True)
-    bench.crew.each("send", True)
+    bench.pool.each("send", True)
     bench.wait(
         "writing to people who are away",
         lambda counts: counts["sent"] == total and accepted(counts),
         lambda counts: f"{counts['accepted']:,} of {total:,}",
     )
     middle = bench.mark()
-    written, accept = between(begin, middle), bench.crew.take_times()
+    written, accept = between(begin, middle), bench.pool.take_times()
     bench.settle()
     waiting = bench.rss_bytes()
 
@@ -49,7 +49,7 @@ def play(bench: Bench) -> Result:
         lambda counts: f"{counts['owed']:,} of {total:,} are owed",
     )
     end = bench.mark()._replace(at_ns=seen.counts["last_delivery"])
-    read, times = between(start, end), bench.crew.take_times()
+    read, times = between(start, end), bench.pool.take_times()
     bench.finish()
     result = result_of(
         bench,

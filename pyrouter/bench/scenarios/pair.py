@@ -19,7 +19,7 @@ def play(bench: Bench) -> Result:
     pairs = options.pairs or 0
     shares = bench.share(pairs)
     flow = {"window": options.window, "limit": limit(bench, pairs), "until": "receipt"}
-    bench.crew.every("add_direct", lambda number: (([(2 * one, 2 * one + 1) for one in range(shares[number])],), flow))
+    bench.pool.every("add_direct", lambda number: (([(2 * one, 2 * one + 1) for one in range(shares[number])],), flow))
     empty = bench.rss_bytes()
     bench.connect(bench.everybody())
     measured = measure(bench)

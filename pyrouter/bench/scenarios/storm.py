@@ -38,17 +38,17 @@ def play(bench: Bench) -> Result:
     bench.tell("leave", [cast.crowd])
 
     begin = bench.mark(begins=True)
-    bench.crew.each("send", True)
+    bench.pool.each("send", True)
     bench.wait(
         "writing to people who are away",
         lambda counts: counts["sent"] == total and accepted(counts),
         lambda counts: f"{counts['accepted']:,} of {total:,}",
     )
-    written, accept = between(begin, bench.mark()), bench.crew.take_times()
+    written, accept = between(begin, bench.mark()), bench.pool.take_times()
 
-    bench.crew.each("rate", bench.options.rate, 0)
+    bench.pool.each("rate", bench.options.rate, 0)
     bench.hold("before the storm", bench.options.warmup or 0)
-    calm = bench.crew.take_times()
+    calm = bench.pool.take_times()
     start = bench.mark(begins=True)
     before = start.counts
     bench.tell("connect", [cast.crowd])
@@ -61,9 +61,9 @@ def play(bench: Bench) -> Result:
     )
     last = max(seen.counts["last_delivery_main"], seen.counts["last_login"])
     end = bench.mark()
-    stormed, times = between(start, end._replace(at_ns=last)), bench.crew.take_times()
+    stormed, times = between(start, end._replace(at_ns=last)), bench.pool.take_times()
     rss = bench.rss_bytes()
-    bench.crew.each("rate", 0.0, 0)
+    bench.pool.each("rate", 0.0, 0)
     bench.wait("until the others have finished", settled)
     bench.finish()
 
@@ -109,15 +109,15 @@ def _cast(bench: Bench) -> _Cast:
     others = 2 * (options.pairs or 0)
     writers = max(1, min(WRITERS, (len(everybody) - others) // 20))
     cast = _Cast(everybody[:others], everybody[others : others + writers], everybody[others + writers :])
-    bench.crew.each("set_group", cast.others, "others")
-    bench.crew.each(
+    bench.pool.each("set_group", cast.others, "others")
+    bench.pool.each(
         "add_direct",
         [(one, one + 1) for one in cast.others[::2]] + [(one + 1, one) for one in cast.others[::2]],
         window=0,
         limit=EVER,
         until="receipt",
     )
-    bench.crew.each(
+    bench.pool.each(
         "add_direct",
         [(cast.writers[at % writers], peer) for at, peer in enumerate(cast.crowd)],
         window=options.window,

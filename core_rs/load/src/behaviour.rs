@@ -86,14 +86,14 @@ struct Churn {
 }
 
 #[derive(Debug)]
-pub(super) struct Conduct {
+pub(super) struct Behaviour {
     random: Random,
     acts: BinaryHeap<Reverse<(u64, u32, Act)>>,
     rate: Option<Rate>,
     churn: Option<Churn>,
 }
 
-impl Conduct {
+impl Behaviour {
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), acts: BinaryHeap::new(), rate: None, churn: None }
     }
@@ -128,14 +128,14 @@ impl Load {
         }
         let next = net::clock_ns();
         let to_groups = u64::from(to_groups);
-        self.conduct.rate = every(per_s).map(|every| Rate { next, every, to_groups, direct, groups });
+        self.behaviour.rate = every(per_s).map(|every| Rate { next, every, to_groups, direct, groups });
     }
 
     /// So many of these clients a second leave, and return after a time between the two, ms.
     pub fn churn(&mut self, per_s: f64, among: &[u32], away_ms: (u64, u64)) {
         let away = (away_ms.0 * MS, away_ms.1.max(away_ms.0) * MS);
         let next = net::clock_ns();
-        self.conduct.churn = every(per_s).map(|every| Churn { next, every, among: among.to_vec(), away });
+        self.behaviour.churn = every(per_s).map(|every| Churn { next, every, among: among.to_vec(), away });
     }
 
     /// Each of these clients reconnects once in this time.
@@ -153,8 +153,8 @@ impl Load {
     fn schedule(&mut self, peers: &[u32], within_ms: u64, act: Act) {
         let now = net::clock_ns();
         for &peer in peers {
-            let at = now + self.conduct.random.below(within_ms * MS);
-            self.conduct.at(at, peer, act);
+            let at = now + self.behaviour.random.below(within_ms * MS);
+            self.behaviour.at(at, peer, act);
         }
     }
 
@@ -194,8 +194,8 @@ impl Load {
 
     /// Everybody comes back, reads, and stays; nobody sends by the clock any more.
     pub fn calm(&mut self) {
-        (self.conduct.rate, self.conduct.churn) = (None, None);
-        for Reverse((_, peer, act)) in std::mem::take(&mut self.conduct.acts) {
+        (self.behaviour.rate, self.behaviour.churn) = (None, None);
+        for Reverse((_, peer, act)) in std::mem::take(&mut self.behaviour.acts) {
             match act {
                 Act::Return => self.connect(&[peer]),
                 Act::Unstall { .. } => self.unstall(&[peer]),
@@ -206,11 +206,11 @@ impl Load {
 
     /// Does what is due.
     pub(super) fn act(&mut self) {
-        while let Some(&Reverse((at, peer, act))) = self.conduct.acts.peek() {
+        while let Some(&Reverse((at, peer, act))) = self.behaviour.acts.peek() {
             if at > self.now {
                 break;
             }
-            self.conduct.acts.pop();
+            self.behaviour.acts.pop();
             self.perform(peer, act);
         }
         self.send_by_the_clock();
@@ -223,15 +223,15 @@ impl Load {
             Act::Flap { every } => {
                 self.close(peer);
                 self.connect(&[peer]);
-                self.conduct.at(now + every, peer, act);
+                self.behaviour.at(now + every, peer, act);
             }
             Act::Stall { stalled, reading } => {
                 self.stall(&[peer]);
-                self.conduct.at(now + stalled, peer, Act::Unstall { stalled, reading });
+                self.behaviour.at(now + stalled, peer, Act::Unstall { stalled, reading });
             }
             Act::Unstall { stalled, reading } => {
                 self.unstall(&[peer]);
-                self.conduct.at(now + reading, peer, Act::Stall { stalled, reading });
+                self.behaviour.at(now + reading, peer, Act::Stall { stalled, reading });
             }
             Act::Return => self.connect(&[peer]),
         }
@@ -239,20 +239,20 @@ impl Load {
 
     fn send_by_the_clock(&mut self) {
         for _ in 0..SENT_A_TURN {
-            let Some(rate) = self.conduct.rate.as_mut().filter(|rate| rate.next <= self.now) else { return };
+            let Some(rate) = self.behaviour.rate.as_mut().filter(|rate| rate.next <= self.now) else { return };
             let due = rate.next;
             rate.next += rate.every;
-            let to_group = self.conduct.random.below(100) < rate.to_groups;
+            let to_group = self.behaviour.random.below(100) < rate.to_groups;
             let list = if (to_group && !rate.groups.is_empty()) || rate.direct.is_empty() {
                 &rate.groups
             } else {
                 &rate.direct
             };
-            let random = &mut self.conduct.random;
+            let random = &mut self.behaviour.random;
             let able = |stream: &u32| {
                 let stream = &self.streams[*stream];
                 let sender = &self.peers[stream.sender];
-                sender.speaks() && sender.waiting.len() < WAITING && self.talks[stream.talk].ready
+                sender.speaks() && sender.waiting.len() < WAITING && self.transcripts[stream.transcript].ready
             };
             match (0..TRIES).filter_map(|_| random.one_of(list)).find(able) {
                 Some(stream) => self.send_message(stream, if self.now - due < GRAIN { self.now } else { due }),
@@ -262,14 +262,14 @@ impl Load {
     }
 
     fn leave_by_the_clock(&mut self) {
-        while let Some(churn) = self.conduct.churn.as_mut().filter(|churn| churn.next <= self.now) {
+        while let Some(churn) = self.behaviour.churn.as_mut().filter(|churn| churn.next <= self.now) {
             churn.next += churn.every;
-            let random = &mut self.conduct.random;
+            let random = &mut self.behaviour.random;
             let away = churn.away.0 + random.below(churn.away.1 - churn.away.0 + 1);
             let able = |peer: &u32| self.peers[*peer].speaks() && self.peers[*peer].group != Group::Aside;
             if let Some(peer) = (0..TRIES).filter_map(|_| random.one_of(&churn.among)).find(able) {
                 self.close(peer);
-                self.conduct.at(self.now + away, peer, Act::Return);
+                self.behaviour.at(self.now + away, peer, Act::Return);
             }
         }
     }
@@ -296,12 +296,12 @@ mod tests {
 
     #[test]
     fn the_earliest_is_next() {
-        let mut conduct = Conduct::new(1);
-        assert_eq!(conduct.next(), None);
-        conduct.at(30, 1, Act::Return);
-        conduct.at(10, 2, Act::Return);
-        assert_eq!(conduct.next(), Some(10));
-        conduct.rate = Some(Rate { next: 5, every: 1, to_groups: 0, direct: vec![], groups: vec![] });
-        assert_eq!(conduct.next(), Some(5));
+        let mut behaviour = Behaviour::new(1);
+        assert_eq!(behaviour.next(), None);
+        behaviour.at(30, 1, Act::Return);
+        behaviour.at(10, 2, Act::Return);
+        assert_eq!(behaviour.next(), Some(10));
+        behaviour.rate = Some(Rate { next: 5, every: 1, to_groups: 0, direct: vec![], groups: vec![] });
+        assert_eq!(behaviour.next(), Some(5));
     }
 }

@@ -8,7 +8,7 @@ use super::body::Mark;
 const FARTHEST: u64 = 1 << 32;
 
 #[derive(Debug)]
-pub(super) struct Talk {
+pub(super) struct Transcript {
     pub id: u128,
     /// Clients, the owner first; only of a group.
     pub group: Option<Box<[u32]>>,
@@ -24,7 +24,7 @@ pub(super) struct Talk {
     order: Vec<Option<Mark>>,
 }
 
-impl Talk {
+impl Transcript {
     pub fn direct(id: u128) -> Self {
         Self::new(id, None)
     }
@@ -52,7 +52,7 @@ impl Talk {
         self.streams += 1;
     }
 
-    /// The number of the last message, as far as it is known; nothing that is told may be above [`Talk::highest`].
+    /// The number of the last message, as far as it is known; nothing that is told may be above [`Transcript::highest`].
     pub fn head(&self) -> u64 {
         if self.ready { self.first - 1 + self.accepted } else { 0 }
     }
@@ -131,24 +131,24 @@ mod tests {
 
     #[test]
     fn one_writer_s_messages_are_numbered_by_their_count() {
-        let mut talk = Talk::group(&[1, 2]);
-        talk.add_stream();
-        assert_eq!(talk.place(2, Mark { stream: 0, count: 0 }), Ok(()));
-        assert!(talk.place(4, Mark { stream: 0, count: 1 }).is_err());
-        assert!(talk.place(1, Mark { stream: 0, count: 0 }).is_err());
+        let mut transcript = Transcript::group(&[1, 2]);
+        transcript.add_stream();
+        assert_eq!(transcript.place(2, Mark { stream: 0, count: 0 }), Ok(()));
+        assert!(transcript.place(4, Mark { stream: 0, count: 1 }).is_err());
+        assert!(transcript.place(1, Mark { stream: 0, count: 0 }).is_err());
     }
 
     #[test]
     fn of_two_writers_no_two_messages_have_one_number() {
-        let mut talk = Talk::direct(1);
-        talk.add_stream();
-        talk.add_stream();
-        talk.sent = 2;
+        let mut transcript = Transcript::direct(1);
+        transcript.add_stream();
+        transcript.add_stream();
+        transcript.sent = 2;
         let (one, other) = (Mark { stream: 0, count: 0 }, Mark { stream: 1, count: 0 });
-        assert_eq!(talk.place(2, one), Ok(()));
-        assert_eq!(talk.place(2, one), Ok(()));
-        assert!(talk.place(2, other).is_err());
-        assert_eq!(talk.place(1, other), Ok(()));
-        assert!(talk.place(3, other).is_err(), "only two were sent");
+        assert_eq!(transcript.place(2, one), Ok(()));
+        assert_eq!(transcript.place(2, one), Ok(()));
+        assert!(transcript.place(2, other).is_err());
+        assert_eq!(transcript.place(1, other), Ok(()));
+        assert!(transcript.place(3, other).is_err(), "only two were sent");
     }
 }

@@ -17,7 +17,7 @@ import orjson
 from pyrouter.bench.errors import BenchError, WrongAnswer
 from pyrouter.bench.times import merge
 
-__all__ = ["Crew", "Seen", "Worker", "crew_of"]
+__all__ = ["Seen", "Worker", "WorkerPool", "worker_pool"]
 
 ANSWER_S = 120.0  # a worker answers within this, whatever it was asked
 END_S = 10.0
@@ -86,7 +86,7 @@ class Worker:
                 process.kill()
 
 
-class Crew:
+class WorkerPool:
     """Workers, each with the numbers of its own clients from 0 on."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
@@ -136,13 +136,13 @@ class Crew:
 
 
 @contextmanager
-def crew_of(count: int) -> Iterator[Crew]:
+def worker_pool(count: int) -> Iterator[WorkerPool]:
     """Starts so many workers, and ends them."""
     workers: list[Worker] = []
     try:
         for _ in range(count):
             workers.append(Worker())  # noqa: PERF401  # those that were started are ended, whatever happens to the next
-        yield Crew(workers)
+        yield WorkerPool(workers)
     finally:
         for worker in workers:
             worker.end()
