@@ -6,6 +6,7 @@ callbacks that block and coroutines that nobody awaited. `--hypothesis-profile s
 
 import asyncio
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -32,6 +33,10 @@ SEGMENT = Size.parse("1MiB")  # of a router that a test opens without a word abo
 settings.register_profile("fast", max_examples=50, deadline=None)
 settings.register_profile("slow", max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fast")
+
+# A shell starts what is in the background with SIGINT ignored, and so would be the commands that tests end with Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

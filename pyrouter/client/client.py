@@ -108,6 +108,7 @@ class Client(GroupCalls):
         self._task: asyncio.Task[None] | None = None
         self._end: ClientError | None = None  # why no more will happen
         self._line: Line | None = None  # the current connection
+        self._left: asyncio.Future[None] = self._loop.create_future()  # the server has handled all that we sent
         self._flush_soon = False
         self._ready_at = 0.0  # when the last welcome came
         self._timer: asyncio.TimerHandle | None = None
@@ -130,11 +131,14 @@ class Client(GroupCalls):
         await self.close()
 
     async def close(self) -> None:
-        """Ends the session. Acknowledgements leave first; what is unanswered is given up, see `drain`."""
+        """Ends the session. The server takes in the last acknowledgements first, within 2 s; for sends see `drain`."""
         self._finish(ClientClosed("the client was closed"))
         if (line := self._line) is not None and line.carrier is not None:
-            self._protocol.flush()
+            self._protocol.leave()
             self._flush()
+            if self._protocol.ready:
+                # Frames that wait for something in the server go with their connection.
+                await asyncio.wait([line.ended, self._left], timeout=CLOSE_WITHIN_S)
             line.carrier.close()
             await asyncio.wait([line.ended], timeout=CLOSE_WITHIN_S)
         if self._task is not None:
@@ -370,6 +374,8 @@ class Client(GroupCalls):
         with self._guarded():
             for payload in payloads:
                 self._protocol.receive(payload)
+        if self._protocol.left and not self._left.done():
+            self._left.set_result(None)
         self._flush()
 
     def _soon(self) -> None:

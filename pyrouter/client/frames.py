@@ -24,6 +24,7 @@ from pyrouter.client.model import Device, Target
 from pyrouter.wire import wire_pb2 as wire
 
 __all__ = [
+    "LAST",
     "block",
     "check_read",
     "devices_get",
@@ -36,6 +37,8 @@ __all__ = [
     "read",
     "send",
 ]
+
+LAST = 2  # nonce of the ping that ends a session; those that ask for a sign of life have 1
 
 
 def hello(protocol: int, client: str, window: tuple[int, int], *, receive: bool) -> wire.Hello:

@@ -119,7 +119,7 @@ class Protocol:
         self._named = False
         self._output: list[bytes] = []
         self._events: list[Event] = []
-        self._connected = False
+        self._connected = self.left = False
         self._liveness = Liveness()
         self._accepted = 0  # answers on this connection
         self._confirm_due: float | None = None
@@ -128,10 +128,9 @@ class Protocol:
         self._reads = Reads()
         self._final: SessionEnded | None = None
         self._last_word: wire.Error | None = None  # an error that nothing followed yet
-        self._handlers: dict[str, Callable[[wire.ServerFrame], None]] = {
-            field.name: getattr(self, f"_on_{field.name}")
-            for field in (wire.ServerFrame.DESCRIPTOR.oneofs_by_name["frame"].fields)
-        }
+        fields = wire.ServerFrame.DESCRIPTOR.oneofs_by_name["frame"].fields
+        self._handlers: dict[str, Callable[[wire.ServerFrame], None]]
+        self._handlers = {field.name: getattr(self, f"_on_{field.name}") for field in fields}
 
     # The connection.
 
@@ -309,19 +308,22 @@ class Protocol:
         if (question := self.questions.seek(sent)) is not None:
             self.ask(question)
 
+    def leave(self) -> None:
+        """Tells the server the rest, and pings it: with the pong (`left`) it has handled every frame of ours."""
+        self.flush()
+        self._output.extend([frames.ping(frames.LAST)] if self.ready else [])
+
     def flush(self) -> None:
         """Tells the server all that it was not told yet about what we have."""
         if not self.ready:
             return
-        dirty = self.inbox.take_dirty()
-        acks = [wire.Ack(conversation=conversation, seq=seq) for conversation, seq in dirty] or [wire.Ack()]
-        first = acks[0]
+        first, *others = [wire.Ack(conversation=id, seq=seq) for id, seq in self.inbox.take_dirty()] or [wire.Ack()]
         if self._receive and (version := self.receipts.to_tell()):
             first.receipts = version
         if self.outbox.unconfirmed and not self._named:
             first.accepted = self._accepted
         if first.ByteSize():
-            self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in acks)
+            self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in (first, *others))
         self._acks = self.outbox.unconfirmed = 0
         self._ack_due = self._confirm_due = None
 
@@ -427,8 +429,8 @@ class Protocol:
     def _on_ping(self, frame: wire.ServerFrame) -> None:
         self._output.append(frames.pong(frame.ping.nonce))
 
-    def _on_pong(self, _frame: wire.ServerFrame) -> None:
-        pass  # that something came is all that matters
+    def _on_pong(self, frame: wire.ServerFrame) -> None:
+        self.left = self.left or frame.pong.nonce == frames.LAST
 
     def _on_replaced(self, _frame: wire.ServerFrame) -> None:
         self._final = Replaced()

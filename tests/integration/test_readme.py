@@ -80,7 +80,7 @@ def hears(process: subprocess.Popen[bytes], text: str) -> str:
 
 def end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
     process.send_signal(how)
-    process.wait()
+    process.wait(WITHIN_S)
     assert process.stdout is not None
     process.stdout.close()
 
@@ -105,7 +105,7 @@ def test_what_the_readme_tells_to_do_works_in_its_order(folder: Folder) -> None:
     server = folder.start(serve)
     hears(server, " ready on ")
     bob = folder.start(listen)
-    assert "Hello, Bob" not in hears(bob, "Later, Bob")
+    hears(bob, "Later, Bob")  # behind "Hello, Bob" again, if that was acknowledged in the second before the kill (I3)
     end(bob, signal.SIGINT)
 
     told = folder.run("\n".join(commands("A group in a minute")))
