@@ -1,0 +1,71 @@
+//! A message, or a change of a group, takes its number in a conversation.
+
+use super::group;
+use crate::ids::MemberIndex;
+use crate::names::Names;
+use crate::records::Message;
+use crate::rows::{Conversation, SkipRange};
+use wire::types::SkipReason;
+
+/// What whoever keeps track of the undelivered messages must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Place of the author among the members; `None`: no member.
+    pub author: Option<MemberIndex>,
+    /// Who came and went by it.
+    pub moved: group::Moved,
+}
+
+/// Applies a message. Its author's device needs no copy: the cursor passes it if it stands directly before it, and so does
+/// that of a user from whom it is withheld.
+pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) -> Applied {
+    let message = &record.message;
+    let seq = message.seq;
+    row.changes = record.change;
+    row.head = row.head.max(seq);
+    let extra = record.extra.as_deref();
+    for &place in extra.map_or(&[][..], |extra| &extra.dropped) {
+        if let Some(member) = row.members.get_mut(place as usize).and_then(Option::take) {
+            names.release(member.user);
+        }
+    }
+    let mut applied = Applied::default();
+    if let Some(change) = &message.change {
+        applied.moved = group::change(row, names, (seq, message.sender), change, extra);
+    }
+    let author = names.find(message.sender).and_then(|user| row.find(user, record.device()));
+    applied.author = author;
+    if message.change.is_none() {
+        let places = 0..row.members.len();
+        match author {
+            Some(author) if !record.withheld => pass(row, author, Some(record.device()), seq),
+            _ => {}
+        }
+        if record.withheld {
+            for index in places.map(MemberIndex::new) {
+                let own = Some(index) == author;
+                pass(row, index, own.then(|| record.device()), seq);
+                if let Some(member) = row.member_mut(index).filter(|_| !own) {
+                    member.withhold(seq);
+                }
+            }
+        }
+    }
+    for &place in extra.map_or(&[][..], |extra| &extra.bodiless) {
+        let version = extra.map_or(0, |extra| extra.version);
+        if let Some(member) = row.members.get_mut(place as usize).and_then(Option::as_mut) {
+            member.skip(SkipRange { from: seq, to: seq, reason: SkipReason::NoBody, version });
+        }
+    }
+    applied
+}
+
+/// The member's cursors that stand directly before a message pass it; of one device, or of all.
+fn pass(row: &mut Conversation, index: MemberIndex, device: Option<u16>, seq: u64) {
+    let Some(member) = row.member_mut(index) else { return };
+    for cursor in &mut member.cursors {
+        if cursor.acked + 1 == seq && device.is_none_or(|device| device == cursor.device) {
+            cursor.acked = seq;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Records from bytes.
+
+use super::message::Message;
+use super::{Begins, Cursors, Floor, Lost, Mailbox, Moved, Record, Seen, User, UserChange, kind};
+use crate::bytes::{Malformed, Read, Reader};
+use crate::ids::{DeviceId, Position, RowKey};
+use crate::rows::Fit;
+use crate::rows::member::skip_reason;
+use smallvec::SmallVec;
+
+/// Reads a record.
+///
+/// # Errors
+/// Whatever [`super::encode`] does not write; for a kind that is not known [`Malformed::Unknown`].
+pub fn decode(kind: u8, body: &[u8]) -> Read<Record<'_>> {
+    let reader = &mut Reader::new(body);
+    let record = match kind {
+        kind::IMAGE => {
+            let row = key(reader)?;
+            return Ok(Record::Image { row, bytes: reader.rest() });
+        }
+        kind::MESSAGE => return Ok(Record::Message(Message::decode(body)?)),
+        kind::CARRIED => return Ok(Record::Carried(Message::decode(body)?)),
+        kind::MAILBOX => Record::Mailbox(mailbox(reader)?),
+        kind::FLOOR => Record::Floor(Floor {
+            conversation: reader.array()?,
+            change: reader.fixed16()?,
+            floor: reader.u64()?,
+            reason: skip_reason(reader.u8()?)?,
+            version: reader.u64()?,
+        }),
+        kind::LOST => Record::Lost(Lost {
+            conversation: reader.array()?,
+            change: reader.fixed16()?,
+            ranges: ranges(reader)?,
+            version: reader.u64()?,
+        }),
+        kind::USER => Record::User(user(reader)?),
+        kind::CURSORS => Record::Cursors(cursors(reader)?),
+        kind::SEEN => Record::Seen(seen(reader)?),
+        kind::OWED => Record::Owed {
+            user: reader.str()?,
+            device: reader.u16()?,
+            change: reader.fixed16()?,
+            conversation: reader.array()?,
+            version: reader.u64()?,
+        },
+        kind::STORED => Record::Stored {
+            row: key(reader)?,
+            position: Position(reader.u64()?),
+            change: reader.fixed16()?,
+            head: reader.u64()?,
+        },
+        kind::BOUND => Record::Bound { versions: reader.u64()?, time_ms: reader.u64()? },
+        found => return Err(Malformed::Unknown { what: "kind of a record", found }),
+    };
+    reader.end()?;
+    Ok(record)
+}
+
+fn key(reader: &mut Reader<'_>) -> Read<RowKey> {
+    match reader.u8()? {
+        1 => Ok(RowKey::user(reader.str()?)),
+        2 => Ok(RowKey::device(reader.str()?, reader.u16()?)),
+        3 => Ok(RowKey::Conversation(reader.array()?)),
+        found => Err(Malformed::Unknown { what: "kind of a row", found }),
+    }
+}
+
+fn ranges<B: FromIterator<(u64, u64)>>(reader: &mut Reader<'_>) -> Read<B> {
+    let count = reader.count()?;
+    (0..count).map(|_| Ok((reader.u64()?, reader.u64()?))).collect()
+}
+
+fn mailbox<'a>(reader: &mut Reader<'a>) -> Read<Mailbox<'a>> {
+    let (conversation, change) = (reader.array()?, reader.fixed16()?);
+    let (user, device) = (reader.str()?, reader.u16()?);
+    let (mut begins, mut orphaned, mut version) = (None, SmallVec::new(), 0);
+    if reader.flag()? {
+        begins = Some(Begins { acked: reader.u64()?, base: reader.u64()?, fresh: reader.flag()? });
+    } else {
+        orphaned = ranges(reader)?;
+        version = reader.u64()?;
+    }
+    Ok(Mailbox { conversation, change, user, device, begins, orphaned, version })
+}
+
+fn user<'a>(reader: &mut Reader<'a>) -> Read<User<'a>> {
+    let (name, change) = (reader.str()?, reader.fixed16()?);
+    let what = match reader.u8()? {
+        1 => UserChange::Device(Fit { device: reader.u16()?, begins: reader.flag()? }),
+        2 => UserChange::Fitted,
+        3 => UserChange::Block { name: reader.str()?, off: reader.flag()? },
+        found => return Err(Malformed::Unknown { what: "change of a user", found }),
+    };
+    Ok(User { name, change, what })
+}
+
+fn cursors(reader: &mut Reader<'_>) -> Read<Cursors> {
+    let conversation = reader.array()?;
+    let mut members = Vec::new();
+    for _ in 0..reader.count()? {
+        let member = reader.u32()?;
+        let mut progress = [0; 5];
+        for value in &mut progress {
+            *value = reader.u64()?;
+        }
+        let mut cursors = SmallVec::new();
+        for _ in 0..reader.count()? {
+            let head = reader.u32()?;
+            let device = DeviceId::try_from(head >> 1).map_err(|_| Malformed::Value("a device number"))?;
+            cursors.push((device, reader.u64()?, head & 1 != 0));
+        }
+        members.push(Moved { member, progress, cursors, forget: reader.u64()? });
+    }
+    Ok(Cursors { conversation, members })
+}
+
+fn seen<'a>(reader: &mut Reader<'a>) -> Read<Seen<'a>> {
+    let (user, device) = (reader.str()?, reader.u16()?);
+    let (seen_s, receives, receipts) = (reader.u32()?, reader.flag()?, reader.u64()?);
+    let mut confirmed = Vec::new();
+    for _ in 0..reader.count()? {
+        confirmed.push((reader.array()?, reader.u64()?));
+    }
+    Ok(Seen { user, device, seen_s, receives, receipts, confirmed })
+}

@@ -1,0 +1,297 @@
+//! From the log to rows: what a start does, and what a replica will do.
+//!
+//! Records are given in the order of the log. For each row, what stands before its first image is passed over: the image
+//! reflects it. From there on each record is applied by [`apply`](crate::apply), exactly as when the partition ran. Nothing is
+//! merged, reconciled or guessed.
+//!
+//! # Rules
+//! - Bodies are found wherever they stand, also before the first image, and again where they were carried: the last place
+//!   counts.
+//! - What cannot be read, is missing or does not fit is a [`Problem`]. None of them means "nothing to keep": the caller
+//!   starts nothing and deletes nothing (positive evidence).
+
+use std::collections::HashMap;
+
+use compact_str::CompactString;
+use hashbrown::HashMap as Table;
+
+use crate::apply;
+use crate::bytes::Malformed;
+use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey, UserSlot};
+use crate::names::Names;
+use crate::records::{self, Message, Record};
+use crate::rows::{Conversation, Device, User};
+
+/// Why a log does not make rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A record cannot be read; of an unknown kind or version: a later build wrote it.
+    Unreadable {
+        /// The record's kind.
+        kind: u8,
+        /// Where.
+        place: Place,
+        /// Why.
+        why: Malformed,
+    },
+    /// A record presumes a row that no image and no `stored` brought.
+    NoImage(RowKey),
+    /// A record presumes that the row is active, and it went to the store before.
+    AtRest(RowKey),
+    /// Records of a row are missing.
+    Gap {
+        /// Which row.
+        row: RowKey,
+        /// The count that was due.
+        due: u16,
+        /// The count that came.
+        came: u16,
+    },
+}
+
+/// What the log says of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found<R> {
+    /// Records were passed over that stand before its image.
+    Before,
+    /// It is active.
+    Active(R),
+    /// It is in the store, and must be found there as this says.
+    Stored {
+        /// The batch that holds the last record which it reflects.
+        position: Position,
+        /// Its count.
+        change: u16,
+        /// Of a conversation: its head.
+        head: u64,
+    },
+}
+
+/// An undelivered message's record, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The message's number.
+    pub seq: u64,
+    /// Where its record stands.
+    pub place: Place,
+    /// When it was accepted, ms since 1970.
+    pub time_ms: u64,
+    /// Who wrote it.
+    pub author: UserSlot,
+    /// On which device.
+    pub device: DeviceId,
+    /// It is a change of the group, which comes to the author's device as well.
+    pub change: bool,
+    /// Only the author's own devices get it.
+    pub withheld: bool,
+    /// Which devices have a body of their own; `None`: one body is for all.
+    pub bodies: Option<Box<[(UserSlot, DeviceId)]>>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Names of all users that are referred to.
+    pub names: Names,
+    /// By name.
+    pub users: Table<CompactString, Found<User>>,
+    /// By user name and device.
+    pub devices: Table<(CompactString, DeviceId), Found<Device>>,
+    /// By id.
+    pub conversations: Table<ConversationId, Found<Conversation>>,
+    /// Message records of each conversation, in the order of the log.
+    pub bodies: HashMap<ConversationId, Vec<Body>>,
+    /// The highest receipt version and time below which everything may have been used.
+    pub bound: (u64, u64),
+}
+
+impl Recovery {
+    /// Takes the next record of the log.
+    ///
+    /// # Errors
+    /// The record cannot be read or does not fit: see [`Problem`].
+    pub fn take(&mut self, kind: u8, body: &[u8], place: Place) -> Result<(), Problem> {
+        let record = records::decode(kind, body).map_err(|why| Problem::Unreadable { kind, place, why })?;
+        let unreadable = |why| Problem::Unreadable { kind, place, why };
+        match &record {
+            Record::Image { row, bytes } => self.image(row, bytes).map_err(unreadable)?,
+            Record::Message(message) => self.message(message, place)?,
+            Record::Carried(message) => self.body(message, place),
+            Record::Mailbox(r) => {
+                let Self { conversations, names, .. } = self;
+                let key = || RowKey::Conversation(r.conversation);
+                if let Some(row) = exact(conversations.entry(r.conversation), r.change, |c| c.changes, key)? {
+                    apply::conversation::mailbox(row, names, r);
+                }
+            }
+            Record::Floor(r) => {
+                let key = || RowKey::Conversation(r.conversation);
+                if let Some(row) = exact(self.conversations.entry(r.conversation), r.change, |c| c.changes, key)? {
+                    apply::conversation::floor(row, r);
+                }
+            }
+            Record::Lost(r) => {
+                let key = || RowKey::Conversation(r.conversation);
+                if let Some(row) = exact(self.conversations.entry(r.conversation), r.change, |c| c.changes, key)? {
+                    apply::conversation::lost(row, r);
+                }
+            }
+            Record::User(r) => {
+                let key = || RowKey::user(r.name);
+                if let Some(row) = exact(self.users.entry(r.name.into()), r.change, |u| u.changes, key)? {
+                    apply::user::change(row, r);
+                }
+            }
+            Record::Cursors(r) => {
+                if let Some(row) = lazy(self.conversations.entry(r.conversation)) {
+                    apply::conversation::cursors(row, r);
+                }
+            }
+            Record::Seen(r) => {
+                if let Some(row) = lazy(self.devices.entry((r.user.into(), r.device))) {
+                    apply::device::seen(row, r);
+                }
+            }
+            Record::Owed { user, device, change, conversation, version } => {
+                let key = || RowKey::device(user, *device);
+                let slot = self.devices.entry(((*user).into(), *device));
+                if let Some(row) = exact(slot, *change, |d| d.changes, key)? {
+                    apply::device::owed(row, *change, *conversation, *version);
+                }
+            }
+            Record::Stored { row, position, change, head } => self.stored(row, (*position, *change, *head)),
+            Record::Bound { versions, time_ms } => {
+                self.bound = (self.bound.0.max(*versions), self.bound.1.max(*time_ms));
+            }
+        }
+        Ok(())
+    }
+
+    /// All records were given.
+    ///
+    /// # Errors
+    /// Rows that records presume and that nothing brought.
+    pub fn finish(&self) -> Result<(), Vec<Problem>> {
+        let users = self.users.iter().filter(|(_, found)| matches!(found, Found::Before));
+        let users = users.map(|(name, _)| RowKey::User(name.clone()));
+        let devices = self.devices.iter().filter(|(_, found)| matches!(found, Found::Before));
+        let devices = devices.map(|((name, device), _)| RowKey::Device(name.clone(), *device));
+        let conversations = self.conversations.iter().filter(|(_, found)| matches!(found, Found::Before));
+        let conversations = conversations.map(|(id, _)| RowKey::Conversation(*id));
+        let mut missing: Vec<RowKey> = users.chain(devices).chain(conversations).collect();
+        missing.sort_unstable();
+        if missing.is_empty() { Ok(()) } else { Err(missing.into_iter().map(Problem::NoImage).collect()) }
+    }
+
+    fn image(&mut self, row: &RowKey, bytes: &[u8]) -> Result<(), Malformed> {
+        match row {
+            RowKey::User(name) => {
+                let user = User::decode(bytes)?;
+                self.users.insert(name.clone(), Found::Active(user));
+            }
+            RowKey::Device(name, device) => {
+                let row = Device::decode(bytes)?;
+                self.devices.insert((name.clone(), *device), Found::Active(row));
+            }
+            RowKey::Conversation(id) => {
+                let row = Conversation::decode(bytes, &mut self.names)?;
+                if let Some(Found::Active(before)) = self.conversations.insert(*id, Found::Active(row)) {
+                    release(&mut self.names, &before);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, record: &Message<'_>, place: Place) -> Result<(), Problem> {
+        let id = record.message.conversation;
+        let key = || RowKey::Conversation(id);
+        if let Some(row) = exact(self.conversations.entry(id), record.change, |c| c.changes, key)? {
+            apply::message::message(row, &mut self.names, record);
+        }
+        let device = (CompactString::from(record.message.sender), record.device());
+        let key = || RowKey::device(record.message.sender, record.device());
+        if let Some(row) = exact(self.devices.entry(device), record.device_change, |d| d.changes, key)? {
+            apply::device::sent(row, record);
+        }
+        self.body(record, place);
+        Ok(())
+    }
+
+    fn body(&mut self, record: &Message<'_>, place: Place) {
+        let message = &record.message;
+        let mut bodies = record.bodies().peekable();
+        let own = bodies.peek().is_some();
+        let bodies: Box<[_]> = bodies.map(|(user, device)| (self.names.hold(user), device)).collect();
+        self.bodies.entry(message.conversation).or_default().push(Body {
+            seq: message.seq,
+            place,
+            time_ms: message.time,
+            author: self.names.hold(message.sender),
+            device: record.device(),
+            change: message.change.is_some(),
+            withheld: record.withheld,
+            bodies: own.then_some(bodies),
+        });
+    }
+
+    fn stored(&mut self, row: &RowKey, (position, change, head): (Position, u16, u64)) {
+        match row {
+            RowKey::User(name) => {
+                self.users.insert(name.clone(), Found::Stored { position, change, head });
+            }
+            RowKey::Device(name, device) => {
+                self.devices.insert((name.clone(), *device), Found::Stored { position, change, head });
+            }
+            RowKey::Conversation(id) => {
+                let stored = Found::Stored { position, change, head };
+                if let Some(Found::Active(before)) = self.conversations.insert(*id, stored) {
+                    release(&mut self.names, &before);
+                }
+            }
+        }
+    }
+}
+
+/// A row gives back its references.
+fn release(names: &mut Names, row: &Conversation) {
+    for (_, member) in row.iter() {
+        names.release(member.user);
+    }
+}
+
+/// The row that an exact record changes; `None`: the record stands before the row's image.
+fn exact<'a, K, R, S>(
+    slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>,
+    came: u16,
+    count: impl Fn(&R) -> u16,
+    key: impl Fn() -> RowKey,
+) -> Result<Option<&'a mut R>, Problem>
+where
+    K: Eq + std::hash::Hash,
+    S: std::hash::BuildHasher,
+{
+    match slot.or_insert(Found::Before) {
+        Found::Before => Ok(None),
+        Found::Stored { .. } => Err(Problem::AtRest(key())),
+        Found::Active(row) => {
+            let due = count(row).wrapping_add(1);
+            if due == came { Ok(Some(row)) } else { Err(Problem::Gap { row: key(), due, came }) }
+        }
+    }
+}
+
+/// The row that a lazy record raises; `None`: it is not active yet, or no more.
+fn lazy<'a, K, R, S>(slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>) -> Option<&'a mut R>
+where
+    K: Eq + std::hash::Hash,
+    S: std::hash::BuildHasher,
+{
+    match slot {
+        hashbrown::hash_map::Entry::Occupied(found) => match found.into_mut() {
+            Found::Active(row) => Some(row),
+            _ => None,
+        },
+        hashbrown::hash_map::Entry::Vacant(_) => None,
+    }
+}

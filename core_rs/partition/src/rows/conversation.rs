@@ -1,0 +1,153 @@
+//! A conversation: its head and floor, its members, and for a group what all of them share.
+
+use smallvec::SmallVec;
+use wire::types::{Role, SkipReason};
+
+use super::group::Group;
+use super::member::{Member, skip_reason};
+use super::VERSION;
+use crate::bytes::{Malformed, Read, Reader, put_u64};
+use crate::ids::{DeviceId, MemberIndex, UserSlot};
+use crate::names::Names;
+
+/// What a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Between two users, or with oneself.
+    Direct = 1,
+    /// Between two devices; carries keys.
+    Device = 2,
+    /// Of those whom its own messages made members.
+    Group = 3,
+}
+
+impl Kind {
+    /// From its number.
+    pub fn from_u8(value: u8) -> Read<Self> {
+        match value {
+            1 => Ok(Self::Direct),
+            2 => Ok(Self::Device),
+            3 => Ok(Self::Group),
+            _ => Err(Malformed::Value("a kind of conversation")),
+        }
+    }
+}
+
+/// See the module. The id is its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    /// What it is.
+    pub kind: Kind,
+    /// Counts records, wrapping.
+    pub changes: u16,
+    /// The last number given.
+    pub head: u64,
+    /// The lowest message that was not dropped by age or cap: a cursor below `floor - 1` lacks what lies between for good.
+    pub floor: u64,
+    /// Why the floor is where it is.
+    pub floor_reason: SkipReason,
+    /// Who takes part, or did and is still referred to. Places are stable: messages name their author by place.
+    pub members: SmallVec<[Option<Member>; 2]>,
+    /// `Some` exactly for [`Kind::Group`].
+    pub group: Option<Box<Group>>,
+}
+
+impl Conversation {
+    /// One in which nothing happened yet.
+    pub fn new(kind: Kind) -> Self {
+        let group = (kind == Kind::Group).then(Box::default);
+        Self { kind, changes: 0, head: 0, floor: 1, floor_reason: SkipReason::Expired, members: SmallVec::new(), group }
+    }
+
+    /// Places with a member, and the members.
+    pub fn iter(&self) -> impl Iterator<Item = (MemberIndex, &Member)> {
+        let members = self.members.iter().enumerate();
+        members.filter_map(|(place, member)| Some((MemberIndex::new(place), member.as_ref()?)))
+    }
+
+    /// The member at a place.
+    pub fn member(&self, index: MemberIndex) -> Option<&Member> {
+        self.members.get(index.place())?.as_ref()
+    }
+
+    /// The same, to change.
+    pub fn member_mut(&mut self, index: MemberIndex) -> Option<&mut Member> {
+        self.members.get_mut(index.place())?.as_mut()
+    }
+
+    /// The place of a user's device among the members, looked for from the first on; `device` 0: of any of its devices.
+    pub fn find(&self, user: UserSlot, device: DeviceId) -> Option<MemberIndex> {
+        let fits = |member: &Member| member.user == user && (device == 0 || member.admits(device));
+        self.iter().find(|(_, member)| fits(member)).map(|(index, _)| index)
+    }
+
+    /// Who owns a group.
+    pub fn owner(&self) -> Option<MemberIndex> {
+        self.iter().find(|(_, member)| member.role == Some(Role::Owner)).map(|(index, _)| index)
+    }
+
+    /// Members of a group in the order in which they came.
+    pub fn in_order(&self) -> Vec<&Member> {
+        let mut current: Vec<&Member> = self.iter().map(|(_, member)| member).filter(|m| m.role.is_some()).collect();
+        current.sort_unstable_by_key(|member| member.rank);
+        current
+    }
+
+    /// Appends the row's bytes.
+    pub fn encode(&self, names: &Names, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[VERSION, self.kind as u8]);
+        out.extend_from_slice(&self.changes.to_le_bytes());
+        put_u64(out, self.head);
+        put_u64(out, self.floor);
+        out.push(self.floor_reason as u8);
+        put_u64(out, self.members.len() as u64);
+        for member in &self.members {
+            out.push(u8::from(member.is_some()));
+            if let Some(member) = member {
+                member.encode(names, out);
+            }
+        }
+        if let Some(group) = &self.group {
+            group.encode(out);
+        }
+    }
+
+    /// Reads a row to the end of its bytes; the members' names are held.
+    ///
+    /// # Errors
+    /// Whatever [`Conversation::encode`] does not write; no name is held then.
+    pub fn decode(bytes: &[u8], names: &mut Names) -> Read<Self> {
+        let mut members = SmallVec::new();
+        let row = Self::read(bytes, names, &mut members);
+        match row {
+            Ok(row) => Ok(Self { members, ..row }),
+            Err(error) => {
+                members.iter().flatten().for_each(|member: &Member| {
+                    names.release(member.user);
+                });
+                Err(error)
+            }
+        }
+    }
+
+    fn read(bytes: &[u8], names: &mut Names, members: &mut SmallVec<[Option<Member>; 2]>) -> Read<Self> {
+        let reader = &mut Reader::new(bytes);
+        super::version(reader, "conversation row")?;
+        let mut row = Self::new(Kind::from_u8(reader.u8()?)?);
+        row.changes = reader.fixed16()?;
+        (row.head, row.floor) = (reader.u64()?, reader.u64()?);
+        row.floor_reason = skip_reason(reader.u8()?)?;
+        if row.floor == 0 || row.floor > row.head + 1 {
+            return Err(Malformed::Value("a floor above its head"));
+        }
+        for _ in 0..reader.count()? {
+            members.push(if reader.flag()? { Some(Member::decode(reader, names)?) } else { None });
+        }
+        if let Some(group) = &mut row.group {
+            **group = Group::decode(reader)?;
+        }
+        reader.end()?;
+        Ok(row)
+    }
+}
