@@ -8,10 +8,15 @@
 //! - [`records`]: decided facts about rows. [`apply`]: what a record does to its row, running and starting alike (I14).
 #![deny(unsafe_code)]
 
+pub mod active;
 pub mod apply;
 pub mod bytes;
+pub mod config;
+pub mod entries;
 pub mod ids;
+pub mod journal;
 pub mod names;
 pub mod records;
 pub mod recover;
 pub mod rows;
+pub mod users;

@@ -1,0 +1,49 @@
+//! Limits and times of a partition, each with its unit. They bear on what is proposed, never on what a record does.
+
+/// See the module; `Default` is what a server starts with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Devices of one user.
+    pub devices: usize,
+    /// Members of one group.
+    pub group_members: usize,
+    /// Groups that one user may be a member of.
+    pub groups: usize,
+    /// Undelivered messages of a conversation: above it a direct conversation refuses, and a group's floor rises.
+    pub conversation_messages: usize,
+    /// The same in bytes of records.
+    pub conversation_bytes: u64,
+    /// A message that a mailbox did not collect for this long expires; a device unseen for as long is dropped; ms.
+    pub hold_ms: u64,
+    /// Bodies kept in memory, bytes.
+    pub cache_bytes: usize,
+    /// A row that was not used for this long may go to the store, ms.
+    pub rest_ms: u64,
+    /// Receipts of a group reach a session at most this often, ms.
+    pub burst_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            devices: 10,
+            group_members: 1024,
+            groups: 1000,
+            conversation_messages: 100_000,
+            conversation_bytes: 256 << 20,
+            hold_ms: 30 * 24 * 3_600_000,
+            cache_bytes: 64 << 20,
+            rest_ms: 600_000,
+            burst_ms: 250,
+        }
+    }
+}
+
+/// A point in time, given by the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The server's time, which never runs backwards: ms since 1970.
+    pub wall_ms: u64,
+    /// A monotonic clock, ms.
+    pub mono_ms: u64,
+}

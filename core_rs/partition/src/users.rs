@@ -1,0 +1,120 @@
+//! Users and devices in memory, by the slot of the name.
+
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
+
+use crate::ids::{ConversationSlot, DeviceId, Position, UserSlot};
+use crate::rows::{Device, User};
+
+/// What the log and the store have of a row in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    /// The segment that holds its latest image; 0: none does, so an image comes before its next record.
+    pub image: u32,
+    /// The batch of its latest record.
+    pub position: Position,
+    /// When it was last used, seconds of the monotonic clock.
+    pub used_s: u32,
+}
+
+impl Mark {
+    /// It is used now.
+    pub fn touch(&mut self, mono_ms: u64) {
+        self.used_s = (mono_ms / 1000) as u32;
+    }
+}
+
+/// A device whose row is in memory.
+#[derive(Debug)]
+pub struct DeviceEntry {
+    /// Its number.
+    pub id: DeviceId,
+    /// Its row.
+    pub row: Device,
+    /// See [`Mark`].
+    pub mark: Mark,
+    /// Lazy facts that are not logged yet: what was confirmed.
+    pub confirmed: Vec<([u8; 16], u64)>,
+    /// Whether anything lazy is to be logged.
+    pub dirty: bool,
+}
+
+/// What is in memory of a user. `row` is `None` while only the name is known.
+#[derive(Debug, Default)]
+pub struct UserEntry {
+    /// Its row.
+    pub row: Option<User>,
+    /// See [`Mark`].
+    pub mark: Mark,
+    /// Its devices whose rows are in memory, in ascending order.
+    pub devices: SmallVec<[DeviceEntry; 1]>,
+    /// Conversations in memory of which it is or was a member, in no order.
+    pub conversations: ThinVec<ConversationSlot>,
+    /// Its attached sessions, by slot.
+    pub sessions: SmallVec<[u32; 2]>,
+}
+
+impl UserEntry {
+    /// A device in memory.
+    pub fn device(&self, id: DeviceId) -> Option<&DeviceEntry> {
+        self.devices.iter().find(|device| device.id == id)
+    }
+
+    /// The same, to change.
+    pub fn device_mut(&mut self, id: DeviceId) -> Option<&mut DeviceEntry> {
+        self.devices.iter_mut().find(|device| device.id == id)
+    }
+
+    /// Takes a device's row into memory.
+    pub fn put_device(&mut self, id: DeviceId, row: Device) -> &mut DeviceEntry {
+        let place = self.devices.partition_point(|device| device.id < id);
+        if self.devices.get(place).is_none_or(|device| device.id != id) {
+            let entry = DeviceEntry { id, row: Device::default(), mark: Mark::default(), confirmed: Vec::new(), dirty: false };
+            self.devices.insert(place, entry);
+        }
+        // The place was just made or found.
+        let entry = &mut self.devices[place];
+        entry.row = row;
+        entry
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Users {
+    entries: Vec<Option<Box<UserEntry>>>,
+}
+
+impl Users {
+    /// What is in memory of a user.
+    pub fn get(&self, user: UserSlot) -> Option<&UserEntry> {
+        self.entries.get(user.place())?.as_deref()
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, user: UserSlot) -> Option<&mut UserEntry> {
+        self.entries.get_mut(user.place())?.as_deref_mut()
+    }
+
+    /// The same; it is made if there is nothing yet.
+    pub fn entry(&mut self, user: UserSlot) -> &mut UserEntry {
+        if self.entries.len() <= user.place() {
+            self.entries.resize_with(user.place() + 1, || None);
+        }
+        // There is room for it since just now.
+        self.entries[user.place()].get_or_insert_default()
+    }
+
+    /// Forgets a user whose name is released.
+    pub fn remove(&mut self, user: UserSlot) {
+        if let Some(entry) = self.entries.get_mut(user.place()) {
+            *entry = None;
+        }
+    }
+
+    /// All that are in memory.
+    pub fn iter(&self) -> impl Iterator<Item = (UserSlot, &UserEntry)> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter_map(|(place, entry)| Some((UserSlot::new(place), entry.as_deref()?)))
+    }
+}
