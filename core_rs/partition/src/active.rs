@@ -1,30 +1,16 @@
-//! A conversation in memory: its row, its undelivered messages, and the mailboxes that a session is attached to.
+//! A conversation in memory: its row, its undelivered messages, and which lazy facts are not logged yet.
 
 use hashbrown::HashMap;
-use thin_vec::ThinVec;
+use smallvec::SmallVec;
 
 use crate::entries::{Entries, Entry};
 use crate::ids::{ConversationId, DeviceId, MemberIndex, UserSlot};
-use crate::rows::{Conversation, Kind};
+use crate::records::{Cursors, Moved};
+use crate::rows::{Conversation, Kind, Member};
 use crate::users::Mark;
 
 /// With more members than this there is an index of them.
 const FEW: usize = 16;
-
-/// A mailbox that a session is attached to.
-#[derive(Clone, Copy, Debug)]
-pub struct Attached {
-    /// The session's slot.
-    pub session: u32,
-    /// Whose mailbox.
-    pub member: MemberIndex,
-    /// Its device.
-    pub device: DeviceId,
-    /// Everything up to here was given to the session.
-    pub sent: u64,
-    /// It stands in the session's list of conversations that owe it something.
-    pub owed: bool,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -35,16 +21,14 @@ pub struct Active {
     pub row: Conversation,
     /// See [`Mark`].
     pub mark: Mark,
-    /// The last message that is durable: nothing above it is shown.
+    /// The last message that is durable: nothing above it is shown, acknowledged or read.
     pub visible: u64,
     /// Undelivered messages, visible or not.
     pub entries: Entries,
-    /// Mailboxes with a session, in no order.
-    pub attached: ThinVec<Attached>,
-    /// Members whose lazy facts are not logged yet.
-    pub moved: Vec<MemberIndex>,
-    /// It stands in the list of conversations with such.
-    pub dirty: bool,
+    /// Members whose lazy facts are not logged yet, in the order in which they moved.
+    moved: Vec<MemberIndex>,
+    /// The same, a bit for each place.
+    moved_bits: SmallVec<[u64; 1]>,
     index: Option<Box<HashMap<UserSlot, MemberIndex>>>,
 }
 
@@ -58,9 +42,8 @@ impl Active {
             mark: Mark::default(),
             visible,
             entries: Entries::new(first),
-            attached: ThinVec::new(),
             moved: Vec::new(),
-            dirty: false,
+            moved_bits: SmallVec::new(),
             index: None,
         };
         active.reindex();
@@ -69,16 +52,15 @@ impl Active {
 
     /// The members or cursors of the row changed: what is derived from them is made anew.
     pub fn reindex(&mut self) {
-        // A mailbox of a member who left wants nothing above that member's last message.
-        let wants = |(_, member): (_, &crate::rows::Member)| {
-            let to = member.to;
-            member.cursors.iter().map(|cursor| cursor.acked).filter(move |&acked| acked < to).collect::<Vec<_>>()
-        };
-        let cursors = self.row.iter().flat_map(wants);
-        self.entries.recount(cursors);
+        self.entries.recount(self.row.iter().flat_map(|(_, member)| lacking(member)));
         // In a device conversation one user may stand twice.
         let many = self.row.kind == Kind::Group && self.row.members.len() > FEW;
         self.index = many.then(|| Box::new(self.row.iter().map(|(index, member)| (member.user, index)).collect()));
+    }
+
+    /// The lowest acknowledged number among mailboxes that may lack something; `None`: no mailbox does.
+    pub fn lowest(&self) -> Option<u64> {
+        self.row.iter().flat_map(|(_, member)| lacking(member)).min()
     }
 
     /// The place of a user's device among the members; device 0: of any.
@@ -98,12 +80,13 @@ impl Active {
     }
 
     /// The last message that an acknowledgement of `acked` covers: it passes over directly following ones that the mailbox
-    /// does not get.
+    /// does not get. It stops at one that is withheld: the mailbox is told of that first.
     pub fn pass(&self, acked: u64, index: MemberIndex, device: DeviceId) -> u64 {
-        let last = self.row.member(index).map_or(0, |member| member.to);
+        let Some(member) = self.row.member(index) else { return acked };
         let mut upto = acked;
         for (seq, entry) in self.entries.from(acked + 1) {
-            if seq != upto + 1 || seq > last || self.is_for(entry, seq, index, device) {
+            let told = entry.withheld && !entry.is_by(index) && member.sees(seq);
+            if seq != upto + 1 || seq > member.to || told || self.is_for(entry, seq, index, device) {
                 break;
             }
             upto = seq;
@@ -117,19 +100,72 @@ impl Active {
         let to = member.to;
         let Some(cursor) = member.cursor_mut(device).filter(|cursor| cursor.acked < acked) else { return };
         let old = std::mem::replace(&mut cursor.acked, acked);
+        self.recount(old, acked, to);
+        self.note_moved(index);
+    }
+
+    fn recount(&mut self, old: u64, acked: u64, to: u64) {
         if old < to {
             self.entries.leave(old);
         }
         if acked < to {
             self.entries.stand(acked);
         }
-        self.note_moved(index);
+    }
+
+    /// After a message was applied to the row and added to the entries: its author's cursor may have passed it.
+    pub fn passed(&mut self, author: MemberIndex, device: DeviceId, seq: u64) {
+        let Some(member) = self.row.member(author) else { return };
+        let to = member.to;
+        if member.cursor(device).is_some_and(|cursor| cursor.acked == seq) {
+            self.recount(seq - 1, seq, to);
+        }
     }
 
     /// A member's lazy facts are to be logged.
     pub fn note_moved(&mut self, index: MemberIndex) {
-        if !self.moved.contains(&index) {
+        let (word, bit) = (index.place() / 64, 1_u64 << (index.place() % 64));
+        if self.moved_bits.len() <= word {
+            self.moved_bits.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.moved_bits.get_mut(word)
+            && *bits & bit == 0
+        {
+            *bits |= bit;
             self.moved.push(index);
         }
+    }
+
+    /// Whether lazy facts are not logged yet.
+    pub fn is_dirty(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
+    /// The lazy facts that are not logged yet, as a record.
+    pub fn moved_cursors(&self) -> Cursors {
+        let fact = |&index: &MemberIndex| Some(moved(index, self.row.member(index)?));
+        Cursors { conversation: self.id, members: self.moved.iter().filter_map(fact).collect() }
+    }
+
+    /// All lazy facts are logged.
+    pub fn logged(&mut self) {
+        self.moved.clear();
+        self.moved_bits.clear();
+    }
+}
+
+/// Acknowledged numbers of the mailboxes that may lack something: that of a member who left wants nothing above the member's
+/// last message.
+fn lacking(member: &Member) -> impl Iterator<Item = u64> + '_ {
+    member.cursors.iter().map(|cursor| cursor.acked).filter(|&acked| acked < member.to)
+}
+
+fn moved(index: MemberIndex, member: &Member) -> Moved {
+    let cursors = member.cursors.iter().map(|cursor| (cursor.device, cursor.acked, cursor.fresh)).collect();
+    Moved {
+        member: index.place() as u32,
+        progress: [member.delivered, member.read, member.version, member.read_version, member.owed],
+        cursors,
+        forget: 0,
     }
 }

@@ -15,12 +15,10 @@ pub struct Config {
     pub conversation_bytes: u64,
     /// A message that a mailbox did not collect for this long expires; a device unseen for as long is dropped; ms.
     pub hold_ms: u64,
-    /// Bodies kept in memory, bytes.
-    pub cache_bytes: usize,
-    /// A row that was not used for this long may go to the store, ms.
-    pub rest_ms: u64,
-    /// Receipts of a group reach a session at most this often, ms.
-    pub burst_ms: u64,
+    /// Users that one user may block.
+    pub blocks: usize,
+    /// Messages whose bodies one floor may drop at once for their age.
+    pub expire_at_once: usize,
 }
 
 impl Default for Config {
@@ -32,9 +30,8 @@ impl Default for Config {
             conversation_messages: 100_000,
             conversation_bytes: 256 << 20,
             hold_ms: 30 * 24 * 3_600_000,
-            cache_bytes: 64 << 20,
-            rest_ms: 600_000,
-            burst_ms: 250,
+            blocks: 1000,
+            expire_at_once: 4096,
         }
     }
 }

@@ -132,10 +132,13 @@ impl Entries {
         }
     }
 
-    /// A message cannot be read any more.
-    pub fn lose(&mut self, seq: u64) {
-        if let Some(entry) = self.get_mut(seq) {
-            entry.place.segment = 0;
+    /// Messages `from..=to` cannot be read any more.
+    pub fn lose(&mut self, from: u64, to: u64) {
+        let end = self.first + self.list.len() as u64;
+        for seq in from.max(self.first)..(to + 1).min(end) {
+            if let Some(entry) = self.get_mut(seq) {
+                entry.place.segment = 0;
+            }
         }
     }
 

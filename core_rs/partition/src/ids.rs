@@ -43,13 +43,6 @@ index!(
     MemberIndex
 );
 
-/// A session that is attached. The serial tells it from those that had its slot before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId {
-    pub(crate) slot: u32,
-    pub(crate) serial: u32,
-}
-
 /// The number of a batch of the log. All records of a batch become durable together, so they share a position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);

@@ -11,6 +11,7 @@
 pub mod active;
 pub mod apply;
 pub mod bytes;
+pub mod commit;
 pub mod config;
 pub mod entries;
 pub mod ids;
@@ -19,4 +20,6 @@ pub mod names;
 pub mod records;
 pub mod recover;
 pub mod rows;
+pub mod start;
+pub mod state;
 pub mod users;

@@ -19,8 +19,9 @@ use crate::apply;
 use crate::bytes::Malformed;
 use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey, UserSlot};
 use crate::names::Names;
-use crate::records::{self, Message, Record};
+use crate::records::{self, Message, Record, UserChange};
 use crate::rows::{Conversation, Device, User};
+use crate::users::Mark;
 
 /// Why a log does not make rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,13 @@ pub enum Problem {
         /// The count that came.
         came: u16,
     },
+    /// A mailbox lacks a message whose record is not in the log.
+    NoBody {
+        /// Where.
+        conversation: ConversationId,
+        /// The first such message.
+        seq: u64,
+    },
 }
 
 /// What the log says of a row.
@@ -55,7 +63,7 @@ pub enum Found<R> {
     /// Records were passed over that stand before its image.
     Before,
     /// It is active.
-    Active(R),
+    Active(R, Mark),
     /// It is in the store, and must be found there as this says.
     Stored {
         /// The batch that holds the last record which it reflects.
@@ -110,52 +118,58 @@ impl Recovery {
     ///
     /// # Errors
     /// The record cannot be read or does not fit: see [`Problem`].
-    pub fn take(&mut self, kind: u8, body: &[u8], place: Place) -> Result<(), Problem> {
+    pub fn take(&mut self, kind: u8, body: &[u8], place: Place, position: Position) -> Result<(), Problem> {
         let record = records::decode(kind, body).map_err(|why| Problem::Unreadable { kind, place, why })?;
         let unreadable = |why| Problem::Unreadable { kind, place, why };
         match &record {
-            Record::Image { row, bytes } => self.image(row, bytes).map_err(unreadable)?,
-            Record::Message(message) => self.message(message, place)?,
+            Record::Image { row, bytes } => self.image(row, bytes, Mark { image: place.segment, position }).map_err(unreadable)?,
+            Record::Message(message) => self.message(message, place, position)?,
             Record::Carried(message) => self.body(message, place),
             Record::Mailbox(r) => {
                 let Self { conversations, names, .. } = self;
                 let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(conversations.entry(r.conversation), r.change, |c| c.changes, key)? {
+                if let Some(row) = exact(conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)? {
                     apply::conversation::mailbox(row, names, r);
                 }
             }
             Record::Floor(r) => {
                 let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(self.conversations.entry(r.conversation), r.change, |c| c.changes, key)? {
+                if let Some(row) = exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)? {
                     apply::conversation::floor(row, r);
                 }
             }
             Record::Lost(r) => {
                 let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(self.conversations.entry(r.conversation), r.change, |c| c.changes, key)? {
+                if let Some(row) = exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)? {
                     apply::conversation::lost(row, r);
                 }
             }
             Record::User(r) => {
                 let key = || RowKey::user(r.name);
-                if let Some(row) = exact(self.users.entry(r.name.into()), r.change, |u| u.changes, key)? {
+                if let Some(row) = exact(self.users.entry(r.name.into()), (r.change, position), |u| u.changes, key)? {
                     apply::user::change(row, r);
+                }
+                // The row of a device ends with the device, whether or not that of the user was found yet.
+                if let UserChange::Device(fit) = r.what
+                    && !fit.begins
+                {
+                    self.devices.remove(&(r.name.into(), fit.device));
                 }
             }
             Record::Cursors(r) => {
-                if let Some(row) = lazy(self.conversations.entry(r.conversation)) {
+                if let Some(row) = lazy(self.conversations.entry(r.conversation), position) {
                     apply::conversation::cursors(row, r);
                 }
             }
             Record::Seen(r) => {
-                if let Some(row) = lazy(self.devices.entry((r.user.into(), r.device))) {
+                if let Some(row) = lazy(self.devices.entry((r.user.as_ref().into(), r.device)), position) {
                     apply::device::seen(row, r);
                 }
             }
             Record::Owed { user, device, change, conversation, version } => {
                 let key = || RowKey::device(user, *device);
                 let slot = self.devices.entry(((*user).into(), *device));
-                if let Some(row) = exact(slot, *change, |d| d.changes, key)? {
+                if let Some(row) = exact(slot, (*change, position), |d| d.changes, key)? {
                     apply::device::owed(row, *change, *conversation, *version);
                 }
             }
@@ -183,19 +197,19 @@ impl Recovery {
         if missing.is_empty() { Ok(()) } else { Err(missing.into_iter().map(Problem::NoImage).collect()) }
     }
 
-    fn image(&mut self, row: &RowKey, bytes: &[u8]) -> Result<(), Malformed> {
+    fn image(&mut self, row: &RowKey, bytes: &[u8], mark: Mark) -> Result<(), Malformed> {
         match row {
             RowKey::User(name) => {
                 let user = User::decode(bytes)?;
-                self.users.insert(name.clone(), Found::Active(user));
+                self.users.insert(name.clone(), Found::Active(user, mark));
             }
             RowKey::Device(name, device) => {
                 let row = Device::decode(bytes)?;
-                self.devices.insert((name.clone(), *device), Found::Active(row));
+                self.devices.insert((name.clone(), *device), Found::Active(row, mark));
             }
             RowKey::Conversation(id) => {
                 let row = Conversation::decode(bytes, &mut self.names)?;
-                if let Some(Found::Active(before)) = self.conversations.insert(*id, Found::Active(row)) {
+                if let Some(Found::Active(before, _)) = self.conversations.insert(*id, Found::Active(row, mark)) {
                     release(&mut self.names, &before);
                 }
             }
@@ -203,15 +217,15 @@ impl Recovery {
         Ok(())
     }
 
-    fn message(&mut self, record: &Message<'_>, place: Place) -> Result<(), Problem> {
+    fn message(&mut self, record: &Message<'_>, place: Place, position: Position) -> Result<(), Problem> {
         let id = record.message.conversation;
         let key = || RowKey::Conversation(id);
-        if let Some(row) = exact(self.conversations.entry(id), record.change, |c| c.changes, key)? {
+        if let Some(row) = exact(self.conversations.entry(id), (record.change, position), |c| c.changes, key)? {
             apply::message::message(row, &mut self.names, record);
         }
         let device = (CompactString::from(record.message.sender), record.device());
         let key = || RowKey::device(record.message.sender, record.device());
-        if let Some(row) = exact(self.devices.entry(device), record.device_change, |d| d.changes, key)? {
+        if let Some(row) = exact(self.devices.entry(device), (record.device_change, position), |d| d.changes, key)? {
             apply::device::sent(row, record);
         }
         self.body(record, place);
@@ -245,7 +259,7 @@ impl Recovery {
             }
             RowKey::Conversation(id) => {
                 let stored = Found::Stored { position, change, head };
-                if let Some(Found::Active(before)) = self.conversations.insert(*id, stored) {
+                if let Some(Found::Active(before, _)) = self.conversations.insert(*id, stored) {
                     release(&mut self.names, &before);
                 }
             }
@@ -263,7 +277,7 @@ fn release(names: &mut Names, row: &Conversation) {
 /// The row that an exact record changes; `None`: the record stands before the row's image.
 fn exact<'a, K, R, S>(
     slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>,
-    came: u16,
+    (came, position): (u16, Position),
     count: impl Fn(&R) -> u16,
     key: impl Fn() -> RowKey,
 ) -> Result<Option<&'a mut R>, Problem>
@@ -274,22 +288,32 @@ where
     match slot.or_insert(Found::Before) {
         Found::Before => Ok(None),
         Found::Stored { .. } => Err(Problem::AtRest(key())),
-        Found::Active(row) => {
+        Found::Active(row, mark) => {
             let due = count(row).wrapping_add(1);
-            if due == came { Ok(Some(row)) } else { Err(Problem::Gap { row: key(), due, came }) }
+            if due != came {
+                return Err(Problem::Gap { row: key(), due, came });
+            }
+            mark.position = position;
+            Ok(Some(row))
         }
     }
 }
 
 /// The row that a lazy record raises; `None`: it is not active yet, or no more.
-fn lazy<'a, K, R, S>(slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>) -> Option<&'a mut R>
+fn lazy<'a, K, R, S>(
+    slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>,
+    position: Position,
+) -> Option<&'a mut R>
 where
     K: Eq + std::hash::Hash,
     S: std::hash::BuildHasher,
 {
     match slot {
         hashbrown::hash_map::Entry::Occupied(found) => match found.into_mut() {
-            Found::Active(row) => Some(row),
+            Found::Active(row, mark) => {
+                mark.position = position;
+                Some(row)
+            }
             _ => None,
         },
         hashbrown::hash_map::Entry::Vacant(_) => None,

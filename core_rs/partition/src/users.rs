@@ -1,5 +1,6 @@
 //! Users and devices in memory, by the slot of the name.
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
@@ -7,21 +8,12 @@ use crate::ids::{ConversationSlot, DeviceId, Position, UserSlot};
 use crate::rows::{Device, User};
 
 /// What the log and the store have of a row in memory.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     /// The segment that holds its latest image; 0: none does, so an image comes before its next record.
     pub image: u32,
     /// The batch of its latest record.
     pub position: Position,
-    /// When it was last used, seconds of the monotonic clock.
-    pub used_s: u32,
-}
-
-impl Mark {
-    /// It is used now.
-    pub fn touch(&mut self, mono_ms: u64) {
-        self.used_s = (mono_ms / 1000) as u32;
-    }
 }
 
 /// A device whose row is in memory.
@@ -50,8 +42,6 @@ pub struct UserEntry {
     pub devices: SmallVec<[DeviceEntry; 1]>,
     /// Conversations in memory of which it is or was a member, in no order.
     pub conversations: ThinVec<ConversationSlot>,
-    /// Its attached sessions, by slot.
-    pub sessions: SmallVec<[u32; 2]>,
 }
 
 impl UserEntry {
@@ -65,56 +55,48 @@ impl UserEntry {
         self.devices.iter_mut().find(|device| device.id == id)
     }
 
-    /// Takes a device's row into memory.
-    pub fn put_device(&mut self, id: DeviceId, row: Device) -> &mut DeviceEntry {
-        let place = self.devices.partition_point(|device| device.id < id);
-        if self.devices.get(place).is_none_or(|device| device.id != id) {
-            let entry = DeviceEntry { id, row: Device::default(), mark: Mark::default(), confirmed: Vec::new(), dirty: false };
-            self.devices.insert(place, entry);
+    /// Takes a device's row into memory; true: it replaced one.
+    pub fn put_device(&mut self, id: DeviceId, row: Device) -> bool {
+        if let Some(entry) = self.device_mut(id) {
+            entry.row = row;
+            return true;
         }
-        // The place was just made or found.
-        let entry = &mut self.devices[place];
-        entry.row = row;
-        entry
+        let place = self.devices.partition_point(|device| device.id < id);
+        let entry = DeviceEntry { id, row, mark: Mark::default(), confirmed: Vec::new(), dirty: false };
+        self.devices.insert(place, entry);
+        false
     }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Users {
-    entries: Vec<Option<Box<UserEntry>>>,
+    entries: HashMap<UserSlot, Box<UserEntry>>,
 }
 
 impl Users {
     /// What is in memory of a user.
     pub fn get(&self, user: UserSlot) -> Option<&UserEntry> {
-        self.entries.get(user.place())?.as_deref()
+        self.entries.get(&user).map(Box::as_ref)
     }
 
     /// The same, to change.
     pub fn get_mut(&mut self, user: UserSlot) -> Option<&mut UserEntry> {
-        self.entries.get_mut(user.place())?.as_deref_mut()
+        self.entries.get_mut(&user).map(Box::as_mut)
     }
 
     /// The same; it is made if there is nothing yet.
     pub fn entry(&mut self, user: UserSlot) -> &mut UserEntry {
-        if self.entries.len() <= user.place() {
-            self.entries.resize_with(user.place() + 1, || None);
-        }
-        // There is room for it since just now.
-        self.entries[user.place()].get_or_insert_default()
+        self.entries.entry(user).or_default()
     }
 
     /// Forgets a user whose name is released.
     pub fn remove(&mut self, user: UserSlot) {
-        if let Some(entry) = self.entries.get_mut(user.place()) {
-            *entry = None;
-        }
+        self.entries.remove(&user);
     }
 
-    /// All that are in memory.
+    /// All that are in memory, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (UserSlot, &UserEntry)> {
-        let entries = self.entries.iter().enumerate();
-        entries.filter_map(|(place, entry)| Some((UserSlot::new(place), entry.as_deref()?)))
+        self.entries.iter().map(|(&slot, entry)| (slot, entry.as_ref()))
     }
 }

@@ -1,16 +1,18 @@
 //! Records of a conversation's row other than messages.
 
+use smallvec::SmallVec;
 use wire::types::SkipReason;
 
 use crate::ids::MemberIndex;
 use crate::names::Names;
-use crate::records::{Cursors, Floor, Lost, Mailbox};
+use crate::records::{Cursors, Floor, Lacked, Lost, Mailbox};
+use crate::rows::member;
 use crate::rows::{Conversation, Member, SkipRange};
 
 /// A device's mailbox begins or ends.
 pub fn mailbox(row: &mut Conversation, names: &Names, record: &Mailbox<'_>) {
     row.changes = record.change;
-    let Some(user) = names.find(record.user) else { return };
+    let Some(user) = names.find(&record.user) else { return };
     for place in 0..row.members.len() {
         let Some(member) = row.member_mut(MemberIndex::new(place)) else { continue };
         if member.user != user || !member.admits(record.device) {
@@ -26,36 +28,64 @@ pub fn mailbox(row: &mut Conversation, names: &Names, record: &Mailbox<'_>) {
             }
         }
     }
+    if !record.orphaned.is_empty() {
+        row.owe_all(record.version);
+    }
 }
 
-/// Everything below the floor is dropped. Whoever lacks some of it gets a skip derived from its cursor; that it will never
-/// reach a user at all is noted for the authors.
+/// Everything below the floor is dropped. A mailbox that lacks some of it derives a skip from its cursor; what no mailbox of a
+/// user has is noted for the authors. In a group a mailbox that lost something begins again with a snapshot.
 pub fn floor(row: &mut Conversation, record: &Floor) {
     row.changes = record.change;
     if record.floor <= row.floor || record.floor > row.head + 1 {
         return;
     }
     (row.floor, row.floor_reason) = (record.floor, record.reason);
-    for member in row.members.iter_mut().flatten() {
-        lack(member, (1, record.floor - 1), record.reason, record.version);
-    }
+    let kept = row.lost.iter().filter(|range| range.1 >= record.floor);
+    row.lost = kept.map(|&(from, to)| (from.max(record.floor), to)).collect();
+    skip(row, &[(1, record.floor - 1)], record.reason, record.version, &record.lacked);
 }
 
 /// Messages cannot be read any more.
 pub fn lost(row: &mut Conversation, record: &Lost) {
     row.changes = record.change;
-    for member in row.members.iter_mut().flatten() {
-        for &range in &record.ranges {
-            lack(member, range, SkipReason::Lost, record.version);
-        }
+    for &(from, to) in &record.ranges {
+        member::push_range(&mut row.lost, from, to);
     }
+    skip(row, &record.ranges, SkipReason::Lost, record.version, &record.lacked);
 }
 
-/// Notes what of a range no device of the member has. A cursor passes its user's own messages, so the message above the
-/// highest cursor is one that the user lacks.
+fn skip(row: &mut Conversation, ranges: &[(u64, u64)], reason: SkipReason, version: u64, lacked: &[Lacked]) {
+    let Some(&(_, last)) = ranges.last() else { return };
+    let group = row.group.is_some();
+    for member in row.members.iter_mut().flatten() {
+        ranges.iter().for_each(|&range| lack(member, range, reason, version));
+        if group {
+            let to = member.to;
+            member.cursors.iter_mut().filter(|cursor| cursor.acked < last.min(to)).for_each(|cursor| cursor.fresh = true);
+        }
+    }
+    for Lacked { member, ranges } in lacked {
+        let Some(member) = row.members.get_mut(*member as usize).and_then(Option::as_mut) else { continue };
+        ranges.iter().for_each(|&(from, to)| member.skip(SkipRange { from, to, reason, version }));
+    }
+    row.owe_all(version);
+}
+
+/// Notes what of a range no device of the member vouches for. A cursor passes its user's own messages, so the message above
+/// the highest cursor is one that the user lacks.
 fn lack(member: &mut Member, (from, to): (u64, u64), reason: SkipReason, version: u64) {
-    let acked = member.cursors.iter().filter(|cursor| cursor.device != 0).map(|cursor| cursor.acked).max();
-    let from = from.max(acked.unwrap_or(0).max(member.delivered) + 1);
+    let devices = member.cursors.iter().filter(|cursor| cursor.device != 0 && cursor.base < cursor.acked);
+    let mut had: SmallVec<[(u64, u64); 4]> = devices.map(|cursor| (cursor.base + 1, cursor.acked)).collect();
+    had.sort_unstable();
+    let mut from = from.max(member.delivered + 1);
+    for (first, last) in had {
+        let until = to.min(first - 1);
+        if from <= until {
+            member.skip(SkipRange { from, to: until, reason, version });
+        }
+        from = from.max(last + 1);
+    }
     if from <= to {
         member.skip(SkipRange { from, to, reason, version });
     }

@@ -53,17 +53,18 @@ pub fn change(
         _ => {}
     }
     let closed = group.closed;
+    let version = extra.map_or(0, |extra| extra.version);
     match change {
         Change::Removed(users) => {
             let named = users.iter().filter_map(|user| find(row, names, user)).filter(|(_, role)| *role != Role::Owner);
             for index in named.map(|(index, _)| index).collect::<Vec<_>>() {
-                leave(row, index, seq, &mut moved);
+                leave(row, index, (seq, version), &mut moved);
             }
         }
         Change::Left { successor } => {
             if let Some((index, role)) = find(row, names, actor) {
                 let heir = if role == Role::Owner { heir(row, names, index, successor) } else { None };
-                leave(row, index, seq, &mut moved);
+                leave(row, index, (seq, version), &mut moved);
                 if let Some(heir) = heir {
                     set_role(row, heir, Role::Owner);
                 }
@@ -71,7 +72,7 @@ pub fn change(
         }
         Change::Closed => {
             for index in current(row).map(|(index, _)| index).collect::<Vec<_>>() {
-                leave(row, index, seq, &mut moved);
+                leave(row, index, (seq, version), &mut moved);
             }
         }
         Change::Promoted(users) => shift(row, names, users, Role::Member, Role::Admin),
@@ -88,7 +89,7 @@ pub fn change(
     }
     if !closed {
         for came in extra.map_or(&[][..], |extra| &extra.came) {
-            enter(row, names, came, seq, &mut moved);
+            enter(row, names, came, (seq, version), &mut moved);
         }
     }
     moved
@@ -132,15 +133,19 @@ fn heir(row: &Conversation, names: &Names, owner: MemberIndex, named: &str) -> O
     others.first().map(|other| other.3)
 }
 
-fn leave(row: &mut Conversation, index: MemberIndex, seq: u64, moved: &mut Moved) {
+fn leave(row: &mut Conversation, index: MemberIndex, (seq, version): (u64, u64), moved: &mut Moved) {
     if let Some(member) = row.member_mut(index) {
-        member.leave(seq);
+        let waits = member.cursor(0).is_some();
+        member.leave(seq, version);
         moved.went.push(index);
+        if waits {
+            row.owe_all(version);
+        }
     }
 }
 
 /// Who comes to a group without members owns it.
-fn enter(row: &mut Conversation, names: &mut Names, came: &Came<'_>, seq: u64, moved: &mut Moved) {
+fn enter(row: &mut Conversation, names: &mut Names, came: &Came<'_>, (seq, version): (u64, u64), moved: &mut Moved) {
     let role = if current(row).next().is_none() { Role::Owner } else { Role::Member };
     let known = names.find(came.user).and_then(|user| row.find(user, 0));
     if known.and_then(|index| row.member(index)).is_some_and(Member::is_current) {
@@ -164,7 +169,7 @@ fn enter(row: &mut Conversation, names: &mut Names, came: &Came<'_>, seq: u64, m
         group.next_rank
     });
     if let Some(member) = row.member_mut(index) {
-        member.enter(seq, &came.devices, known.is_some());
+        member.enter(seq, &came.devices, version);
         (member.role, member.rank) = (Some(role), rank);
         moved.came.push(index);
     }

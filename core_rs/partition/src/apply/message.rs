@@ -1,7 +1,7 @@
 //! A message, or a change of a group, takes its number in a conversation.
 
 use super::group;
-use crate::ids::MemberIndex;
+use crate::ids::{DeviceId, MemberIndex};
 use crate::names::Names;
 use crate::records::Message;
 use crate::rows::{Conversation, SkipRange};
@@ -16,8 +16,8 @@ pub struct Applied {
     pub moved: group::Moved,
 }
 
-/// Applies a message. Its author's device needs no copy: the cursor passes it if it stands directly before it, and so does
-/// that of a user from whom it is withheld.
+/// Applies a message. Its author's device needs no copy: the cursor passes it if it stands directly before it. The cursor of a
+/// user from whom it is withheld does not: that user is told a skip first.
 pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) -> Applied {
     let message = &record.message;
     let seq = message.seq;
@@ -36,16 +36,12 @@ pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) 
     let author = names.find(message.sender).and_then(|user| row.find(user, record.device()));
     applied.author = author;
     if message.change.is_none() {
-        let places = 0..row.members.len();
-        match author {
-            Some(author) if !record.withheld => pass(row, author, Some(record.device()), seq),
-            _ => {}
+        if let Some(author) = author {
+            pass(row, author, record.device(), seq);
         }
         if record.withheld {
-            for index in places.map(MemberIndex::new) {
-                let own = Some(index) == author;
-                pass(row, index, own.then(|| record.device()), seq);
-                if let Some(member) = row.member_mut(index).filter(|_| !own) {
+            for place in (0..row.members.len()).map(MemberIndex::new).filter(|&index| Some(index) != author) {
+                if let Some(member) = row.member_mut(place) {
                     member.withhold(seq);
                 }
             }
@@ -60,12 +56,10 @@ pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) 
     applied
 }
 
-/// The member's cursors that stand directly before a message pass it; of one device, or of all.
-fn pass(row: &mut Conversation, index: MemberIndex, device: Option<u16>, seq: u64) {
-    let Some(member) = row.member_mut(index) else { return };
-    for cursor in &mut member.cursors {
-        if cursor.acked + 1 == seq && device.is_none_or(|device| device == cursor.device) {
-            cursor.acked = seq;
-        }
+/// The cursor of the author's device passes the message if it stands directly before it.
+fn pass(row: &mut Conversation, author: MemberIndex, device: DeviceId, seq: u64) {
+    let cursor = row.member_mut(author).and_then(|member| member.cursor_mut(device));
+    if let Some(cursor) = cursor.filter(|cursor| cursor.acked + 1 == seq) {
+        cursor.acked = seq;
     }
 }

@@ -1,7 +1,7 @@
 //! Records from bytes.
 
 use super::message::Message;
-use super::{Begins, Cursors, Floor, Lost, Mailbox, Moved, Record, Seen, User, UserChange, kind};
+use super::{Begins, Cursors, Floor, Lacked, Lost, Mailbox, Moved, Record, Seen, User, UserChange, kind};
 use crate::bytes::{Malformed, Read, Reader};
 use crate::ids::{DeviceId, Position, RowKey};
 use crate::rows::Fit;
@@ -17,7 +17,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Read<Record<'_>> {
     let record = match kind {
         kind::IMAGE => {
             let row = key(reader)?;
-            return Ok(Record::Image { row, bytes: reader.rest() });
+            return Ok(Record::Image { row, bytes: reader.rest().into() });
         }
         kind::MESSAGE => return Ok(Record::Message(Message::decode(body)?)),
         kind::CARRIED => return Ok(Record::Carried(Message::decode(body)?)),
@@ -28,12 +28,14 @@ pub fn decode(kind: u8, body: &[u8]) -> Read<Record<'_>> {
             floor: reader.u64()?,
             reason: skip_reason(reader.u8()?)?,
             version: reader.u64()?,
+            lacked: lacked(reader)?,
         }),
         kind::LOST => Record::Lost(Lost {
             conversation: reader.array()?,
             change: reader.fixed16()?,
             ranges: ranges(reader)?,
             version: reader.u64()?,
+            lacked: lacked(reader)?,
         }),
         kind::USER => Record::User(user(reader)?),
         kind::CURSORS => Record::Cursors(cursors(reader)?),
@@ -72,9 +74,14 @@ fn ranges<B: FromIterator<(u64, u64)>>(reader: &mut Reader<'_>) -> Read<B> {
     (0..count).map(|_| Ok((reader.u64()?, reader.u64()?))).collect()
 }
 
+fn lacked(reader: &mut Reader<'_>) -> Read<Vec<Lacked>> {
+    let count = reader.count()?;
+    (0..count).map(|_| Ok(Lacked { member: reader.u32()?, ranges: ranges(reader)? })).collect()
+}
+
 fn mailbox<'a>(reader: &mut Reader<'a>) -> Read<Mailbox<'a>> {
     let (conversation, change) = (reader.array()?, reader.fixed16()?);
-    let (user, device) = (reader.str()?, reader.u16()?);
+    let (user, device) = (reader.str()?.into(), reader.u16()?);
     let (mut begins, mut orphaned, mut version) = (None, SmallVec::new(), 0);
     if reader.flag()? {
         begins = Some(Begins { acked: reader.u64()?, base: reader.u64()?, fresh: reader.flag()? });
@@ -117,7 +124,7 @@ fn cursors(reader: &mut Reader<'_>) -> Read<Cursors> {
 }
 
 fn seen<'a>(reader: &mut Reader<'a>) -> Read<Seen<'a>> {
-    let (user, device) = (reader.str()?, reader.u16()?);
+    let (user, device) = (reader.str()?.into(), reader.u16()?);
     let (seen_s, receives, receipts) = (reader.u32()?, reader.flag()?, reader.u64()?);
     let mut confirmed = Vec::new();
     for _ in 0..reader.count()? {

@@ -1,7 +1,7 @@
 //! Records to bytes.
 
 use super::message::Message;
-use super::{Cursors, Lost, Mailbox, Record, Seen, User, UserChange, kind};
+use super::{Cursors, Lacked, Lost, Mailbox, Record, Seen, User, UserChange, kind};
 use crate::bytes::{put_bytes, put_flag, put_u64};
 use crate::ids::RowKey;
 
@@ -31,13 +31,15 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_u64(out, floor.floor);
             out.push(floor.reason as u8);
             put_u64(out, floor.version);
+            put_lacked(out, &floor.lacked);
             kind::FLOOR
         }
-        Record::Lost(Lost { conversation, change, ranges, version }) => {
+        Record::Lost(Lost { conversation, change, ranges, version, lacked }) => {
             out.extend_from_slice(conversation);
             out.extend_from_slice(&change.to_le_bytes());
             put_ranges(out, ranges);
             put_u64(out, *version);
+            put_lacked(out, lacked);
             kind::LOST
         }
         Record::User(user) => {
@@ -98,6 +100,14 @@ fn put_ranges(out: &mut Vec<u8>, ranges: &[(u64, u64)]) {
     for &(from, to) in ranges {
         put_u64(out, from);
         put_u64(out, to);
+    }
+}
+
+fn put_lacked(out: &mut Vec<u8>, lacked: &[Lacked]) {
+    put_u64(out, lacked.len() as u64);
+    for lacked in lacked {
+        put_u64(out, u64::from(lacked.member));
+        put_ranges(out, &lacked.ranges);
     }
 }
 

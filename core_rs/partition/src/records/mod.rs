@@ -10,6 +10,8 @@ mod decode;
 mod encode;
 pub mod message;
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 use wire::types::SkipReason;
 
@@ -56,7 +58,7 @@ pub enum Record<'a> {
         /// Whose.
         row: RowKey,
         /// As `rows` encodes it.
-        bytes: &'a [u8],
+        bytes: Cow<'a, [u8]>,
     },
     /// See [`kind::MESSAGE`].
     Message(Message<'a>),
@@ -115,7 +117,7 @@ pub struct Mailbox<'a> {
     /// Count of the conversation's row after it.
     pub change: u16,
     /// Whose device.
-    pub user: &'a str,
+    pub user: Cow<'a, str>,
     /// Which.
     pub device: DeviceId,
     /// How it begins; `None`: it ends.
@@ -138,7 +140,7 @@ pub struct Begins {
 }
 
 /// Everything below a number is dropped, by age or cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Floor {
     /// Where.
     pub conversation: ConversationId,
@@ -150,6 +152,8 @@ pub struct Floor {
     pub reason: SkipReason,
     /// Receipt version of the skips that follow from it.
     pub version: u64,
+    /// See [`Lacked`].
+    pub lacked: Vec<Lacked>,
 }
 
 /// Messages that nobody can get any more.
@@ -163,6 +167,18 @@ pub struct Lost {
     pub ranges: Vec<(u64, u64)>,
     /// Receipt version of the skips that follow from it.
     pub version: u64,
+    /// See [`Lacked`].
+    pub lacked: Vec<Lacked>,
+}
+
+/// What a member lacks of messages with a body per device, though a device without a body passed them: cursors do not tell.
+/// Who lacks other messages follows from the cursors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacked {
+    /// Place of the member.
+    pub member: u32,
+    /// Ranges in order.
+    pub ranges: SmallVec<[(u64, u64); 1]>,
 }
 
 /// A change of a user's row.
@@ -218,7 +234,7 @@ pub struct Moved {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen<'a> {
     /// Whose.
-    pub user: &'a str,
+    pub user: Cow<'a, str>,
     /// Which.
     pub device: DeviceId,
     /// When it was last connected, seconds since 1970.

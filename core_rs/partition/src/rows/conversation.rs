@@ -47,6 +47,8 @@ pub struct Conversation {
     pub floor: u64,
     /// Why the floor is where it is.
     pub floor_reason: SkipReason,
+    /// Messages at or above the floor that cannot be read any more: ranges in order.
+    pub lost: Vec<(u64, u64)>,
     /// Who takes part, or did and is still referred to. Places are stable: messages name their author by place.
     pub members: SmallVec<[Option<Member>; 2]>,
     /// `Some` exactly for [`Kind::Group`].
@@ -57,7 +59,16 @@ impl Conversation {
     /// One in which nothing happened yet.
     pub fn new(kind: Kind) -> Self {
         let group = (kind == Kind::Group).then(Box::default);
-        Self { kind, changes: 0, head: 0, floor: 1, floor_reason: SkipReason::Expired, members: SmallVec::new(), group }
+        Self {
+            kind,
+            changes: 0,
+            head: 0,
+            floor: 1,
+            floor_reason: SkipReason::Expired,
+            lost: Vec::new(),
+            members: SmallVec::new(),
+            group,
+        }
     }
 
     /// Places with a member, and the members.
@@ -82,6 +93,21 @@ impl Conversation {
         self.iter().find(|(_, member)| fits(member)).map(|(index, _)| index)
     }
 
+    /// Whether a message cannot be read any more.
+    pub fn is_lost(&self, seq: u64) -> bool {
+        self.lost.iter().any(|&(from, to)| from <= seq && seq <= to)
+    }
+
+    /// The authors in a group are to be notified of skips with this version. Which authors a skip concerns depends on the
+    /// messages, so every current member counts as one; what does not concern a member is left out when it is told.
+    pub fn owe_all(&mut self, version: u64) {
+        if self.kind == Kind::Group {
+            for member in self.members.iter_mut().flatten().filter(|member| member.is_current()) {
+                member.owed = member.owed.max(version);
+            }
+        }
+    }
+
     /// Who owns a group.
     pub fn owner(&self) -> Option<MemberIndex> {
         self.iter().find(|(_, member)| member.role == Some(Role::Owner)).map(|(index, _)| index)
@@ -101,6 +127,11 @@ impl Conversation {
         put_u64(out, self.head);
         put_u64(out, self.floor);
         out.push(self.floor_reason as u8);
+        put_u64(out, self.lost.len() as u64);
+        for &(from, to) in &self.lost {
+            put_u64(out, from);
+            put_u64(out, to);
+        }
         put_u64(out, self.members.len() as u64);
         for member in &self.members {
             out.push(u8::from(member.is_some()));
@@ -140,6 +171,9 @@ impl Conversation {
         row.floor_reason = skip_reason(reader.u8()?)?;
         if row.floor == 0 || row.floor > row.head + 1 {
             return Err(Malformed::Value("a floor above its head"));
+        }
+        for _ in 0..reader.count()? {
+            row.lost.push((reader.u64()?, reader.u64()?));
         }
         for _ in 0..reader.count()? {
             members.push(if reader.flag()? { Some(Member::decode(reader, names)?) } else { None });

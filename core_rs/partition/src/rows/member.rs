@@ -186,15 +186,21 @@ impl Member {
             .filter(|(from, to)| from <= to)
             .collect();
         for (from, to) in parts {
-            self.version = self.version.max(range.version);
-            push_skip(&mut self.rare.get_or_insert_default().skips, SkipRange { from, to, ..range });
+            self.push_skip(SkipRange { from, to, ..range });
         }
     }
 
-    /// Forgets skips of which everybody concerned has seen the version.
+    fn push_skip(&mut self, range: SkipRange) {
+        self.version = self.version.max(range.version);
+        push_skip(&mut self.rare.get_or_insert_default().skips, range);
+    }
+
+    /// Forgets skips of which everybody concerned has seen the version. One above `delivered` stays: the claim that passes it
+    /// later must find it.
     pub fn forget_skips(&mut self, seen: u64) {
+        let delivered = self.delivered;
         if let Some(rare) = &mut self.rare {
-            rare.skips.retain(|range| range.version > seen);
+            rare.skips.retain(|range| range.version > seen || range.to > delivered);
         }
         self.tidy();
     }
@@ -204,39 +210,68 @@ impl Member {
         push_range(&mut self.rare.get_or_insert_default().withheld, seq, seq);
     }
 
-    /// It begins an interval at message `seq`, with exactly these devices (none: a mailbox waits for the first). A mailbox
-    /// that had everything of the interval before is empty; one that had not keeps what it lacks.
-    pub fn enter(&mut self, seq: u64, devices: &[DeviceId], begins_anew: bool) {
-        let was = (self.from, self.to);
-        if begins_anew && self.to != OPEN {
+    /// It begins an interval at message `seq`, with at least these devices (none: a mailbox waits for the first). A mailbox
+    /// that had everything of the interval before is empty; one that had not keeps what it lacks, and then a device that is new
+    /// here vouches for nothing before `seq` (I7). Devices that ended are taken out by a record of their own.
+    pub fn enter(&mut self, seq: u64, devices: &[DeviceId], version: u64) {
+        let returns = self.to != OPEN;
+        let ended = if returns { self.to } else { seq - 1 };
+        let behind = self.cursors.iter().any(|cursor| cursor.acked < ended);
+        if returns {
             let lowest = self.cursors.iter().map(|cursor| cursor.acked).min().unwrap_or(OPEN);
-            let rare = self.rare.get_or_insert_default();
-            // Past intervals in which nothing waits any more serve questions about old messages; those beyond the bound go.
-            push_interval(&mut rare.earlier, was, lowest);
+            let before = (self.from, self.to);
+            self.push_interval(before, lowest, version);
             (self.from, self.to) = (seq, OPEN);
         }
-        let ended = was.1;
-        self.cursors.retain(|cursor| devices.contains(&cursor.device) || cursor.device == 0 && devices.is_empty());
         for cursor in &mut self.cursors {
             if cursor.acked >= ended {
-                (cursor.acked, cursor.base) = (cursor.acked.max(seq - 1), 0);
+                cursor.acked = cursor.acked.max(seq - 1);
             }
             cursor.fresh = true;
         }
-        let missing = if devices.is_empty() { &[0][..] } else { devices };
-        for &device in missing {
+        let base = if behind { seq - 1 } else { 0 };
+        if !behind {
+            // What was sent before it came is not for it.
+            self.delivered = self.delivered.max(seq - 1);
+            self.cursors.iter_mut().for_each(|cursor| cursor.base = 0);
+        }
+        let nobody = self.cursors.is_empty() && devices.is_empty();
+        for &device in if nobody { &[0][..] } else { devices } {
             if self.cursor(device).is_none() {
-                self.cursors.push(Cursor { fresh: true, ..Cursor::new(device, seq - 1) });
+                self.cursors.push(Cursor { fresh: true, base, ..Cursor::new(device, seq - 1) });
             }
         }
         self.tidy();
     }
 
-    /// Its interval ends with message `seq`, which it still gets.
-    pub fn leave(&mut self, seq: u64) {
-        if self.is_current() {
-            self.to = seq;
-            self.role = None;
+    /// An interval is over and another begins. Past intervals in which no mailbox lacks anything answer questions about old
+    /// messages; above the bound they are forgotten. What is lacked of one that goes is a skip, never a claim.
+    fn push_interval(&mut self, interval: (u64, u64), lowest: u64, version: u64) {
+        let earlier = &mut self.rare.get_or_insert_default().earlier;
+        earlier.push(interval);
+        if earlier.len() > PAST_INTERVALS {
+            earlier.retain(|interval| interval.1 > lowest);
+        }
+        if earlier.len() > MAX_RANGES {
+            let oldest = earlier.remove(0);
+            let from = oldest.0.max(self.delivered + 1);
+            if from <= oldest.1 {
+                self.push_skip(SkipRange { from, to: oldest.1, reason: SkipReason::Expired, version });
+            }
+        }
+    }
+
+    /// Its interval ends with message `seq`, which it still gets. A mailbox that waits for a first device ends: nobody will
+    /// have what is in it.
+    pub fn leave(&mut self, seq: u64, version: u64) {
+        if !self.is_current() {
+            return;
+        }
+        (self.to, self.role) = (seq, None);
+        if let Some(waiting) = self.cursor(0).map(|cursor| cursor.acked) {
+            self.cursors.retain(|cursor| cursor.device != 0);
+            let from = waiting.max(self.delivered) + 1;
+            self.skip(SkipRange { from, to: seq, reason: SkipReason::Expired, version });
         }
     }
 
@@ -251,10 +286,11 @@ impl Member {
         }
     }
 
-    /// A device's mailbox ends; that of the only device waits for the next.
+    /// A device's mailbox ends; that of the only device of a current member waits for the next device.
     pub fn end_mailbox(&mut self, device: DeviceId) {
+        let current = self.is_current();
         match self.cursors.as_mut_slice() {
-            [only] if only.device == device => only.device = 0,
+            [only] if only.device == device && current && self.only == 0 => only.device = 0,
             _ => self.cursors.retain(|cursor| cursor.device != device),
         }
     }
@@ -356,7 +392,7 @@ fn push_skip(list: &mut Vec<SkipRange>, range: SkipRange) {
     }
 }
 
-fn push_range(list: &mut Vec<(u64, u64)>, from: u64, to: u64) {
+pub(crate) fn push_range(list: &mut Vec<(u64, u64)>, from: u64, to: u64) {
     match list.last_mut() {
         Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
         _ => list.push((from, to)),
@@ -371,13 +407,3 @@ fn push_range(list: &mut Vec<(u64, u64)>, from: u64, to: u64) {
 
 /// Past intervals in which nothing waits that are kept all the same.
 const PAST_INTERVALS: usize = 16;
-
-fn push_interval(list: &mut Vec<(u64, u64)>, interval: (u64, u64), lowest: u64) {
-    list.push(interval);
-    if list.len() > PAST_INTERVALS {
-        list.retain(|interval| interval.1 > lowest);
-    }
-    if list.len() > MAX_RANGES {
-        list.remove(0);
-    }
-}

@@ -1,0 +1,131 @@
+//! What a user is known to have, and what it will never have: the two that an author is told (I7).
+//!
+//! `delivered` is cumulative, so it passes a message only when some device of the user vouches for it, or when a skip says that
+//! it never will be had. Three things make that less than the highest acknowledgement: a device without a body of its own, a
+//! device that came when others still lacked something, and a device that went before it collected what was its.
+
+use smallvec::SmallVec;
+
+use crate::active::Active;
+use crate::ids::{DeviceId, MemberIndex};
+use crate::rows::{Cursor, Member};
+
+/// Ranges of messages, in order, which do not touch.
+pub type Ranges = SmallVec<[(u64, u64); 1]>;
+
+/// What a message is to a member's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Has {
+    /// Its own, or outside its intervals.
+    NotForIt,
+    /// Withheld from it.
+    Withheld,
+    /// Noted as a skip.
+    Skipped,
+    /// A device vouches for it.
+    Yes,
+    /// No device does.
+    No,
+}
+
+impl Active {
+    /// How far a user has everything, truthfully. What is withheld is passed only together with a later message that the user
+    /// has: until then its author is told nothing.
+    pub fn claim(&self, index: MemberIndex) -> u64 {
+        let Some(member) = self.row.member(index) else { return 0 };
+        let devices = member.cursors.iter().filter(|cursor| cursor.device != 0);
+        let top = devices.map(|cursor| cursor.acked).max().unwrap_or(0).min(self.visible);
+        let mut claim = member.delivered;
+        let first = self.entries.first();
+        let mut hidden = false;
+        if first > claim + 1 {
+            // What is gone was acknowledged by all, or its loss was noted.
+            let gone = member.withheld().iter().find(|range| range.1 > claim && range.0 < first);
+            hidden = gone.is_some();
+            claim = gone.map_or(first - 1, |range| range.0 - 1).max(claim);
+        }
+        for seq in first.max(member.delivered + 1)..=top {
+            match self.has(member, index, seq) {
+                Has::No => break,
+                Has::Withheld => hidden = true,
+                Has::Yes => hidden = false,
+                Has::NotForIt | Has::Skipped => {}
+            }
+            if !hidden {
+                claim = seq;
+            }
+        }
+        claim
+    }
+
+    /// The messages among `from..=to` that are the user's to have, and that no device of it has, nor one that `coming` admits
+    /// will have; those that were noted before are left out.
+    pub fn lacked(
+        &self,
+        index: MemberIndex,
+        (from, to): (u64, u64),
+        coming: impl Fn(&Cursor, u64) -> bool,
+    ) -> Ranges {
+        let mut ranges = Ranges::new();
+        let Some(member) = self.row.member(index) else { return ranges };
+        for (seq, _) in self.entries.from(from.max(member.delivered + 1)).take_while(|&(seq, _)| seq <= to) {
+            if self.has(member, index, seq) != Has::No || member.cursors.iter().any(|cursor| coming(cursor, seq)) {
+                continue;
+            }
+            match ranges.last_mut() {
+                Some(last) if last.1 + 1 == seq => last.1 = seq,
+                _ => ranges.push((seq, seq)),
+            }
+        }
+        ranges
+    }
+
+    /// The last message of others that no device of the user has; 0: there is none. A new mailbox of the user vouches for
+    /// nothing up to there.
+    pub fn unvouched(&self, index: MemberIndex) -> u64 {
+        let Some(member) = self.row.member(index) else { return 0 };
+        let first = self.entries.first().max(member.delivered + 1);
+        let lacks = |seq: &u64| matches!(self.has(member, index, *seq), Has::No | Has::Withheld);
+        (first..=self.row.head).rev().find(lacks).unwrap_or(0)
+    }
+
+    /// Members among the authors of `from..=to`, without the one at `index`; places in ascending order. Members who left are
+    /// none, nor are authors of messages that the member was not there for.
+    pub fn authors(&self, index: MemberIndex, from: u64, to: u64) -> SmallVec<[MemberIndex; 8]> {
+        let mut authors = SmallVec::new();
+        let Some(member) = self.row.member(index) else { return authors };
+        for (seq, entry) in self.entries.from(from).take_while(|&(seq, _)| seq <= to) {
+            let author = MemberIndex::new(usize::from(entry.author));
+            let current = self.row.member(author).is_some_and(Member::is_current);
+            if author != index && current && !entry.withheld && member.sees(seq) && authors.last() != Some(&author) {
+                authors.push(author);
+            }
+        }
+        authors.sort_unstable();
+        authors.dedup();
+        authors
+    }
+
+    /// Whether a mailbox gets a body of a message, or got one.
+    pub fn has_body(&self, member: &Member, device: DeviceId, seq: u64) -> bool {
+        self.entries.has_body(seq, member.user, device)
+    }
+
+    fn has(&self, member: &Member, index: MemberIndex, seq: u64) -> Has {
+        let Some(entry) = self.entries.get(seq) else { return Has::NotForIt };
+        if entry.is_by(index) || !member.sees(seq) {
+            return Has::NotForIt;
+        }
+        if entry.withheld {
+            return Has::Withheld;
+        }
+        if member.skips_seq(seq) {
+            return Has::Skipped;
+        }
+        let vouches = |cursor: &Cursor| {
+            let has = cursor.device != 0 && cursor.base < seq && seq <= cursor.acked && !entry.is_lost();
+            has && self.has_body(member, cursor.device, seq)
+        };
+        if member.cursors.iter().any(vouches) { Has::Yes } else { Has::No }
+    }
+}

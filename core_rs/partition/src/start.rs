@@ -1,0 +1,112 @@
+//! The state of a partition from what recovery found in its log: rows as they are, and the undelivered messages of each
+//! conversation, by their places.
+
+use std::collections::HashMap;
+
+use crate::active::Active;
+use crate::entries::Entry;
+use crate::ids::{ConversationId, DeviceId};
+use crate::names::Names;
+use crate::recover::{Body, Found, Problem, Recovery};
+use crate::rows::Conversation;
+use crate::state::{State, Versions};
+use crate::users::Mark;
+
+impl Recovery {
+    /// The state that the log makes. All records were given.
+    ///
+    /// # Errors
+    /// Rows that records presume and nothing brought, and undelivered messages that are not in the log. Nothing is begun then.
+    pub fn into_state(mut self) -> Result<State, Vec<Problem>> {
+        self.finish()?;
+        let mut state = State { names: std::mem::take(&mut self.names), ..State::default() };
+        let (versions, time_ms) = self.bound;
+        state.versions = Versions { last: versions, bound: versions, durable: versions };
+        state.time_ms = time_ms;
+        for (name, found) in self.users.drain() {
+            match found {
+                Found::Active(row, mark) => {
+                    let slot = state.put_user(&name, row);
+                    state.users.entry(slot).mark = mark;
+                }
+                _ => state.store = true,
+            }
+        }
+        for ((name, device), found) in self.devices.drain() {
+            match found {
+                Found::Active(row, mark) => put_device(&mut state, &name, device, row, mark),
+                _ => state.store = true,
+            }
+        }
+        let mut problems = Vec::new();
+        let mut bodies = std::mem::take(&mut self.bodies);
+        for (id, found) in self.conversations.drain() {
+            match found {
+                Found::Active(row, mark) => {
+                    let bodies = bodies.get(&id).map_or(&[][..], Vec::as_slice);
+                    if let Err(problem) = put_conversation(&mut state, id, row, mark, bodies) {
+                        problems.push(problem);
+                    }
+                }
+                _ => state.store = true,
+            }
+        }
+        for body in bodies.drain().flat_map(|(_, bodies)| bodies) {
+            state.time_ms = state.time_ms.max(body.time_ms);
+            release(&mut state.names, &body);
+        }
+        if problems.is_empty() { Ok(state) } else { Err(problems) }
+    }
+}
+
+fn put_device(state: &mut State, name: &str, device: DeviceId, row: crate::rows::Device, mark: Mark) {
+    let slot = state.put_device(name, device, row);
+    if let Some(entry) = state.users.entry(slot).device_mut(device) {
+        entry.mark = mark;
+    }
+}
+
+fn put_conversation(
+    state: &mut State,
+    id: ConversationId,
+    row: Conversation,
+    mark: Mark,
+    bodies: &[Body],
+) -> Result<(), Problem> {
+    let slot = state.put_conversation(id, row);
+    let Some((active, _)) = state.parts(slot) else { return Ok(()) };
+    active.mark = mark;
+    fill(active, bodies)
+}
+
+/// The messages that some mailbox lacks. Where a record was carried, its last place counts.
+fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
+    let Some(lowest) = active.lowest() else { return Ok(()) };
+    let by_seq: HashMap<u64, &Body> = bodies.iter().map(|body| (body.seq, body)).collect();
+    for seq in (lowest + 1).max(active.row.floor)..=active.row.head {
+        let lost = active.row.is_lost(seq);
+        let entry = match by_seq.get(&seq) {
+            Some(body) => {
+                let author = active.member(body.author, body.device);
+                let device = if body.change { 0 } else { body.device };
+                let time_s = u32::try_from(body.time_ms / 1000).unwrap_or(u32::MAX);
+                Entry::new(body.place, time_s, author, device, body.withheld)
+            }
+            None if lost => Entry::new(crate::ids::Place::default(), 0, None, 0, false),
+            None => return Err(Problem::NoBody { conversation: active.id, seq }),
+        };
+        active.entries.push(seq, entry, by_seq.get(&seq).and_then(|body| body.bodies.clone()));
+        if lost {
+            active.entries.lose(seq, seq);
+        }
+    }
+    active.reindex();
+    Ok(())
+}
+
+fn release(names: &mut Names, body: &Body) {
+    names.release(body.author);
+    body.bodies.iter().flat_map(|bodies| bodies.iter()).for_each(|&(user, _)| {
+        names.release(user);
+    });
+}

@@ -1,0 +1,259 @@
+//! The rows that are in memory: users, devices, conversations, at the newest position.
+//!
+//! There is one copy of each. That it runs ahead of the disk is harmless: a failed append or sync ends the router (I10).
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
+use slab::Slab;
+
+use crate::active::Active;
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey, UserSlot};
+use crate::names::Names;
+use crate::rows::{Conversation, Device, User};
+use crate::users::{DeviceEntry, Users};
+
+/// Receipt versions: given in ascending order, never twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// The last one given.
+    pub last: u64,
+    /// Those up to here may be given by a record that is in the log.
+    pub bound: u64,
+    /// The same, by a record that is durable: what is told before it is logged takes one of these.
+    pub durable: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Names of all users that a row in memory refers to.
+    pub names: Names,
+    /// Users and devices.
+    pub users: Users,
+    /// See [`Versions`].
+    pub versions: Versions,
+    /// Rows that are neither in memory nor in the store, as far as was asked.
+    pub absent: HashSet<RowKey>,
+    /// The store may hold rows: one that is not in memory is absent only if `absent` says so.
+    pub store: bool,
+    /// What becomes durable with a batch: positions in ascending order.
+    pub(crate) pending: VecDeque<Pending>,
+    /// The latest time in a record, ms since 1970.
+    pub time_ms: u64,
+    conversations: Slab<Box<Active>>,
+    by_id: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+/// See [`State::pending`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub position: Position,
+    pub what: Durable,
+}
+
+/// What a durable batch means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Durable {
+    /// A message can be shown.
+    Message(ConversationId, u64),
+    /// Receipt versions up to this can be given.
+    Versions(u64),
+}
+
+impl State {
+    /// The slot of a conversation in memory.
+    pub fn find(&self, id: &ConversationId) -> Option<ConversationSlot> {
+        let same = |&slot: &u32| self.conversations.get(slot as usize).is_some_and(|active| active.id == *id);
+        self.by_id.find(self.hasher.hash_one(id), same).map(|&slot| ConversationSlot::new(slot as usize))
+    }
+
+    /// A conversation in memory.
+    pub fn conversation(&self, slot: ConversationSlot) -> Option<&Active> {
+        self.conversations.get(slot.place()).map(Box::as_ref)
+    }
+
+    /// The same, by id.
+    pub fn active(&self, id: &ConversationId) -> Option<&Active> {
+        self.conversation(self.find(id)?)
+    }
+
+    /// A conversation in memory, to change.
+    pub fn conversation_mut(&mut self, slot: ConversationSlot) -> Option<&mut Active> {
+        self.conversations.get_mut(slot.place()).map(Box::as_mut)
+    }
+
+    /// A conversation in memory and the names, to apply a record with.
+    pub(crate) fn parts(&mut self, slot: ConversationSlot) -> Option<(&mut Active, &mut Names)> {
+        Some((self.conversations.get_mut(slot.place())?, &mut self.names))
+    }
+
+    /// All conversations in memory, in no order that means anything.
+    pub fn conversations(&self) -> impl Iterator<Item = (ConversationSlot, &Active)> {
+        self.conversations.iter().map(|(place, active)| (ConversationSlot::new(place), active.as_ref()))
+    }
+
+    /// Takes a conversation's row in, with the row's references to its members' names. It is not in memory yet.
+    pub fn put_conversation(&mut self, id: ConversationId, row: Conversation) -> ConversationSlot {
+        let users: Vec<UserSlot> = row.iter().map(|(_, member)| member.user).collect();
+        let place = self.conversations.insert(Box::new(Active::new(id, row)));
+        let (all, hasher) = (&self.conversations, &self.hasher);
+        let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |active| hasher.hash_one(active.id));
+        self.by_id.insert_unique(hasher.hash_one(id), place as u32, rehash);
+        let slot = ConversationSlot::new(place);
+        for user in users {
+            self.link(user, slot);
+        }
+        self.absent.remove(&RowKey::Conversation(id));
+        slot
+    }
+
+    /// A user takes part in a conversation in memory.
+    pub(crate) fn link(&mut self, user: UserSlot, slot: ConversationSlot) {
+        let conversations = &mut self.users.entry(user).conversations;
+        if !conversations.contains(&slot) {
+            conversations.push(slot);
+        }
+    }
+
+    /// A user takes part in a conversation no more, and gives back the reference to its name.
+    pub(crate) fn unlink(&mut self, user: UserSlot, slot: ConversationSlot) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.conversations.retain(|other| *other != slot);
+        }
+        self.release(user);
+    }
+
+    /// Lets a conversation's row go; whoever calls knows that the store has it.
+    pub fn remove_conversation(&mut self, slot: ConversationSlot) -> Option<Active> {
+        let mut active = self.conversations.try_remove(slot.place())?;
+        let hash = self.hasher.hash_one(active.id);
+        if let Ok(entry) = self.by_id.find_entry(hash, |&found| found as usize == slot.place()) {
+            entry.remove();
+        }
+        for member in active.row.members.drain(..).flatten() {
+            self.unlink(member.user, slot);
+        }
+        Some(*active)
+    }
+
+    /// A name has one reference less; what is in memory of its user goes with the last.
+    fn release(&mut self, user: UserSlot) {
+        if self.names.release(user) {
+            self.users.remove(user);
+        }
+    }
+
+    /// Takes a user's row in. A row holds its user's name once.
+    pub fn put_user(&mut self, name: &str, row: User) -> UserSlot {
+        let slot = self.names.hold(name);
+        if self.users.entry(slot).row.replace(row).is_some() {
+            self.names.release(slot);
+        }
+        self.absent.remove(&RowKey::user(name));
+        slot
+    }
+
+    /// Takes a device's row in. A row holds its user's name once.
+    pub fn put_device(&mut self, name: &str, device: DeviceId, row: Device) -> UserSlot {
+        let slot = self.names.hold(name);
+        if self.users.entry(slot).put_device(device, row) {
+            self.names.release(slot);
+        }
+        self.absent.remove(&RowKey::device(name, device));
+        slot
+    }
+
+    /// Lets a user's row go; whoever calls knows that the store has it.
+    pub fn remove_user(&mut self, user: UserSlot) -> Option<User> {
+        let row = self.users.get_mut(user)?.row.take()?;
+        self.release(user);
+        Some(row)
+    }
+
+    /// Lets a device's row go: the store has it, or there is no such device any more.
+    pub fn remove_device(&mut self, user: UserSlot, device: DeviceId) -> Option<Device> {
+        let devices = &mut self.users.get_mut(user)?.devices;
+        let place = devices.iter().position(|entry| entry.id == device)?;
+        let entry = devices.remove(place);
+        self.release(user);
+        Some(entry.row)
+    }
+
+    /// A user's row in memory.
+    pub fn user(&self, slot: UserSlot) -> Option<&User> {
+        self.users.get(slot)?.row.as_ref()
+    }
+
+    /// A user's row in memory, by name.
+    pub fn user_named(&self, name: &str) -> Option<(UserSlot, &User)> {
+        let slot = self.names.find(name)?;
+        Some((slot, self.user(slot)?))
+    }
+
+    /// A device's row in memory.
+    pub fn device(&self, user: UserSlot, device: DeviceId) -> Option<&DeviceEntry> {
+        self.users.get(user)?.device(device)
+    }
+
+    /// Whether it is known that there is no such row, neither in memory nor in the store.
+    pub fn is_absent(&self, key: &RowKey) -> bool {
+        let here = match key {
+            RowKey::User(name) => self.user_named(name).is_some(),
+            RowKey::Device(name, device) => {
+                self.names.find(name).is_some_and(|user| self.device(user, *device).is_some())
+            }
+            RowKey::Conversation(id) => self.find(id).is_some(),
+        };
+        !here && (!self.store || self.absent.contains(key))
+    }
+
+    /// Batches up to this one are durable: messages in them can be shown.
+    pub fn synced(&mut self, position: Position) {
+        while let Some(&pending) = self.pending.front().filter(|pending| pending.position <= position) {
+            self.pending.pop_front();
+            match pending.what {
+                Durable::Message(id, seq) => {
+                    if let Some(active) = self.find(&id).and_then(|slot| self.conversation_mut(slot)) {
+                        active.visible = active.visible.max(seq);
+                    }
+                }
+                Durable::Versions(bound) => self.versions.durable = self.versions.durable.max(bound),
+            }
+        }
+    }
+
+    /// A receipt version for what is told before it is logged. `None`: the bound is not durable yet; ask later.
+    pub(crate) fn next_version(&mut self) -> Option<u64> {
+        (self.versions.last < self.versions.durable).then(|| {
+            self.versions.last += 1;
+            self.versions.last
+        })
+    }
+
+    /// All rows in memory as bytes, in the order of their keys: what I14 compares.
+    pub fn rows(&self) -> Vec<(RowKey, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let mut add = |key, encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = Vec::new();
+            encode(&mut bytes);
+            rows.push((key, bytes));
+        };
+        for (slot, entry) in self.users.iter() {
+            let name = self.names.text(slot);
+            if let Some(row) = &entry.row {
+                add(RowKey::user(name), &|bytes| row.encode(bytes));
+            }
+            for device in &entry.devices {
+                add(RowKey::device(name, device.id), &|bytes| device.row.encode(bytes));
+            }
+        }
+        for (_, active) in self.conversations() {
+            add(RowKey::Conversation(active.id), &|bytes| active.row.encode(&self.names, bytes));
+        }
+        rows.sort_unstable();
+        rows
+    }
+}
