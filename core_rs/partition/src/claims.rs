@@ -123,8 +123,8 @@ impl Active {
             return Has::Skipped;
         }
         let vouches = |cursor: &Cursor| {
-            let has = cursor.device != 0 && cursor.base < seq && seq <= cursor.acked && !entry.is_lost();
-            has && self.has_body(member, cursor.device, seq)
+            let passed = cursor.device != 0 && cursor.base < seq && seq <= cursor.acked;
+            passed && self.has_body(member, cursor.device, seq)
         };
         if member.cursors.iter().any(vouches) { Has::Yes } else { Has::No }
     }

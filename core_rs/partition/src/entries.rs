@@ -120,9 +120,14 @@ impl Entries {
         own.is_none_or(|devices| devices.contains(&(user, device)))
     }
 
-    /// Messages that have a body for each device, in no order.
-    pub fn with_bodies(&self) -> impl Iterator<Item = (u64, &Devices)> {
-        self.bodies.iter().flat_map(|bodies| bodies.iter().map(|(&seq, devices)| (seq, devices)))
+    /// Whether there are messages with a body for each device.
+    pub fn has_bodies(&self) -> bool {
+        self.bodies.is_some()
+    }
+
+    /// Whether a message has a body for each device.
+    pub fn is_per_device(&self, seq: u64) -> bool {
+        self.bodies.as_ref().is_some_and(|bodies| bodies.contains_key(&seq))
     }
 
     /// A message's record was carried to another place.

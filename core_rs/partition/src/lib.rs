@@ -11,15 +11,22 @@
 pub mod active;
 pub mod apply;
 pub mod bytes;
+pub mod claims;
 pub mod commit;
 pub mod config;
 pub mod entries;
 pub mod ids;
 pub mod journal;
+pub mod lazy;
 pub mod names;
+pub mod propose;
 pub mod records;
 pub mod recover;
 pub mod rows;
 pub mod start;
 pub mod state;
 pub mod users;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

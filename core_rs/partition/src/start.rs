@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::active::Active;
-use crate::entries::Entry;
+use crate::entries::{Entries, Entry};
 use crate::ids::{ConversationId, DeviceId};
 use crate::names::Names;
 use crate::recover::{Body, Found, Problem, Recovery};
@@ -19,7 +19,8 @@ impl Recovery {
     /// Rows that records presume and nothing brought, and undelivered messages that are not in the log. Nothing is begun then.
     pub fn into_state(mut self) -> Result<State, Vec<Problem>> {
         self.finish()?;
-        let mut state = State { names: std::mem::take(&mut self.names), ..State::default() };
+        let mut state = State::default();
+        state.names = std::mem::take(&mut self.names);
         let (versions, time_ms) = self.bound;
         state.versions = Versions { last: versions, bound: versions, durable: versions };
         state.time_ms = time_ms;
@@ -83,7 +84,9 @@ fn put_conversation(
 fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
     let Some(lowest) = active.lowest() else { return Ok(()) };
     let by_seq: HashMap<u64, &Body> = bodies.iter().map(|body| (body.seq, body)).collect();
-    for seq in (lowest + 1).max(active.row.floor)..=active.row.head {
+    let first = (lowest + 1).max(active.row.floor);
+    active.entries = Entries::new(first);
+    for seq in first..=active.row.head {
         let lost = active.row.is_lost(seq);
         let entry = match by_seq.get(&seq) {
             Some(body) => {

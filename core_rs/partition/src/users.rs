@@ -42,6 +42,8 @@ pub struct UserEntry {
     pub devices: SmallVec<[DeviceEntry; 1]>,
     /// Conversations in memory of which it is or was a member, in no order.
     pub conversations: ThinVec<ConversationSlot>,
+    /// `conversations` are all of them, though the store may hold rows.
+    pub complete: bool,
 }
 
 impl UserEntry {

@@ -28,6 +28,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether a rule lets a member with this role.
+    pub fn admits(&self, rule: Who, role: Option<Role>) -> bool {
+        role.is_some_and(|role| rule == Who::Everyone || role >= Role::Admin)
+    }
+
     /// Takes over what is present in a change of the profile.
     pub fn put_profile(&mut self, change: &wire::types::Profile<'_>) {
         let Profile { name, description, picture } = &mut self.profile;

@@ -376,6 +376,9 @@ fn decode_rare(reader: &mut Reader<'_>) -> Read<Rare> {
 }
 
 fn push_skip(list: &mut Vec<SkipRange>, range: SkipRange) {
+    if list.iter().any(|known| known.from <= range.from && range.to <= known.to) {
+        return;
+    }
     match list.last_mut() {
         Some(last) if last.reason == range.reason && (last.from..=last.to.saturating_add(1)).contains(&range.from) => {
             last.to = last.to.max(range.to);

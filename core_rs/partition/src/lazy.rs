@@ -1,0 +1,274 @@
+//! Lazy facts: acknowledgements, reads, what devices have seen. They move at once, and are logged within a second as
+//! [`Record::Cursors`] and [`Record::Seen`], merged by maximum.
+//!
+//! # Rules
+//! - Nothing is acknowledged or read above the last durable message, nor outside a member's intervals (I8).
+//! - What a user is known to have never covers what was skipped or withheld, nor what no device of it vouches for (I7); see
+//!   [`claims`](crate::claims).
+//! - A receipt takes a version below a bound that is durable. While there is none, cursors move, and receipts do so later.
+
+use smallvec::SmallVec;
+use wire::codes;
+
+use crate::active::Active;
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, RowKey, UserSlot};
+use crate::propose::{Author, Decided, refuse, wait};
+use crate::records::Record;
+use crate::rows::Kind;
+use crate::state::State;
+
+/// What is to be told of a member's progress, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Whose progress.
+    pub member: MemberIndex,
+    /// The members to tell, in ascending order; with a read also the member itself, for its other devices.
+    pub to: SmallVec<[MemberIndex; 8]>,
+    /// The version to tell it with.
+    pub version: u64,
+}
+
+impl State {
+    /// A device has everything of a conversation up to `seq`. Gives what others are to be told.
+    ///
+    /// # Errors
+    /// There is no such conversation for this device, or `seq` is above what it may have been shown.
+    pub fn ack(&mut self, author: Author<'_>, id: &ConversationId, seq: u64) -> Decided<Option<News>> {
+        let (slot, index) = self.mailbox(author, id)?;
+        let Some(active) = self.conversation_mut(slot) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+        let Some(member) = active.row.member_mut(index) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+        if seq > active.visible.min(member.to) {
+            return refuse(codes::ACK_BEYOND_HEAD);
+        }
+        let Some(cursor) = member.cursor_mut(author.device) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+        if seq <= cursor.acked {
+            return Ok(None);
+        }
+        let upto = active.pass(seq, index, author.device);
+        active.advance(index, author.device, upto);
+        let news = self.raise(slot, index);
+        self.reclaim(slot);
+        Ok(news)
+    }
+
+    /// The snapshot of a group was written to a device before a message that the device has acknowledged now.
+    pub fn saw_snapshot(&mut self, author: Author<'_>, id: &ConversationId) {
+        let Ok((slot, index)) = self.mailbox(author, id) else { return };
+        let Some(active) = self.conversation_mut(slot) else { return };
+        let cursor = active.row.member_mut(index).and_then(|member| member.cursor_mut(author.device));
+        if let Some(cursor) = cursor.filter(|cursor| cursor.fresh) {
+            cursor.fresh = false;
+            active.note_moved(index);
+        }
+    }
+
+    /// A user has read what `authors` wrote up to `seq`; no authors: in a direct conversation the other user. Only they are
+    /// told. One who is named later, at or below the same number, is told then.
+    ///
+    /// # Errors
+    /// There is no such conversation for this device, or no device of the user has acknowledged `seq`.
+    pub fn read(
+        &mut self,
+        author: Author<'_>,
+        id: &ConversationId,
+        seq: u64,
+        authors: &[impl AsRef<str>],
+    ) -> Decided<Option<News>> {
+        let (slot, index) = self.mailbox(author, id)?;
+        let named: SmallVec<[UserSlot; 8]> = authors.iter().filter_map(|name| self.names.find(name.as_ref())).collect();
+        let strangers = named.len() < authors.len();
+        let Some(active) = self.conversation_mut(slot) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+        let Some(member) = active.row.member(index) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+        let acked = member.cursors.iter().filter(|cursor| cursor.device != 0).map(|cursor| cursor.acked).max();
+        if seq > active.visible.min(member.to).min(acked.unwrap_or(0).max(member.delivered)) {
+            return refuse(codes::ACK_BEYOND_HEAD);
+        }
+        let group = active.row.kind == Kind::Group;
+        let place = |&user: &UserSlot| active.member(user, 0);
+        // An author may have left a group since; elsewhere who is named takes part.
+        if !group && (strangers || named.iter().any(|user| place(user).is_none())) {
+            return refuse(codes::BAD_FIELD);
+        }
+        let current = |index: &MemberIndex| active.row.member(*index).is_some_and(|member| member.is_current());
+        let mut to: SmallVec<[MemberIndex; 8]> = if group || !named.is_empty() {
+            named.iter().filter_map(place).filter(current).collect()
+        } else {
+            active.row.iter().map(|(other, _)| other).collect()
+        };
+        // Of what no device of the user has, a read says nothing to others: it may have been withheld.
+        let told = seq.min(member.delivered);
+        to.retain(|other| *other == index || told > 0);
+        let further = seq > member.read;
+        if !further && to.iter().all(|other| *other == index) {
+            return Ok(None);
+        }
+        to.push(index);
+        to.sort_unstable();
+        to.dedup();
+        Ok(self.tell(slot, index, to, |member, version| {
+            member.read = member.read.max(seq);
+            member.read_version = version;
+        }))
+    }
+
+    /// A device has receipts up to `version`.
+    ///
+    /// # Errors
+    /// The device's row is needed.
+    pub fn seen(&mut self, author: Author<'_>, version: u64) -> Decided<()> {
+        let last = self.versions.last;
+        self.device_fact(author, |row, _| {
+            let before = row.receipts;
+            row.receipts = row.receipts.max(version.min(last));
+            let receipts = row.receipts;
+            row.owed.retain(|owed| owed.version > receipts);
+            row.receipts > before
+        })
+    }
+
+    /// A device is connected, at `seconds` since 1970; `receives`: to get messages and receipts.
+    ///
+    /// # Errors
+    /// The device's row is needed.
+    pub fn connected(&mut self, author: Author<'_>, seconds: u32, receives: bool) -> Decided<()> {
+        self.device_fact(author, |row, _| {
+            let before = (row.seen_s, row.receives);
+            (row.seen_s, row.receives) = (before.0.max(seconds), before.1 || receives);
+            (row.seen_s, row.receives) != before
+        })
+    }
+
+    /// A device saw `accepted` of these messages: their ids need not be known any more.
+    ///
+    /// # Errors
+    /// The device's row is needed.
+    pub fn confirm(&mut self, author: Author<'_>, messages: &[(ConversationId, u64)]) -> Decided<()> {
+        self.device_fact(author, |row, confirmed| {
+            let before = confirmed.len();
+            row.repeats.retain(|repeat| {
+                let seen = messages.contains(&(repeat.conversation, repeat.seq));
+                if seen {
+                    confirmed.push((repeat.conversation, repeat.seq));
+                }
+                !seen
+            });
+            confirmed.len() > before
+        })
+    }
+
+    fn device_fact(
+        &mut self,
+        author: Author<'_>,
+        change: impl FnOnce(&mut crate::rows::Device, &mut Vec<(ConversationId, u64)>) -> bool,
+    ) -> Decided<()> {
+        let key = RowKey::device(author.user, author.device);
+        let Some(user) = self.names.find(author.user) else { return wait(key) };
+        let Some(entry) = self.users.get_mut(user).and_then(|entry| entry.device_mut(author.device)) else {
+            return wait(key);
+        };
+        entry.dirty |= change(&mut entry.row, &mut entry.confirmed);
+        Ok(())
+    }
+
+    /// After a decision that noted skips, or took a mailbox away: what users are known to have may pass those now.
+    pub fn settle(&mut self, id: &ConversationId) -> Vec<News> {
+        let Some(slot) = self.find(id) else { return Vec::new() };
+        let places = self.conversation(slot).map_or(0, |active| active.row.members.len());
+        let news = (0..places).filter_map(|place| self.raise(slot, MemberIndex::new(place))).collect();
+        self.reclaim(slot);
+        news
+    }
+
+    /// Lets go of messages that every mailbox has. Not while receipts find no version: their authors stand in the messages.
+    fn reclaim(&mut self, slot: ConversationSlot) {
+        if self.versions.last < self.versions.durable
+            && let Some(active) = self.conversation_mut(slot)
+        {
+            while active.entries.reclaim().is_some() {}
+        }
+    }
+
+    /// The lazy facts that are not logged yet, as records, each a decision of its own. `told`: a version up to which every
+    /// device that receives has its receipts; skips up to there are forgotten.
+    pub fn flush(&mut self, told: u64) -> Vec<Record<'static>> {
+        let mut records = Vec::new();
+        for (_, active) in self.conversations() {
+            let mut cursors = active.moved_cursors();
+            if !cursors.members.is_empty() {
+                cursors.members.iter_mut().for_each(|moved| moved.forget = told);
+                records.push(Record::Cursors(cursors));
+            }
+        }
+        for (user, entry) in self.users.iter() {
+            let devices = entry.devices.iter().filter_map(|device| self.seen_by(user, device.id));
+            records.extend(devices.map(Record::Seen));
+        }
+        records
+    }
+
+    /// The conversation and the member of a device that has a mailbox there. What is over for a device is not there for it.
+    fn mailbox(&self, author: Author<'_>, id: &ConversationId) -> Decided<(ConversationSlot, MemberIndex)> {
+        let Some(slot) = self.find(id) else {
+            let absent = self.is_absent(&RowKey::Conversation(*id));
+            return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(*id)) };
+        };
+        let place = |active: &Active| {
+            let index = active.member(self.names.find(author.user)?, author.device)?;
+            let member = active.row.member(index)?;
+            let cursor = member.cursor(author.device)?;
+            (member.is_current() || cursor.acked < member.to).then_some(index)
+        };
+        match self.conversation(slot).and_then(place) {
+            Some(index) => Ok((slot, index)),
+            None => refuse(codes::UNKNOWN_CONVERSATION),
+        }
+    }
+
+    /// Raises what a member's user is known to have; before messages are let go.
+    fn raise(&mut self, slot: ConversationSlot, index: MemberIndex) -> Option<News> {
+        let active = self.conversation(slot)?;
+        let (claim, delivered) = (active.claim(index), active.row.member(index)?.delivered);
+        if claim <= delivered {
+            return None;
+        }
+        let to = active.authors(index, delivered + 1, claim);
+        if to.is_empty() {
+            // Nobody is told; the version says when somebody was.
+            let active = self.conversation_mut(slot)?;
+            active.row.member_mut(index)?.delivered = claim;
+            active.note_moved(index);
+            return None;
+        }
+        self.tell(slot, index, to, |member, _| member.delivered = claim)
+    }
+
+    /// Changes a member's receipts under the next version, which those who are told are owed.
+    fn tell(
+        &mut self,
+        slot: ConversationSlot,
+        index: MemberIndex,
+        to: SmallVec<[MemberIndex; 8]>,
+        change: impl FnOnce(&mut crate::rows::Member, u64),
+    ) -> Option<News> {
+        let version = self.next_version()?;
+        let active = self.conversation_mut(slot)?;
+        let member = active.row.member_mut(index)?;
+        change(member, version);
+        member.version = version;
+        active.note_moved(index);
+        if active.row.kind == Kind::Group {
+            for &other in &to {
+                if let Some(other) = active.row.member_mut(other) {
+                    other.owed = version;
+                }
+                active.note_moved(other);
+            }
+        }
+        Some(News { member: index, to, version })
+    }
+
+    /// Whether a device has a mailbox in a conversation that is in memory.
+    pub fn has_mailbox(&self, user: &str, device: DeviceId, id: &ConversationId) -> bool {
+        self.mailbox(Author { user, device }, id).is_ok()
+    }
+}

@@ -1,0 +1,120 @@
+//! Decisions: what a command comes to, as records. A proposal reads the state, the time and the configuration, and changes
+//! nothing; [`State::commit`] appends what it gives and applies it.
+//!
+//! # Rules
+//! - All records of one decision are given together, in the order in which they are to be applied.
+//! - What depends on undelivered messages, on other rows, on the time or on limits is decided here and stands in the records.
+//! - One idiom: `Result<T, Stop>`.
+
+mod change;
+mod devices;
+mod floor;
+mod ids;
+mod rules;
+mod send;
+
+use compact_str::CompactString;
+use smallvec::{SmallVec, smallvec};
+
+pub use change::change;
+pub use devices::{Fitting, block, create_user, drop_device, fit, register_device};
+pub use floor::{expire, lost};
+pub use ids::{conversation_id, group_id};
+pub use send::send;
+
+use crate::ids::{ConversationId, DeviceId, RowKey, UserSlot};
+use crate::records::Record;
+use crate::rows::{Repeat, User};
+use crate::state::State;
+use crate::users::DeviceEntry;
+
+/// Why there is no decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stop {
+    /// The command is refused.
+    Refused(Box<Refusal>),
+    /// Rows are needed that are not in memory. Nothing changed; the command is given again when they are there, or when it is
+    /// known that there are none.
+    Wait(SmallVec<[RowKey; 2]>),
+    /// All conversations of this user are needed in memory.
+    Conversations(CompactString),
+}
+
+/// A refusal of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// One of [`wire::codes`].
+    pub code: &'static str,
+    /// With `devices_changed`: the conversation, …
+    pub conversation: Option<ConversationId>,
+    /// … and the device lists as they are: user, version, devices.
+    pub lists: Vec<(CompactString, u32, SmallVec<[DeviceId; 2]>)>,
+}
+
+/// The result of a proposal.
+pub type Decided<T> = Result<T, Stop>;
+
+/// Who gives a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author<'a> {
+    /// A user's name.
+    pub user: &'a str,
+    /// One of its devices.
+    pub device: DeviceId,
+}
+
+/// What a message comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sent<'a> {
+    /// It is new: the records.
+    New {
+        /// Where it goes.
+        conversation: ConversationId,
+        /// Its number there.
+        seq: u64,
+        /// To be committed together.
+        records: Vec<Record<'a>>,
+    },
+    /// Its id was used before, for this message.
+    Again(Repeat),
+}
+
+pub(crate) fn refuse<T>(code: &'static str) -> Decided<T> {
+    Err(Stop::Refused(Box::new(Refusal { code, conversation: None, lists: Vec::new() })))
+}
+
+pub(crate) fn wait<T>(key: RowKey) -> Decided<T> {
+    Err(Stop::Wait(smallvec![key]))
+}
+
+impl State {
+    /// A user's row; `None`: there is no such user.
+    pub(crate) fn need_user(&self, name: &str) -> Decided<Option<(UserSlot, &User)>> {
+        match self.user_named(name) {
+            Some(found) => Ok(Some(found)),
+            None if self.is_absent(&RowKey::user(name)) => Ok(None),
+            None => wait(RowKey::user(name)),
+        }
+    }
+
+    /// The author's device, which is registered: whoever lets a session in sees to that.
+    pub(crate) fn need_author(&self, author: Author<'_>) -> Decided<(UserSlot, &DeviceEntry)> {
+        let entry = self.names.find(author.user).and_then(|user| Some((user, self.device(user, author.device)?)));
+        match entry {
+            Some(found) => Ok(found),
+            None if self.is_absent(&RowKey::device(author.user, author.device)) => refuse(wire::codes::BAD_TOKEN),
+            None => wait(RowKey::device(author.user, author.device)),
+        }
+    }
+
+    /// All conversations of a user are in memory.
+    pub(crate) fn need_conversations(&self, user: UserSlot) -> Decided<()> {
+        let complete = !self.store || self.users.get(user).is_some_and(|entry| entry.complete);
+        if complete { Ok(()) } else { Err(Stop::Conversations(self.names.text(user).into())) }
+    }
+
+    /// The receipt version of the skips that follow from a decision.
+    pub(crate) fn version_for_decision(&self) -> u64 {
+        self.versions.last + 1
+    }
+}

@@ -1,0 +1,246 @@
+//! A message: where it goes, whether it may, and what follows from it.
+
+use smallvec::SmallVec;
+use wire::codes;
+use wire::message::{encode_stored, encode_stored_bodies};
+use wire::types::{MAX_ID, Send, Target};
+
+use super::{Author, Decided, Refusal, Sent, Stop, conversation_id, floor, refuse, wait};
+use crate::active::Active;
+use crate::config::{Config, Now};
+use crate::ids::{ConversationId, DeviceId, MemberIndex, RowKey, UserSlot};
+use crate::records::message::Extra;
+use crate::records::{Message, Record};
+use crate::rows::{Conversation, Cursor, Kind, Member};
+use crate::state::State;
+
+/// Where a message goes.
+struct Destination {
+    id: ConversationId,
+    kind: Kind,
+    /// The users whose devices get it, the author's first; empty for a group.
+    users: SmallVec<[UserSlot; 2]>,
+    /// Of a conversation that is not there yet: its members' devices, 0 for all.
+    new: Option<SmallVec<[(UserSlot, DeviceId); 2]>>,
+}
+
+/// What a send comes to. `stored` is room for the message's bytes, which the records borrow.
+///
+/// # Errors
+/// The send is refused before it has a number, or rows are needed: see [`Stop`].
+pub fn send<'a>(
+    state: &State,
+    now: Now,
+    config: &Config,
+    author: Author<'a>,
+    send: &'a Send<'a>,
+    stored: &'a mut Vec<u8>,
+) -> Decided<Sent<'a>> {
+    if send.id.is_empty() || send.id.len() > MAX_ID {
+        return refuse(codes::BAD_ID);
+    }
+    let (user, device) = state.need_author(author)?;
+    if let Some(repeat) = device.row.repeat(&send.id) {
+        // A repeat is the same message, whatever has changed since: who is there, which devices, the room on the disk.
+        let same = target_id(author, &send.target) == repeat.conversation;
+        return if same { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };
+    }
+    let to = destination(state, author, user, &send.target)?;
+    if !send.bodies.is_empty() {
+        match to.kind {
+            Kind::Group => return refuse(codes::BAD_FIELD),
+            _ => check_lists(state, &to, send)?,
+        }
+    }
+    let active = state.active(&to.id);
+    let mut records = Vec::new();
+    let mut change = active.map_or(0, |active| active.row.changes);
+    match active {
+        Some(active) if to.kind == Kind::Group => {
+            if let Some(raised) = floor::cap(state, config, active) {
+                change = raised.change;
+                records.push(Record::Floor(raised));
+            }
+        }
+        Some(active) if is_full(active, config) => return refuse(codes::CONVERSATION_FULL),
+        _ => {}
+    }
+    if let Some(members) = &to.new {
+        let row = new_row(state, to.kind, members)?;
+        let mut bytes = Vec::new();
+        row.encode(&state.names, &mut bytes);
+        records.push(Record::Image { row: RowKey::Conversation(to.id), bytes: bytes.into() });
+    }
+    let other = to.users.iter().copied().find(|&other| other != user).filter(|_| to.kind == Kind::Direct);
+    let withheld = other.and_then(|other| state.user(other)).is_some_and(|other| other.blocks(author.user));
+    let seq = active.map_or(0, |active| active.row.head) + 1;
+    let receiver = match (&send.target, to.kind) {
+        (Target::User(name), _) => name.as_ref(),
+        _ => "",
+    };
+    let message = wire::types::Message {
+        conversation: to.id,
+        seq,
+        sender: author.user,
+        device: u32::from(author.device),
+        id: &send.id,
+        time: now.wall_ms,
+        body: &send.body,
+        media: send.media.iter().map(AsRef::as_ref).collect(),
+        to: receiver,
+        change: None,
+    };
+    stored.clear();
+    if send.bodies.is_empty() {
+        encode_stored(&message, stored);
+    } else {
+        encode_stored_bodies(&message, &send.bodies, stored);
+    }
+    let extra = if send.bodies.is_empty() { None } else { bodiless(state, &to, active, user, send) };
+    records.push(Record::Message(Message {
+        change: change.wrapping_add(1),
+        device_change: device.row.changes.wrapping_add(1),
+        withheld,
+        extra,
+        message,
+        stored,
+    }));
+    Ok(Sent::New { conversation: to.id, seq, records })
+}
+
+fn target_id(author: Author<'_>, target: &Target<'_>) -> ConversationId {
+    match target {
+        Target::Conversation(id) => *id,
+        Target::User(name) => conversation_id(Kind::Direct, [(author.user, 0), (name, 0)]),
+        Target::Device(name, other) => {
+            conversation_id(Kind::Device, [(author.user, author.device.into()), (name, *other)])
+        }
+    }
+}
+
+fn destination(state: &State, author: Author<'_>, user: UserSlot, target: &Target<'_>) -> Decided<Destination> {
+    let id = target_id(author, target);
+    let (name, other) = match target {
+        Target::Conversation(_) => return existing(state, author, user, id),
+        Target::User(name) => (name, None),
+        Target::Device(name, other) => (name, Some(*other)),
+    };
+    let Some((peer, row)) = state.need_user(name)? else { return refuse(codes::UNKNOWN_USER) };
+    let (kind, other) = match other {
+        None => (Kind::Direct, 0),
+        Some(other) => match DeviceId::try_from(other).ok().filter(|other| row.devices.contains(other)) {
+            Some(other) if (peer, other) != (user, author.device) => (Kind::Device, other),
+            _ => return refuse(codes::UNKNOWN_USER),
+        },
+    };
+    let mine = if kind == Kind::Device { author.device } else { 0 };
+    let mut members: SmallVec<[(UserSlot, DeviceId); 2]> = SmallVec::from_slice(&[(user, mine), (peer, other)]);
+    members.dedup();
+    let mut users: SmallVec<[UserSlot; 2]> = members.iter().map(|member| member.0).collect();
+    users.dedup();
+    let new = match state.find(&id) {
+        Some(_) => None,
+        None if state.is_absent(&RowKey::Conversation(id)) => Some(members),
+        None => return wait(RowKey::Conversation(id)),
+    };
+    Ok(Destination { id, kind, users, new })
+}
+
+/// A conversation that is there, if it is the author's to write in; else one cannot tell it from one that is not (I8).
+fn existing(state: &State, author: Author<'_>, user: UserSlot, id: ConversationId) -> Decided<Destination> {
+    let Some(active) = state.active(&id) else {
+        let absent = state.is_absent(&RowKey::Conversation(id));
+        return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(id)) };
+    };
+    let member = active.member(user, author.device).and_then(|index| active.row.member(index));
+    let Some(member) = member.filter(|member| member.is_current()) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+    if active.row.group.as_ref().is_some_and(|group| !group.admits(group.rules.post, member.role)) {
+        return refuse(codes::FORBIDDEN);
+    }
+    let mut users = SmallVec::from_slice(&[user]);
+    if active.row.kind != Kind::Group {
+        users.extend(active.row.iter().map(|(_, member)| member.user).filter(|&other| other != user));
+        // Whether the other user blocks this one, and its devices, stand in its row.
+        for other in users.iter().filter(|&&other| state.user(other).is_none()) {
+            return wait(RowKey::user(state.names.text(*other)));
+        }
+    }
+    Ok(Destination { id, kind: active.row.kind, users, new: None })
+}
+
+fn is_full(active: &Active, config: &Config) -> bool {
+    active.entries.len() >= config.conversation_messages || active.entries.bytes() >= config.conversation_bytes
+}
+
+/// The row of a direct or device conversation that begins: its members with the mailboxes of their devices.
+fn new_row(state: &State, kind: Kind, members: &[(UserSlot, DeviceId)]) -> Decided<Conversation> {
+    let mut row = Conversation::new(kind);
+    for &(user, only) in members {
+        let Some(known) = state.user(user) else { return wait(RowKey::user(state.names.text(user))) };
+        let mut member = Member::new(user, only, 1);
+        let devices = known.devices.iter().filter(|&&device| only == 0 || only == device);
+        member.cursors = devices.map(|&device| Cursor::new(device, 0)).collect();
+        if member.cursors.is_empty() {
+            member.cursors.push(Cursor::new(0, 0));
+        }
+        row.members.push(Some(member));
+    }
+    Ok(row)
+}
+
+/// A message with a body per device is made for the devices that there are; if not, the author is given the lists.
+fn check_lists(state: &State, to: &Destination, send: &Send<'_>) -> Decided<()> {
+    let named = |user: UserSlot, version: u32| {
+        let name = state.names.text(user);
+        send.lists.iter().any(|list| list.user == name && list.version == u64::from(version))
+    };
+    for &user in &to.users {
+        if state.user(user).is_none() {
+            return wait(RowKey::user(state.names.text(user)));
+        }
+    }
+    let rows = || to.users.iter().filter_map(|&user| Some((user, state.user(user)?)));
+    let strangers = send.bodies.iter().any(|body| !to.users.iter().any(|&user| state.names.text(user) == body.user));
+    if !strangers && rows().all(|(user, row)| named(user, row.list_version)) {
+        return Ok(());
+    }
+    let list = |(user, row): (UserSlot, &crate::rows::User)| {
+        (state.names.text(user).into(), row.list_version, row.devices.clone())
+    };
+    let lists = rows().map(list).collect();
+    Err(Stop::Refused(Box::new(Refusal { code: codes::DEVICES_CHANGED, conversation: Some(to.id), lists })))
+}
+
+/// Members for none of whose devices there is a body: they will never have the message.
+fn bodiless<'a>(
+    state: &State,
+    to: &Destination,
+    active: Option<&Active>,
+    author: UserSlot,
+    send: &Send<'_>,
+) -> Option<Box<Extra<'a>>> {
+    let served = |user: UserSlot, device: DeviceId| {
+        let name = state.names.text(user);
+        send.bodies.iter().any(|body| body.user == name && body.device == u32::from(device))
+    };
+    let known = |user: UserSlot| state.user(user).is_some_and(|row| row.devices.iter().any(|&d| served(user, d)));
+    let bodiless: SmallVec<[u32; 2]> = match (active, &to.new) {
+        (Some(active), _) => {
+            let lacks = |(_, member): &(MemberIndex, &Member)| {
+                let any = member.cursors.iter().any(|cursor| served(member.user, cursor.device));
+                member.user != author && !any
+            };
+            active.row.iter().filter(lacks).map(|(index, _)| index.place() as u32).collect()
+        }
+        (None, Some(members)) => {
+            let lacks = |(_, member): &(usize, &(UserSlot, DeviceId))| {
+                let any = if member.1 == 0 { known(member.0) } else { served(member.0, member.1) };
+                member.0 != author && !any
+            };
+            members.iter().enumerate().filter(lacks).map(|(place, _)| place as u32).collect()
+        }
+        (None, None) => SmallVec::new(),
+    };
+    let version = state.version_for_decision();
+    (!bodiless.is_empty()).then(|| Box::new(Extra { version, bodiless, ..Extra::default() }))
+}

@@ -1,0 +1,166 @@
+//! What users really had, kept beside a partition without looking at how it decides: no receipt says more (I7), and nobody gets
+//! anything outside its intervals (I8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wire::types::Change;
+
+use crate::ids::{ConversationId, DeviceId, Position};
+use crate::records::Record;
+use crate::rows::Kind;
+use crate::rows::member::OPEN;
+use crate::state::State;
+
+#[derive(Clone, Debug)]
+struct Said {
+    author: String,
+    device: DeviceId,
+    withheld: bool,
+    change: bool,
+    bodies: Option<Vec<(String, DeviceId)>>,
+}
+
+/// Something that a batch decided, and that is undone when the batch is lost.
+#[derive(Clone, Debug)]
+enum Event {
+    Came(String, u64),
+    Went(String, u64),
+    Skipped(String, u64, u64),
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    said: BTreeMap<(ConversationId, u64), Said>,
+    had: BTreeSet<(ConversationId, String, u64)>,
+    events: BTreeMap<ConversationId, Vec<(Position, Event)>>,
+}
+
+impl Oracle {
+    /// Records were committed.
+    pub fn committed(&mut self, state: &State, position: Position, records: &[Record<'_>]) {
+        for record in records {
+            let Record::Message(record) = record else { continue };
+            let message = &record.message;
+            let bodies: Vec<(String, DeviceId)> = record.bodies().map(|(user, device)| (user.to_owned(), device)).collect();
+            let said = Said {
+                author: message.sender.to_owned(),
+                device: record.device(),
+                withheld: record.withheld,
+                change: message.change.is_some(),
+                bodies: (!bodies.is_empty()).then_some(bodies),
+            };
+            self.said.insert((message.conversation, message.seq), said);
+            let events = self.events.entry(message.conversation).or_default();
+            for came in record.extra.iter().flat_map(|extra| &extra.came) {
+                events.push((position, Event::Came(came.user.to_owned(), message.seq)));
+            }
+            let went: Vec<String> = match message.change.as_deref() {
+                Some(Change::Removed(users)) => users.iter().map(|user| user.to_string()).collect(),
+                Some(Change::Left { .. }) => vec![message.sender.to_owned()],
+                Some(Change::Closed) => current(events),
+                _ => Vec::new(),
+            };
+            events.extend(went.into_iter().map(|user| (position, Event::Went(user, message.seq))));
+        }
+        self.note_skips(state, position);
+    }
+
+    fn note_skips(&mut self, state: &State, position: Position) {
+        for (_, active) in state.conversations() {
+            let events = self.events.entry(active.id).or_default();
+            for (_, member) in active.row.iter() {
+                let user = state.names.text(member.user);
+                for skip in member.skips() {
+                    let known = |(_, event): &(Position, Event)| {
+                        matches!(event, Event::Skipped(u, from, to) if u == user && (*from, *to) == (skip.from, skip.to))
+                    };
+                    if !events.iter().any(known) {
+                        events.push((position, Event::Skipped(user.to_owned(), skip.from, skip.to)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A device acknowledged what it was given: `from..=to`.
+    pub fn acked(&mut self, state: &State, id: &ConversationId, (user, device): (&str, DeviceId), from: u64, to: u64) {
+        let active = state.active(id).unwrap();
+        for seq in from..=to {
+            let Some(said) = self.said.get(&(*id, seq)) else { continue };
+            let own = said.author == user && said.device == device && !said.change;
+            let withheld = said.withheld && said.author != user;
+            let body = said.bodies.as_ref().is_none_or(|bodies| bodies.contains(&(user.to_owned(), device)));
+            let readable = seq >= active.row.floor && !active.row.is_lost(seq);
+            if !own && !withheld && body && readable && self.is_inside(active.row.kind, id, user, seq) {
+                self.had.insert((*id, user.to_owned(), seq));
+            }
+        }
+    }
+
+    /// What is above `position` never happened.
+    pub fn crashed(&mut self, state: &State, position: Position) {
+        for events in self.events.values_mut() {
+            events.retain(|(at, _)| *at <= position);
+        }
+        self.said.retain(|(id, seq), _| state.active(id).is_some_and(|active| *seq <= active.row.head));
+    }
+
+    /// Whatever a member is known to have, a device of it has had, or a skip says that it never will (I7).
+    pub fn check(&self, state: &State) {
+        for (_, active) in state.conversations() {
+            for (_, member) in active.row.iter() {
+                let user = state.names.text(member.user);
+                for seq in 1..=member.delivered {
+                    let Some(said) = self.said.get(&(active.id, seq)) else { continue };
+                    let concerns = said.author != user && self.is_inside(active.row.kind, &active.id, user, seq);
+                    let fine = !concerns
+                        || said.withheld
+                        || self.had.contains(&(active.id, user.to_owned(), seq))
+                        || self.is_skipped(&active.id, user, seq);
+                    assert!(fine, "{user} never had {seq} of {:?}: {member:#?}", active.row);
+                }
+                for (seq, entry) in active.entries.from(0).filter(|(seq, _)| *seq <= active.row.head) {
+                    let inside = self.is_inside(active.row.kind, &active.id, user, seq);
+                    assert_eq!(member.sees(seq), inside, "{user} and {seq}: {member:#?}");
+                    assert!(self.said.contains_key(&(active.id, seq)), "{entry:?}");
+                }
+            }
+        }
+    }
+
+    fn is_skipped(&self, id: &ConversationId, user: &str, seq: u64) -> bool {
+        let covers = |(_, event): &(Position, Event)| {
+            matches!(event, Event::Skipped(u, from, to) if u == user && *from <= seq && seq <= *to)
+        };
+        self.events.get(id).is_some_and(|events| events.iter().any(covers))
+    }
+
+    fn is_inside(&self, kind: Kind, id: &ConversationId, user: &str, seq: u64) -> bool {
+        if kind != Kind::Group {
+            return true;
+        }
+        intervals(self.events.get(id).map_or(&[], Vec::as_slice), user).iter().any(|&(from, to)| from <= seq && seq <= to)
+    }
+}
+
+fn intervals(events: &[(Position, Event)], user: &str) -> Vec<(u64, u64)> {
+    let mut intervals: Vec<(u64, u64)> = Vec::new();
+    for (_, event) in events {
+        match event {
+            Event::Came(who, seq) if who == user => intervals.push((*seq, OPEN)),
+            Event::Went(who, seq) if who == user => {
+                if let Some(last) = intervals.last_mut().filter(|last| last.1 == OPEN) {
+                    last.1 = *seq;
+                }
+            }
+            _ => {}
+        }
+    }
+    intervals
+}
+
+fn current(events: &[(Position, Event)]) -> Vec<String> {
+    let users: BTreeSet<&String> =
+        events.iter().filter_map(|(_, event)| if let Event::Came(user, _) = event { Some(user) } else { None }).collect();
+    users.into_iter().filter(|user| intervals(events, user).last().is_some_and(|last| last.1 == OPEN)).cloned().collect()
+}

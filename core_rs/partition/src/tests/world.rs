@@ -1,0 +1,197 @@
+//! A partition with a journal in memory: batches, and the rows as they were at the end of each.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+
+use crate::commit::{Committed, Scratch};
+use crate::config::{Config, Now};
+use crate::ids::{Place, Position, RowKey};
+use crate::journal::{Encoded, Full, Journal};
+use crate::names::Names;
+use crate::records::Record;
+use crate::recover::{Problem, Recovery};
+use crate::rows::{Conversation, Device};
+use crate::state::State;
+
+/// Kind, body and place of a record.
+pub type Logged = (u8, Vec<u8>, Place);
+
+/// Batches in memory; the last one is open.
+#[derive(Default)]
+pub struct Batches {
+    pub batches: Vec<Vec<Logged>>,
+    pub open: bool,
+}
+
+impl Batches {
+    /// The number of the last batch.
+    pub fn last(&self) -> Position {
+        Position(self.batches.len() as u64)
+    }
+}
+
+/// Batches of one segment.
+const SEGMENT: usize = 8;
+
+impl Journal for Batches {
+    fn append(&mut self, records: &Encoded, places: &mut SmallVec<[Place; 4]>) -> Result<Position, Full> {
+        if !self.open {
+            self.batches.push(Vec::new());
+            self.open = true;
+        }
+        let segment = 1 + (self.batches.len() / SEGMENT) as u32;
+        let batch = self.batches.last_mut().unwrap();
+        for (kind, body) in records.iter() {
+            let place = Place { segment, offset: batch.len() as u32, len: body.len() as u32 };
+            places.push(place);
+            batch.push((kind, body.to_vec(), place));
+        }
+        Ok(self.last())
+    }
+}
+
+/// Rows at the end of a batch.
+#[derive(Clone)]
+pub struct Snapshot {
+    rows: Vec<(RowKey, Vec<u8>)>,
+    /// Nothing lazy waited to be logged: a start must make the very same bytes.
+    exact: bool,
+}
+
+pub struct World {
+    pub state: State,
+    pub journal: Batches,
+    pub config: Config,
+    pub now: Now,
+    pub synced: Position,
+    scratch: Scratch,
+    snapshots: BTreeMap<Position, Snapshot>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let config = Config {
+            devices: 3,
+            group_members: 4,
+            groups: 3,
+            conversation_messages: 12,
+            conversation_bytes: 1 << 20,
+            hold_ms: 40_000,
+            blocks: 2,
+            expire_at_once: 5,
+        };
+        Self {
+            state: State::default(),
+            journal: Batches::default(),
+            config,
+            now: Now { wall_ms: 1_000_000, mono_ms: 0 },
+            synced: Position(0),
+            scratch: Scratch::default(),
+            snapshots: BTreeMap::new(),
+        }
+    }
+
+    pub fn commit(&mut self, records: &[Record<'_>]) -> Committed {
+        let committed = self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap();
+        let snapshot = Snapshot { rows: self.state.rows(), exact: !is_dirty(&self.state) };
+        self.snapshots.insert(committed.position, snapshot);
+        committed
+    }
+
+    pub fn sync(&mut self) {
+        self.journal.open = false;
+        self.synced = self.journal.last();
+        self.state.synced(self.synced);
+        self.snapshots.retain(|&position, _| position >= self.synced);
+    }
+
+    /// What is above `position` is lost; the rest makes the same rows as running did (I14).
+    pub fn crash(&mut self, position: Position) {
+        self.journal.batches.truncate(position.0 as usize);
+        self.journal.open = false;
+        let state = recover(&self.journal.batches).unwrap();
+        if let Some(snapshot) = self.snapshots.get(&position) {
+            compare(&snapshot.rows, &state.rows(), snapshot.exact);
+        }
+        self.state = state;
+        self.synced = position;
+        self.snapshots.retain(|&at, _| at <= position);
+        let snapshot = Snapshot { rows: self.state.rows(), exact: true };
+        self.snapshots.insert(position, snapshot);
+        assert_names_are_released(&self.journal.batches);
+    }
+}
+
+fn is_dirty(state: &State) -> bool {
+    state.conversations().any(|(_, active)| active.is_dirty())
+        || state.users.iter().any(|(_, user)| user.devices.iter().any(|device| device.dirty))
+}
+
+pub fn recover(batches: &[Vec<Logged>]) -> Result<State, Vec<Problem>> {
+    let mut recovery = Recovery::default();
+    for (number, batch) in batches.iter().enumerate() {
+        for (kind, body, place) in batch {
+            recovery.take(*kind, body, *place, Position(number as u64 + 1)).map_err(|problem| vec![problem])?;
+        }
+    }
+    recovery.into_state()
+}
+
+/// A name is in memory while a row refers to it, and no longer.
+fn assert_names_are_released(batches: &[Vec<Logged>]) {
+    let mut state = recover(batches).unwrap();
+    let slots: Vec<_> = state.conversations().map(|(slot, _)| slot).collect();
+    slots.into_iter().for_each(|slot| drop(state.remove_conversation(slot)));
+    let users: Vec<_> = state.users.iter().map(|(user, entry)| (user, entry.devices.iter().map(|d| d.id).collect())).collect();
+    for (user, devices) in users {
+        let devices: Vec<u16> = devices;
+        devices.into_iter().for_each(|device| drop(state.remove_device(user, device)));
+        state.remove_user(user);
+    }
+    assert!(state.names.is_empty(), "{} names are left", state.names.len());
+    assert_eq!(state.users.iter().count(), 0);
+}
+
+/// Everything exact is equal, and no lazy fact is higher than it was.
+fn compare(before: &[(RowKey, Vec<u8>)], after: &[(RowKey, Vec<u8>)], exact: bool) {
+    let keys = |rows: &[(RowKey, Vec<u8>)]| rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(before), keys(after), "rows");
+    for ((key, before), (_, after)) in before.iter().zip(after) {
+        match key {
+            RowKey::User(_) => assert_eq!(before, after, "{key:?}"),
+            _ if before == after => {}
+            RowKey::Device(..) => compare_devices(key, before, after, exact),
+            RowKey::Conversation(_) => compare_conversations(key, before, after, exact),
+        }
+    }
+}
+
+fn compare_devices(key: &RowKey, before: &[u8], after: &[u8], exact: bool) {
+    let (before, mut after) = (Device::decode(before).unwrap(), Device::decode(after).unwrap());
+    assert!(!exact, "{key:?}\nwas {before:#?}\nis {after:#?}");
+    assert!(after.seen_s <= before.seen_s && after.receives <= before.receives && after.receipts <= before.receipts);
+    (after.seen_s, after.receives, after.receipts) = (before.seen_s, before.receives, before.receipts);
+    after.owed.retain(|owed| owed.version > before.receipts);
+    // What was confirmed and not logged is known again.
+    after.repeats.retain(|repeat| before.repeats.contains(repeat));
+    assert_eq!(before, after, "{key:?}");
+}
+
+fn compare_conversations(key: &RowKey, before: &[u8], after: &[u8], exact: bool) {
+    let mut names = Names::default();
+    let before = Conversation::decode(before, &mut names).unwrap();
+    let mut after = Conversation::decode(after, &mut names).unwrap();
+    assert!(!exact, "{key:?}\nwas {before:#?}\nis {after:#?}");
+    for (was, is) in before.members.iter().flatten().zip(after.members.iter_mut().flatten()) {
+        let facts = |m: &crate::rows::Member| [m.delivered, m.read, m.version, m.read_version, m.owed];
+        assert!(facts(is).iter().zip(facts(was)).all(|(is, was)| *is <= was), "{key:?}\nwas {was:#?}\nis {is:#?}");
+        (is.delivered, is.read) = (was.delivered, was.read);
+        (is.version, is.read_version, is.owed) = (was.version, was.read_version, was.owed);
+        for (was, is) in was.cursors.iter().zip(&mut is.cursors) {
+            assert!(is.acked <= was.acked && is.fresh >= was.fresh, "{key:?}\nwas {was:#?}\nis {is:#?}");
+            (is.acked, is.fresh) = (was.acked, was.fresh);
+        }
+    }
+    assert_eq!(before, after, "{key:?}");
+}
