@@ -34,7 +34,9 @@ impl Active {
     pub fn claim(&self, index: MemberIndex) -> u64 {
         let Some(member) = self.row.member(index) else { return 0 };
         let devices = member.cursors.iter().filter(|cursor| cursor.device != 0);
-        let top = devices.map(|cursor| cursor.acked).max().unwrap_or(0).min(self.visible);
+        // Without a device nobody vouches for anything, not even for what is gone.
+        let Some(top) = devices.map(|cursor| cursor.acked).max() else { return member.delivered };
+        let top = top.min(self.visible);
         let mut claim = member.delivered;
         let first = self.entries.first();
         let mut hidden = false;

@@ -5,7 +5,7 @@ use wire::codes;
 use wire::message::{encode_stored, encode_stored_bodies};
 use wire::types::{MAX_ID, Send, Target};
 
-use super::{Author, Decided, Refusal, Sent, Stop, conversation_id, floor, refuse, wait};
+use super::{Author, Decided, Refusal, Sent, Stop, conversation_id, devices, floor, refuse, wait};
 use crate::active::Active;
 use crate::config::{Config, Now};
 use crate::ids::{ConversationId, DeviceId, MemberIndex, RowKey, UserSlot};
@@ -63,6 +63,14 @@ pub fn send<'a>(
             }
         }
         Some(active) if is_full(active, config) => return refuse(codes::CONVERSATION_FULL),
+        Some(active) if to.kind == Kind::Device => {
+            // A device with the number of one that ended begins here with its first message, if not before.
+            for (index, member) in active.row.iter().filter(|(_, member)| member.cursors.is_empty()) {
+                change = change.wrapping_add(1);
+                let name = state.names.text(member.user).to_owned();
+                records.push(Record::Mailbox(devices::begins(active, index, (name.into(), member.only), change)));
+            }
+        }
         _ => {}
     }
     if let Some(members) = &to.new {
@@ -163,6 +171,11 @@ fn existing(state: &State, author: Author<'_>, user: UserSlot, id: ConversationI
         // Whether the other user blocks this one, and its devices, stand in its row.
         for other in users.iter().filter(|&&other| state.user(other).is_none()) {
             return wait(RowKey::user(state.names.text(*other)));
+        }
+        // As for a send that names the device: there must be one.
+        let there = |member: &Member| state.user(member.user).is_some_and(|row| row.devices.contains(&member.only));
+        if active.row.kind == Kind::Device && !active.row.iter().all(|(_, member)| there(member)) {
+            return refuse(codes::UNKNOWN_USER);
         }
     }
     Ok(Destination { id, kind: active.row.kind, users, new: None })

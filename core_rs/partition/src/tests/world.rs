@@ -94,13 +94,19 @@ impl World {
 
     pub fn commit(&mut self, records: &[Record<'_>]) -> Committed {
         let committed = self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap();
-        let snapshot = Snapshot { rows: self.state.rows(), exact: !is_dirty(&self.state) };
-        self.snapshots.insert(committed.position, snapshot);
         committed
     }
 
+    /// The next record begins a batch. What is lazy may have moved since the last one.
+    pub fn close(&mut self) {
+        if std::mem::take(&mut self.journal.open) {
+            let snapshot = Snapshot { rows: self.state.rows(), exact: !is_dirty(&self.state) };
+            self.snapshots.insert(self.journal.last(), snapshot);
+        }
+    }
+
     pub fn sync(&mut self) {
-        self.journal.open = false;
+        self.close();
         self.synced = self.journal.last();
         self.state.synced(self.synced);
         self.snapshots.retain(|&position, _| position >= self.synced);
@@ -108,6 +114,7 @@ impl World {
 
     /// What is above `position` is lost; the rest makes the same rows as running did (I14).
     pub fn crash(&mut self, position: Position) {
+        self.close();
         self.journal.batches.truncate(position.0 as usize);
         self.journal.open = false;
         let state = recover(&self.journal.batches).unwrap();

@@ -1,0 +1,111 @@
+//! What is missing from a log, or cannot be read, is reported; it is never taken for nothing (I12).
+
+use wire::types::{Send, Target};
+
+use super::world::{Logged, World, recover};
+use crate::bytes::Malformed;
+use crate::ids::{Place, Position, RowKey};
+use crate::propose::{self, Author, Sent};
+use crate::records::kind;
+use crate::recover::{Problem, Recovery};
+
+/// ann and bob with a device each, and three messages from ann; a batch for each decision.
+fn world() -> World {
+    let mut world = World::new();
+    for user in ["ann", "bob"] {
+        let records = propose::create_user(&world.state, user).unwrap().unwrap();
+        world.commit(&records);
+        world.sync();
+        let (_, records) = propose::register_device(&world.state, &world.config, user).unwrap();
+        world.commit(&records);
+        world.sync();
+    }
+    for id in 1..=3 {
+        let send = Send {
+            id: vec![id].into(),
+            target: Target::User("bob".into()),
+            body: b"hello"[..].into(),
+            bodies: Vec::new(),
+            lists: Vec::new(),
+            media: Vec::new(),
+        };
+        let (mut stored, author) = (Vec::new(), Author { user: "ann", device: 1 });
+        let sent = propose::send(&world.state, world.now, &world.config, author, &send, &mut stored).unwrap();
+        let Sent::New { records, .. } = sent else { unreachable!("it is new") };
+        world.commit(&records);
+        world.sync();
+    }
+    world
+}
+
+fn is_message(record: &Logged) -> bool {
+    record.0 == kind::MESSAGE
+}
+
+#[test]
+fn a_missing_record_is_a_gap() {
+    let mut batches = world().journal.batches;
+    let second = batches.iter().position(|batch| batch.iter().any(is_message)).unwrap() + 1;
+    batches.remove(second);
+    let problems = recover(&batches).unwrap_err();
+    assert!(matches!(&problems[..], [Problem::Gap { row: RowKey::Conversation(_), due: 2, came: 3 }]), "{problems:?}");
+}
+
+#[test]
+fn a_record_of_a_row_that_nothing_brought_is_an_error() {
+    let mut batches = world().journal.batches;
+    batches.iter_mut().for_each(|batch| batch.retain(|record| record.0 != kind::IMAGE));
+    let problems = recover(&batches).unwrap_err();
+    let rows: Vec<bool> = problems.iter().map(|problem| matches!(problem, Problem::NoImage(_))).collect();
+    // Two users, ann's device, and the conversation; bob's device has no record but its image.
+    assert_eq!(rows, [true; 4], "{problems:?}");
+}
+
+#[test]
+fn an_undelivered_message_that_is_not_in_the_log_is_an_error() {
+    let mut world = world();
+    let records: Vec<_> = {
+        let (_, active) = world.state.conversations().next().unwrap();
+        let mut bytes = Vec::new();
+        active.row.encode(&world.state.names, &mut bytes);
+        vec![crate::records::Record::Image { row: RowKey::Conversation(active.id), bytes: bytes.into() }]
+    };
+    let mut scratch = crate::journal::Encoded::default();
+    records.iter().for_each(|record| scratch.push(record));
+    let place = Place { segment: 9, offset: 0, len: 0 };
+    let image: Vec<Logged> = scratch.iter().map(|(kind, body)| (kind, body.to_vec(), place)).collect();
+    world.journal.batches.push(image);
+    assert!(recover(&world.journal.batches).is_ok());
+    // The last message stood before the image, whose row says that bob lacks it.
+    let last = world.journal.batches.len() - 2;
+    world.journal.batches.remove(last);
+    let problems = recover(&world.journal.batches).unwrap_err();
+    assert!(matches!(problems[..], [Problem::NoBody { seq: 3, .. }]), "{problems:?}");
+}
+
+#[test]
+fn a_record_of_a_later_build_is_refused() {
+    let mut recovery = Recovery::default();
+    let found = recovery.take(200, &[], Place::default(), Position(1)).unwrap_err();
+    let why = Malformed::Unknown { what: "kind of a record", found: 200 };
+    assert_eq!(found, Problem::Unreadable { kind: 200, place: Place::default(), why });
+    let batches = world().journal.batches;
+    let (kind, body, place) = batches.iter().flatten().find(|record| record.0 == kind::IMAGE).unwrap();
+    let mut body = body.clone();
+    // Behind the key (its kind, its length, "ann") stands the version of the row.
+    body[5] += 1;
+    let found = recovery.take(*kind, &body, *place, Position(1)).unwrap_err();
+    assert!(matches!(found, Problem::Unreadable { why: Malformed::Unknown { what: "user row", .. }, .. }), "{found:?}");
+}
+
+#[test]
+fn a_record_that_is_cut_short_is_refused() {
+    for (kind, body, place) in world().journal.batches.iter().flatten() {
+        for len in 0..body.len() {
+            let mut recovery = Recovery::default();
+            let taken = recovery.take(*kind, &body[..len], *place, Position(1));
+            // A stored message may end with any of its fields; its length is the log's to check.
+            assert!(taken.is_err() || *kind == kind::MESSAGE, "{len} bytes of kind {kind}");
+        }
+    }
+}
