@@ -100,7 +100,11 @@ impl<'a> Reader<'a> {
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
-                return if byte == 0 && shift > 0 { Err(Malformed::Value("a varint with a needless byte")) } else { Ok(value) };
+                return if byte == 0 && shift > 0 {
+                    Err(Malformed::Value("a varint with a needless byte"))
+                } else {
+                    Ok(value)
+                };
             }
         }
         Err(Malformed::Value("a varint above 64 bits"))

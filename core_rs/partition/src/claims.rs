@@ -62,12 +62,7 @@ impl Active {
 
     /// The messages among `from..=to` that are the user's to have, and that no device of it has, nor one that `coming` admits
     /// will have; those that were noted before are left out.
-    pub fn lacked(
-        &self,
-        index: MemberIndex,
-        (from, to): (u64, u64),
-        coming: impl Fn(&Cursor, u64) -> bool,
-    ) -> Ranges {
+    pub fn lacked(&self, index: MemberIndex, (from, to): (u64, u64), coming: impl Fn(&Cursor, u64) -> bool) -> Ranges {
         let mut ranges = Ranges::new();
         let Some(member) = self.row.member(index) else { return ranges };
         for (seq, _) in self.entries.from(from.max(member.delivered + 1)).take_while(|&(seq, _)| seq <= to) {

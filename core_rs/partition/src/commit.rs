@@ -17,9 +17,10 @@ use crate::ids::{ConversationSlot, DeviceId, Place, Position, RowKey, UserSlot};
 use crate::journal::{Encoded, Full, Journal};
 use crate::names::Names;
 use crate::records::{self, Message, Record, UserChange};
+use crate::rest::Stored;
 use crate::rows::{Conversation, Device, User};
 use crate::state::{Durable, Pending, State};
-use crate::users::{DeviceEntry, Mark};
+use crate::users::DeviceEntry;
 
 /// The bound of receipt versions is raised by so many, when fewer than half of them are left.
 const VERSIONS_AHEAD: u64 = 1 << 20;
@@ -59,8 +60,6 @@ pub struct Committed {
     pub position: Position,
     /// Of the last message in it: who wrote it, who came and who went.
     pub applied: apply::message::Applied,
-    /// Images that were written: which rows, and in which segment.
-    pub images: SmallVec<[(Owner, u32); 4]>,
 }
 
 impl State {
@@ -83,11 +82,12 @@ impl State {
         }
         records.iter().for_each(|record| scratch.encoded.push(record));
         let position = journal.append(&scratch.encoded, &mut scratch.places)?;
+        self.position = position;
         let mut committed = Committed { position, ..Committed::default() };
         let mut places = scratch.places.iter().copied();
         for (before, place) in scratch.before.iter().zip(places.by_ref()) {
             match before {
-                Before::Image(owner) => self.imaged(*owner, place, position, &mut committed),
+                Before::Image(owner) => self.imaged(*owner, place, position),
                 Before::Lazy(record) => self.apply(record, place, position, &mut committed),
             }
         }
@@ -110,10 +110,12 @@ impl State {
     fn prepare(&self, record: &Record<'_>, scratch: &mut Scratch) {
         match record {
             Record::Message(message) => {
-                let Some(slot) = self.find(&message.message.conversation) else { return };
-                self.image_conversation(slot, scratch);
-                if message.message.change.is_some() {
-                    self.cursors_first(slot, scratch);
+                // A conversation that begins with it has its image among the records.
+                if let Some(slot) = self.find(&message.message.conversation) {
+                    self.image_conversation(slot, scratch);
+                    if message.message.change.is_some() {
+                        self.cursors_first(slot, scratch);
+                    }
                 }
                 if let Some(user) = self.names.find(message.message.sender) {
                     self.image_device(user, message.device(), scratch);
@@ -190,24 +192,31 @@ impl State {
         Some(seen(self.names.text(user), entry))
     }
 
-    fn imaged(&mut self, owner: Owner, place: Place, position: Position, committed: &mut Committed) {
-        let mark = match owner {
-            Owner::User(user) => self.users.get_mut(user).map(|entry| &mut entry.mark),
-            Owner::Device(user, device) => {
-                self.users.get_mut(user).and_then(|entry| entry.device_mut(device)).map(|entry| &mut entry.mark)
-            }
-            Owner::Conversation(slot) => self.conversation_mut(slot).map(|active| &mut active.mark),
-        };
-        if let Some(mark) = mark {
+    fn imaged(&mut self, owner: Owner, place: Place, position: Position) {
+        if let Some(mark) = self.mark_mut(owner) {
             (mark.image, mark.position) = (place.segment, position);
-            committed.images.push((owner, place.segment));
+            self.retention.imaged(owner, place.segment);
         }
+        // The log has it again.
+        let key = match owner {
+            Owner::User(user) => RowKey::user(self.names.text(user)),
+            Owner::Device(user, device) => RowKey::device(self.names.text(user), device),
+            Owner::Conversation(slot) => match self.conversation(slot) {
+                Some(active) => RowKey::Conversation(active.id),
+                None => return,
+            },
+        };
+        self.stored.remove(&key);
     }
 
     fn apply(&mut self, record: &Record<'_>, place: Place, position: Position, committed: &mut Committed) {
         self.versions.last = version(record).map_or(self.versions.last, |version| version.max(self.versions.last));
         match record {
-            Record::Image { row, bytes } => self.begin(row, bytes, place, position, committed),
+            Record::Image { row, bytes } => match self.owner(row) {
+                // It is written anew.
+                Some(owner) => self.imaged(owner, place, position),
+                None => self.begin(row, bytes, place, position),
+            },
             Record::Message(message) => self.apply_message(message, place, position, committed),
             Record::Mailbox(r) => self.with(&r.conversation, position, |row, names| {
                 apply::conversation::mailbox(row, names, r);
@@ -220,7 +229,9 @@ impl State {
             }
             Record::Lost(r) => {
                 self.with(&r.conversation, position, |row, _| apply::conversation::lost(row, r));
-                let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) else { return };
+                let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) else {
+                    return;
+                };
                 r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
             }
             Record::User(r) => self.apply_user(r, position),
@@ -234,6 +245,7 @@ impl State {
                 let Some(slot) = self.find(&message.message.conversation) else { return };
                 if let Some(active) = self.conversation_mut(slot) {
                     active.entries.carry(message.message.seq, place);
+                    self.retention.message(slot, place.segment);
                 }
             }
             Record::Cursors(r) => {
@@ -255,9 +267,26 @@ impl State {
                 self.versions.bound = self.versions.bound.max(*versions);
                 self.time_ms = self.time_ms.max(*time_ms);
                 self.pending.push_back(Pending { position, what: Durable::Versions(*versions) });
+                self.retention.bounded(place.segment);
             }
-            Record::Stored { .. } => {}
+            Record::Stored { row, position, change, head } => {
+                let segment = place.segment;
+                self.rests(row, Stored { position: *position, change: *change, head: *head, segment });
+            }
         }
+    }
+
+    /// A row is in the store, and leaves memory.
+    fn rests(&mut self, key: &RowKey, stored: Stored) {
+        match self.owner(key) {
+            Some(Owner::User(user)) => drop(self.remove_user(user)),
+            Some(Owner::Device(user, device)) => drop(self.remove_device(user, device)),
+            Some(Owner::Conversation(slot)) => drop(self.remove_conversation(slot)),
+            None => return,
+        }
+        self.store = true;
+        self.retention.stored(key.clone(), stored.segment);
+        self.stored.insert(key.clone(), stored);
     }
 
     fn device_named(&mut self, user: &str, device: DeviceId) -> Option<&mut DeviceEntry> {
@@ -266,33 +295,22 @@ impl State {
     }
 
     /// A row begins with its first image.
-    fn begin(&mut self, key: &RowKey, bytes: &[u8], place: Place, position: Position, committed: &mut Committed) {
-        let mark = Mark { image: place.segment, position };
+    fn begin(&mut self, key: &RowKey, bytes: &[u8], place: Place, position: Position) {
         let owner = match key {
             RowKey::User(name) => {
                 let Ok(row) = User::decode(bytes) else { return };
-                let slot = self.put_user(name, row);
-                self.users.entry(slot).mark = mark;
-                Owner::User(slot)
+                Owner::User(self.put_user(name, row))
             }
             RowKey::Device(name, device) => {
                 let Ok(row) = Device::decode(bytes) else { return };
-                let slot = self.put_device(name, *device, row);
-                if let Some(entry) = self.users.entry(slot).device_mut(*device) {
-                    entry.mark = mark;
-                }
-                Owner::Device(slot, *device)
+                Owner::Device(self.put_device(name, *device, row), *device)
             }
             RowKey::Conversation(id) => {
                 let Ok(row) = Conversation::decode(bytes, &mut self.names) else { return };
-                let slot = self.put_conversation(*id, row);
-                if let Some(active) = self.conversation_mut(slot) {
-                    active.mark = mark;
-                }
-                Owner::Conversation(slot)
+                Owner::Conversation(self.put_conversation(*id, row))
             }
         };
-        committed.images.push((owner, place.segment));
+        self.imaged(owner, place, position);
     }
 
     fn apply_user(&mut self, record: &records::User<'_>, position: Position) {
@@ -307,6 +325,7 @@ impl State {
             && !fit.begins
         {
             self.remove_device(slot, fit.device);
+            self.stored.remove(&RowKey::device(record.name, fit.device));
         }
     }
 
@@ -343,6 +362,7 @@ impl State {
             apply::device::sent(&mut entry.row, record);
             entry.mark.position = position;
         }
+        self.retention.message(slot, place.segment);
         self.time_ms = self.time_ms.max(message.time);
         self.pending.push_back(Pending { position, what: Durable::Message(message.conversation, message.seq) });
         committed.applied = applied;

@@ -22,6 +22,8 @@ pub mod names;
 pub mod propose;
 pub mod records;
 pub mod recover;
+pub mod rest;
+pub mod retention;
 pub mod rows;
 pub mod start;
 pub mod state;

@@ -72,6 +72,8 @@ pub enum Found<R> {
         change: u16,
         /// Of a conversation: its head.
         head: u64,
+        /// The segment that says so.
+        segment: u32,
     },
 }
 
@@ -111,6 +113,10 @@ pub struct Recovery {
     pub bodies: HashMap<ConversationId, Vec<Body>>,
     /// The highest receipt version and time below which everything may have been used.
     pub bound: (u64, u64),
+    /// The segment that says so.
+    pub bound_in: u32,
+    /// The last batch.
+    pub position: Position,
 }
 
 impl Recovery {
@@ -119,28 +125,36 @@ impl Recovery {
     /// # Errors
     /// The record cannot be read or does not fit: see [`Problem`].
     pub fn take(&mut self, kind: u8, body: &[u8], place: Place, position: Position) -> Result<(), Problem> {
+        self.position = self.position.max(position);
         let record = records::decode(kind, body).map_err(|why| Problem::Unreadable { kind, place, why })?;
         let unreadable = |why| Problem::Unreadable { kind, place, why };
         match &record {
-            Record::Image { row, bytes } => self.image(row, bytes, Mark { image: place.segment, position }).map_err(unreadable)?,
+            Record::Image { row, bytes } => {
+                self.image(row, bytes, Mark { image: place.segment, position }).map_err(unreadable)?
+            }
             Record::Message(message) => self.message(message, place, position)?,
             Record::Carried(message) => self.body(message, place),
             Record::Mailbox(r) => {
                 let Self { conversations, names, .. } = self;
                 let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)? {
+                if let Some(row) = exact(conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
+                {
                     apply::conversation::mailbox(row, names, r);
                 }
             }
             Record::Floor(r) => {
                 let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)? {
+                if let Some(row) =
+                    exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
+                {
                     apply::conversation::floor(row, r);
                 }
             }
             Record::Lost(r) => {
                 let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)? {
+                if let Some(row) =
+                    exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
+                {
                     apply::conversation::lost(row, r);
                 }
             }
@@ -168,14 +182,17 @@ impl Recovery {
             }
             Record::Owed { user, device, change, conversation, version } => {
                 let key = || RowKey::device(user, *device);
-                let slot = self.devices.entry(((*user).into(), *device));
+                let slot = self.devices.entry((user.as_ref().into(), *device));
                 if let Some(row) = exact(slot, (*change, position), |d| d.changes, key)? {
                     apply::device::owed(row, *change, *conversation, *version);
                 }
             }
-            Record::Stored { row, position, change, head } => self.stored(row, (*position, *change, *head)),
+            Record::Stored { row, position, change, head } => {
+                self.stored(row, (*position, *change, *head, place.segment))
+            }
             Record::Bound { versions, time_ms } => {
                 self.bound = (self.bound.0.max(*versions), self.bound.1.max(*time_ms));
+                self.bound_in = place.segment;
             }
         }
         Ok(())
@@ -249,16 +266,16 @@ impl Recovery {
         });
     }
 
-    fn stored(&mut self, row: &RowKey, (position, change, head): (Position, u16, u64)) {
+    fn stored(&mut self, row: &RowKey, (position, change, head, segment): (Position, u16, u64, u32)) {
         match row {
             RowKey::User(name) => {
-                self.users.insert(name.clone(), Found::Stored { position, change, head });
+                self.users.insert(name.clone(), Found::Stored { position, change, head, segment });
             }
             RowKey::Device(name, device) => {
-                self.devices.insert((name.clone(), *device), Found::Stored { position, change, head });
+                self.devices.insert((name.clone(), *device), Found::Stored { position, change, head, segment });
             }
             RowKey::Conversation(id) => {
-                let stored = Found::Stored { position, change, head };
+                let stored = Found::Stored { position, change, head, segment };
                 if let Some(Found::Active(before, _)) = self.conversations.insert(*id, stored) {
                     release(&mut self.names, &before);
                 }
@@ -300,10 +317,7 @@ where
 }
 
 /// The row that a lazy record raises; `None`: it is not active yet, or no more.
-fn lazy<'a, K, R, S>(
-    slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>,
-    position: Position,
-) -> Option<&'a mut R>
+fn lazy<'a, K, R, S>(slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>, position: Position) -> Option<&'a mut R>
 where
     K: Eq + std::hash::Hash,
     S: std::hash::BuildHasher,

@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 
 use crate::active::Active;
+use crate::commit::Owner;
 use crate::entries::{Entries, Entry};
-use crate::ids::{ConversationId, DeviceId};
+use crate::ids::{ConversationId, DeviceId, RowKey};
 use crate::names::Names;
 use crate::recover::{Body, Found, Problem, Recovery};
+use crate::rest::Stored;
 use crate::rows::Conversation;
 use crate::state::{State, Versions};
 use crate::users::Mark;
@@ -24,19 +26,21 @@ impl Recovery {
         let (versions, time_ms) = self.bound;
         state.versions = Versions { last: versions, bound: versions, durable: versions };
         state.time_ms = time_ms;
+        state.position = self.position;
+        state.retention.bounded(self.bound_in);
         for (name, found) in self.users.drain() {
             match found {
                 Found::Active(row, mark) => {
                     let slot = state.put_user(&name, row);
-                    state.users.entry(slot).mark = mark;
+                    put_mark(&mut state, Owner::User(slot), mark);
                 }
-                _ => state.store = true,
+                found => rests(&mut state, RowKey::User(name), &found),
             }
         }
         for ((name, device), found) in self.devices.drain() {
             match found {
                 Found::Active(row, mark) => put_device(&mut state, &name, device, row, mark),
-                _ => state.store = true,
+                found => rests(&mut state, RowKey::Device(name, device), &found),
             }
         }
         let mut problems = Vec::new();
@@ -49,7 +53,7 @@ impl Recovery {
                         problems.push(problem);
                     }
                 }
-                _ => state.store = true,
+                found => rests(&mut state, RowKey::Conversation(id), &found),
             }
         }
         for body in bodies.drain().flat_map(|(_, bodies)| bodies) {
@@ -62,8 +66,21 @@ impl Recovery {
 
 fn put_device(state: &mut State, name: &str, device: DeviceId, row: crate::rows::Device, mark: Mark) {
     let slot = state.put_device(name, device, row);
-    if let Some(entry) = state.users.entry(slot).device_mut(device) {
-        entry.mark = mark;
+    put_mark(state, Owner::Device(slot, device), mark);
+}
+
+fn put_mark(state: &mut State, owner: Owner, mark: Mark) {
+    state.retention.imaged(owner, mark.image);
+    if let Some(known) = state.mark_mut(owner) {
+        *known = mark;
+    }
+}
+
+fn rests<R>(state: &mut State, key: RowKey, found: &Found<R>) {
+    if let &Found::Stored { position, change, head, segment } = found {
+        state.store = true;
+        state.retention.stored(key.clone(), segment);
+        state.stored.insert(key, Stored { position, change, head, segment });
     }
 }
 
@@ -75,9 +92,12 @@ fn put_conversation(
     bodies: &[Body],
 ) -> Result<(), Problem> {
     let slot = state.put_conversation(id, row);
+    put_mark(state, Owner::Conversation(slot), mark);
     let Some((active, _)) = state.parts(slot) else { return Ok(()) };
-    active.mark = mark;
-    fill(active, bodies)
+    fill(active, bodies)?;
+    let places: Vec<u32> = active.entries.from(0).map(|(_, entry)| entry.place.segment).collect();
+    places.into_iter().for_each(|segment| state.retention.message(slot, segment));
+    Ok(())
 }
 
 /// The messages that some mailbox lacks. Where a record was carried, its last place counts.

@@ -5,14 +5,17 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use slab::Slab;
 
 use crate::active::Active;
+use crate::commit::Owner;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey, UserSlot};
 use crate::names::Names;
+use crate::rest::Stored;
+use crate::retention::Retention;
 use crate::rows::{Conversation, Device, User};
-use crate::users::{DeviceEntry, Users};
+use crate::users::{DeviceEntry, Mark, Users};
 
 /// Receipt versions: given in ascending order, never twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +45,11 @@ pub struct State {
     pub(crate) pending: VecDeque<Pending>,
     /// The latest time in a record, ms since 1970.
     pub time_ms: u64,
+    /// The last batch that a record went to.
+    pub position: Position,
+    /// What the log says of rows in the store; as long as it does.
+    pub stored: HashMap<RowKey, Stored>,
+    pub(crate) retention: Retention,
     conversations: Slab<Box<Active>>,
     by_id: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -134,6 +142,8 @@ impl State {
             entry.remove();
         }
         for member in active.row.members.drain(..).flatten() {
+            // The store has one now that is not in memory.
+            self.users.entry(member.user).complete = false;
             self.unlink(member.user, slot);
         }
         Some(*active)
@@ -168,7 +178,9 @@ impl State {
 
     /// Lets a user's row go; whoever calls knows that the store has it.
     pub fn remove_user(&mut self, user: UserSlot) -> Option<User> {
-        let row = self.users.get_mut(user)?.row.take()?;
+        let entry = self.users.get_mut(user)?;
+        entry.mark = Mark::default();
+        let row = entry.row.take()?;
         self.release(user);
         Some(row)
     }
@@ -198,16 +210,40 @@ impl State {
         self.users.get(user)?.device(device)
     }
 
+    /// Which row in memory has this key.
+    pub fn owner(&self, key: &RowKey) -> Option<Owner> {
+        match key {
+            RowKey::User(name) => self.user_named(name).map(|(user, _)| Owner::User(user)),
+            RowKey::Device(name, device) => {
+                let user = self.names.find(name)?;
+                self.device(user, *device).map(|_| Owner::Device(user, *device))
+            }
+            RowKey::Conversation(id) => self.find(id).map(Owner::Conversation),
+        }
+    }
+
+    /// What the log has of a row in memory.
+    pub fn mark(&self, owner: Owner) -> Option<&Mark> {
+        match owner {
+            Owner::User(user) => self.users.get(user).filter(|entry| entry.row.is_some()).map(|entry| &entry.mark),
+            Owner::Device(user, device) => self.device(user, device).map(|entry| &entry.mark),
+            Owner::Conversation(slot) => self.conversation(slot).map(|active| &active.mark),
+        }
+    }
+
+    pub(crate) fn mark_mut(&mut self, owner: Owner) -> Option<&mut Mark> {
+        match owner {
+            Owner::User(user) => self.users.get_mut(user).map(|entry| &mut entry.mark),
+            Owner::Device(user, device) => {
+                self.users.get_mut(user).and_then(|entry| entry.device_mut(device)).map(|entry| &mut entry.mark)
+            }
+            Owner::Conversation(slot) => self.conversation_mut(slot).map(|active| &mut active.mark),
+        }
+    }
+
     /// Whether it is known that there is no such row, neither in memory nor in the store.
     pub fn is_absent(&self, key: &RowKey) -> bool {
-        let here = match key {
-            RowKey::User(name) => self.user_named(name).is_some(),
-            RowKey::Device(name, device) => {
-                self.names.find(name).is_some_and(|user| self.device(user, *device).is_some())
-            }
-            RowKey::Conversation(id) => self.find(id).is_some(),
-        };
-        !here && (!self.store || self.absent.contains(key))
+        self.owner(key).is_none() && (!self.store || self.absent.contains(key))
     }
 
     /// Batches up to this one are durable: messages in them can be shown.
@@ -233,7 +269,8 @@ impl State {
         })
     }
 
-    /// All rows in memory as bytes, in the order of their keys: what I14 compares.
+    /// All rows that are active, in memory and in the log, as bytes, in the order of their keys: what I14 compares. A row that
+    /// came from the store and had no record since is not.
     pub fn rows(&self) -> Vec<(RowKey, Vec<u8>)> {
         let mut rows = Vec::new();
         let mut add = |key, encode: &dyn Fn(&mut Vec<u8>)| {
@@ -243,14 +280,14 @@ impl State {
         };
         for (slot, entry) in self.users.iter() {
             let name = self.names.text(slot);
-            if let Some(row) = &entry.row {
+            if let Some(row) = entry.row.as_ref().filter(|_| entry.mark.image != 0) {
                 add(RowKey::user(name), &|bytes| row.encode(bytes));
             }
-            for device in &entry.devices {
+            for device in entry.devices.iter().filter(|device| device.mark.image != 0) {
                 add(RowKey::device(name, device.id), &|bytes| device.row.encode(bytes));
             }
         }
-        for (_, active) in self.conversations() {
+        for (_, active) in self.conversations().filter(|(_, active)| active.mark.image != 0) {
             add(RowKey::Conversation(active.id), &|bytes| active.row.encode(&self.names, bytes));
         }
         rows.sort_unstable();

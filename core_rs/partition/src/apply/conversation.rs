@@ -6,7 +6,6 @@ use wire::types::SkipReason;
 use crate::ids::MemberIndex;
 use crate::names::Names;
 use crate::records::{Cursors, Floor, Lacked, Lost, Mailbox};
-use crate::rows::member;
 use crate::rows::{Conversation, Member, SkipRange};
 
 /// A device's mailbox begins or ends.
@@ -49,9 +48,15 @@ pub fn floor(row: &mut Conversation, record: &Floor) {
 /// Messages cannot be read any more.
 pub fn lost(row: &mut Conversation, record: &Lost) {
     row.changes = record.change;
-    for &(from, to) in &record.ranges {
-        member::push_range(&mut row.lost, from, to);
-    }
+    row.lost.extend(&record.ranges);
+    row.lost.sort_unstable();
+    row.lost.dedup_by(|next, last| {
+        let touches = next.0 <= last.1.saturating_add(1);
+        if touches {
+            last.1 = last.1.max(next.1);
+        }
+        touches
+    });
     skip(row, &record.ranges, SkipReason::Lost, record.version, &record.lacked);
 }
 
@@ -62,7 +67,11 @@ fn skip(row: &mut Conversation, ranges: &[(u64, u64)], reason: SkipReason, versi
         ranges.iter().for_each(|&range| lack(member, range, reason, version));
         if group {
             let to = member.to;
-            member.cursors.iter_mut().filter(|cursor| cursor.acked < last.min(to)).for_each(|cursor| cursor.fresh = true);
+            member
+                .cursors
+                .iter_mut()
+                .filter(|cursor| cursor.acked < last.min(to))
+                .for_each(|cursor| cursor.fresh = true);
         }
     }
     for Lacked { member, ranges } in lacked {

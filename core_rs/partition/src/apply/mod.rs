@@ -12,4 +12,3 @@ pub mod device;
 pub mod group;
 pub mod message;
 pub mod user;
-

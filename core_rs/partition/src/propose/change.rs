@@ -54,12 +54,7 @@ pub fn change<'a>(
     if active.is_some_and(|active| active.row.kind != Kind::Group) {
         return refuse(codes::UNKNOWN_CONVERSATION);
     }
-    let view = View {
-        state,
-        active,
-        now_ms: now.wall_ms,
-        most: config.group_members,
-    };
+    let view = View { state, active, now_ms: now.wall_ms, most: config.group_members };
     check_names(&view, author.user, &manage.change)?;
     let decided = view.decide(author.user, &manage.change)?;
     let seq = active.map_or(0, |active| active.row.head) + 1;
@@ -86,9 +81,8 @@ pub fn change<'a>(
     }
     let dropped = active.map_or_else(Vec::new, |active| freed(state, active, &came));
     let leaves = matches!(decided, Change::Removed(_) | Change::Left { .. } | Change::Closed);
-    let extra = (leaves || !came.is_empty() || !dropped.is_empty()).then(|| {
-        Box::new(Extra { version: state.version_for_decision(), came, dropped, ..Extra::default() })
-    });
+    let extra = (leaves || !came.is_empty() || !dropped.is_empty())
+        .then(|| Box::new(Extra { version: state.version_for_decision(), came, dropped, ..Extra::default() }));
     let message = wire::types::Message {
         conversation: id,
         seq,
@@ -190,7 +184,8 @@ fn is_in_too_many(state: &State, config: &Config, user: UserSlot) -> Decided<boo
         let member = active.member(user, 0).and_then(|index| active.row.member(index));
         member.is_some_and(|member| member.role.is_some())
     };
-    let groups = entry.conversations.iter().filter_map(|&slot| state.conversation(slot)).filter(|active| is_member(active));
+    let groups =
+        entry.conversations.iter().filter_map(|&slot| state.conversation(slot)).filter(|active| is_member(active));
     Ok(groups.take(config.groups).count() >= config.groups)
 }
 
@@ -237,4 +232,3 @@ fn freed(state: &State, active: &Active, came: &[Came<'_>]) -> Vec<u32> {
     let places = active.row.iter().filter(free).map(|(index, _)| index.place() as u32);
     places.take(FREED_AT_ONCE.min(gone - MAX_GONE)).collect()
 }
-

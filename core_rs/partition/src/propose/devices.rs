@@ -90,7 +90,8 @@ pub fn fit<'a>(state: &State, name: &'a str, most: usize) -> Decided<Fitting<'a>
     let starts = fit.begins && row.devices.contains(&fit.device);
     let mut records = Vec::new();
     for active in slots.iter().filter_map(|&slot: &ConversationSlot| state.conversation(slot)) {
-        let Some(index) = active.row.iter().find(|(_, m)| m.user == user && m.admits(fit.device)).map(|(i, _)| i) else {
+        let Some(index) = active.row.iter().find(|(_, m)| m.user == user && m.admits(fit.device)).map(|(i, _)| i)
+        else {
             continue;
         };
         let Some(member) = active.row.member(index) else { continue };

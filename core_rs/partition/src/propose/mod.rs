@@ -97,12 +97,14 @@ impl State {
         }
     }
 
-    /// The author's device, which is registered: whoever lets a session in sees to that.
+    /// The author's device. The user's list says whether there is one: a row in the store may be that of one that ended.
     pub(crate) fn need_author(&self, author: Author<'_>) -> Decided<(UserSlot, &DeviceEntry)> {
-        let entry = self.names.find(author.user).and_then(|user| Some((user, self.device(user, author.device)?)));
-        match entry {
-            Some(found) => Ok(found),
-            None if self.is_absent(&RowKey::device(author.user, author.device)) => refuse(wire::codes::BAD_TOKEN),
+        let user = match self.need_user(author.user)? {
+            Some((user, row)) if row.devices.contains(&author.device) => user,
+            _ => return refuse(wire::codes::BAD_TOKEN),
+        };
+        match self.device(user, author.device) {
+            Some(entry) => Ok((user, entry)),
             None => wait(RowKey::device(author.user, author.device)),
         }
     }

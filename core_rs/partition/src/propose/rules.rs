@@ -67,7 +67,9 @@ impl View<'_> {
     }
 
     fn current(&self) -> impl Iterator<Item = &Member> {
-        self.active.into_iter().flat_map(|active| active.row.iter().map(|(_, member)| member).filter(|m| m.role.is_some()))
+        self.active
+            .into_iter()
+            .flat_map(|active| active.row.iter().map(|(_, member)| member).filter(|m| m.role.is_some()))
     }
 
     fn members(&self) -> usize {

@@ -41,7 +41,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Read<Record<'_>> {
         kind::CURSORS => Record::Cursors(cursors(reader)?),
         kind::SEEN => Record::Seen(seen(reader)?),
         kind::OWED => Record::Owed {
-            user: reader.str()?,
+            user: reader.str()?.into(),
             device: reader.u16()?,
             change: reader.fixed16()?,
             conversation: reader.array()?,

@@ -77,7 +77,7 @@ pub enum Record<'a> {
     /// See [`kind::OWED`].
     Owed {
         /// Whose device.
-        user: &'a str,
+        user: Cow<'a, str>,
         /// Which device.
         device: DeviceId,
         /// Count of the device's row after it.

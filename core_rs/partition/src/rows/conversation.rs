@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 use wire::types::{Role, SkipReason};
 
+use super::VERSION;
 use super::group::Group;
 use super::member::{Member, skip_reason};
-use super::VERSION;
 use crate::bytes::{Malformed, Read, Reader, put_u64};
 use crate::ids::{DeviceId, MemberIndex, UserSlot};
 use crate::names::Names;

@@ -395,7 +395,7 @@ fn push_skip(list: &mut Vec<SkipRange>, range: SkipRange) {
     }
 }
 
-pub(crate) fn push_range(list: &mut Vec<(u64, u64)>, from: u64, to: u64) {
+fn push_range(list: &mut Vec<(u64, u64)>, from: u64, to: u64) {
     match list.last_mut() {
         Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
         _ => list.push((from, to)),

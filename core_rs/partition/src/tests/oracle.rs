@@ -13,6 +13,7 @@ use crate::state::State;
 
 #[derive(Clone, Debug)]
 struct Said {
+    position: Position,
     author: String,
     device: DeviceId,
     withheld: bool,
@@ -41,8 +42,10 @@ impl Oracle {
         for record in records {
             let Record::Message(record) = record else { continue };
             let message = &record.message;
-            let bodies: Vec<(String, DeviceId)> = record.bodies().map(|(user, device)| (user.to_owned(), device)).collect();
+            let bodies: Vec<(String, DeviceId)> =
+                record.bodies().map(|(user, device)| (user.to_owned(), device)).collect();
             let said = Said {
+                position,
                 author: message.sender.to_owned(),
                 device: record.device(),
                 withheld: record.withheld,
@@ -71,9 +74,7 @@ impl Oracle {
             for (_, member) in active.row.iter() {
                 let user = state.names.text(member.user);
                 for skip in member.skips() {
-                    let known = |(_, event): &(Position, Event)| {
-                        matches!(event, Event::Skipped(u, from, to) if u == user && (*from, *to) == (skip.from, skip.to))
-                    };
+                    let known = |(_, event): &(Position, Event)| matches!(event, Event::Skipped(u, from, to) if u == user && (*from, *to) == (skip.from, skip.to));
                     if !events.iter().any(known) {
                         events.push((position, Event::Skipped(user.to_owned(), skip.from, skip.to)));
                     }
@@ -98,11 +99,11 @@ impl Oracle {
     }
 
     /// What is above `position` never happened.
-    pub fn crashed(&mut self, state: &State, position: Position) {
+    pub fn crashed(&mut self, position: Position) {
         for events in self.events.values_mut() {
             events.retain(|(at, _)| *at <= position);
         }
-        self.said.retain(|(id, seq), _| state.active(id).is_some_and(|active| *seq <= active.row.head));
+        self.said.retain(|_, said| said.position <= position);
     }
 
     /// Whatever a member is known to have, a device of it has had, or a skip says that it never will (I7).
@@ -129,9 +130,7 @@ impl Oracle {
     }
 
     fn is_skipped(&self, id: &ConversationId, user: &str, seq: u64) -> bool {
-        let covers = |(_, event): &(Position, Event)| {
-            matches!(event, Event::Skipped(u, from, to) if u == user && *from <= seq && seq <= *to)
-        };
+        let covers = |(_, event): &(Position, Event)| matches!(event, Event::Skipped(u, from, to) if u == user && *from <= seq && seq <= *to);
         self.events.get(id).is_some_and(|events| events.iter().any(covers))
     }
 
@@ -139,7 +138,9 @@ impl Oracle {
         if kind != Kind::Group {
             return true;
         }
-        intervals(self.events.get(id).map_or(&[], Vec::as_slice), user).iter().any(|&(from, to)| from <= seq && seq <= to)
+        intervals(self.events.get(id).map_or(&[], Vec::as_slice), user)
+            .iter()
+            .any(|&(from, to)| from <= seq && seq <= to)
     }
 }
 
@@ -160,7 +161,13 @@ fn intervals(events: &[(Position, Event)], user: &str) -> Vec<(u64, u64)> {
 }
 
 fn current(events: &[(Position, Event)]) -> Vec<String> {
-    let users: BTreeSet<&String> =
-        events.iter().filter_map(|(_, event)| if let Event::Came(user, _) = event { Some(user) } else { None }).collect();
-    users.into_iter().filter(|user| intervals(events, user).last().is_some_and(|last| last.1 == OPEN)).cloned().collect()
+    let users: BTreeSet<&String> = events
+        .iter()
+        .filter_map(|(_, event)| if let Event::Came(user, _) = event { Some(user) } else { None })
+        .collect();
+    users
+        .into_iter()
+        .filter(|user| intervals(events, user).last().is_some_and(|last| last.1 == OPEN))
+        .cloned()
+        .collect()
 }

@@ -6,11 +6,14 @@ use smallvec::SmallVec;
 
 use crate::commit::{Committed, Scratch};
 use crate::config::{Config, Now};
-use crate::ids::{Place, Position, RowKey};
+use crate::ids::{ConversationId, Place, Position, RowKey};
 use crate::journal::{Encoded, Full, Journal};
 use crate::names::Names;
-use crate::records::Record;
+use crate::propose::Stop;
+use crate::records::{Message, Record, kind};
 use crate::recover::{Problem, Recovery};
+use crate::rest::Rest;
+use crate::retention::{Need, Oldest};
 use crate::rows::{Conversation, Device};
 use crate::state::State;
 
@@ -34,16 +37,22 @@ impl Batches {
 /// Batches of one segment.
 const SEGMENT: usize = 8;
 
+fn segment(number: usize) -> u32 {
+    1 + (number / SEGMENT) as u32
+}
+
 impl Journal for Batches {
     fn append(&mut self, records: &Encoded, places: &mut SmallVec<[Place; 4]>) -> Result<Position, Full> {
         if !self.open {
             self.batches.push(Vec::new());
             self.open = true;
         }
-        let segment = 1 + (self.batches.len() / SEGMENT) as u32;
+        let number = self.batches.len() as u32;
+        let segment = segment(self.batches.len());
         let batch = self.batches.last_mut().unwrap();
         for (kind, body) in records.iter() {
-            let place = Place { segment, offset: batch.len() as u32, len: body.len() as u32 };
+            let offset = number << 8 | batch.len() as u32;
+            let place = Place { segment, offset, len: body.len() as u32 };
             places.push(place);
             batch.push((kind, body.to_vec(), place));
         }
@@ -65,6 +74,7 @@ pub struct World {
     pub config: Config,
     pub now: Now,
     pub synced: Position,
+    pub store: BTreeMap<RowKey, Vec<u8>>,
     scratch: Scratch,
     snapshots: BTreeMap<Position, Snapshot>,
 }
@@ -87,6 +97,7 @@ impl World {
             config,
             now: Now { wall_ms: 1_000_000, mono_ms: 0 },
             synced: Position(0),
+            store: BTreeMap::new(),
             scratch: Scratch::default(),
             snapshots: BTreeMap::new(),
         }
@@ -95,6 +106,87 @@ impl World {
     pub fn commit(&mut self, records: &[Record<'_>]) -> Committed {
         let committed = self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap();
         committed
+    }
+
+    /// Rows that a command waited for come from the store, or are known not to be there. What the log says of them holds.
+    pub fn resolve(&mut self, stop: &Stop) {
+        match stop {
+            Stop::Refused(_) => {}
+            Stop::Wait(keys) => keys.iter().for_each(|key| self.load(key)),
+            Stop::Conversations(user) => {
+                let mut names = Names::default();
+                let mut takes_part = |bytes: &[u8]| {
+                    let row = Conversation::decode(bytes, &mut names).unwrap();
+                    row.iter().any(|(_, member)| names.text(member.user) == user)
+                };
+                let conversations = self.store.iter().filter(|(key, _)| matches!(key, RowKey::Conversation(_)));
+                let keys: Vec<RowKey> =
+                    conversations.filter(|(_, bytes)| takes_part(bytes)).map(|(key, _)| key.clone()).collect();
+                keys.iter().for_each(|key| self.load(key));
+                self.state.loaded_conversations(user);
+            }
+        }
+    }
+
+    fn load(&mut self, key: &RowKey) {
+        self.state.loaded(key, self.store.get(key).map(Vec::as_slice)).unwrap();
+    }
+
+    /// A row goes to the store, if it may; the record that says so comes back.
+    pub fn rest(&mut self, key: &RowKey) -> Option<Record<'static>> {
+        match self.state.rest(key, self.synced) {
+            Ok(Rest::Busy) => None,
+            Ok(Rest::Log(records)) => {
+                records.iter().for_each(|record| drop(self.commit(std::slice::from_ref(record))));
+                None
+            }
+            Ok(Rest::Write(bytes, record)) => {
+                assert!(matches!(record, Record::Stored { position, .. } if position <= self.synced));
+                self.store.insert(key.clone(), bytes);
+                Some(record)
+            }
+            Err(stop) => {
+                self.resolve(&stop);
+                None
+            }
+        }
+    }
+
+    /// A turn of retention. True: the first segment went.
+    pub fn retain(&mut self) -> bool {
+        let Some(first) = self.journal.batches.iter().position(|batch| !batch.is_empty()) else { return false };
+        let oldest = segment(first + 1);
+        let last = self.journal.batches.len();
+        let end = (first..last).find(|&number| segment(number + 1) > oldest);
+        let Some(end) = end.filter(|&end| end as u64 <= self.synced.0) else { return false };
+        match self.state.retain(oldest, 2) {
+            Oldest::Needs(needs) => {
+                assert!(needs.len() <= 3 && !needs.is_empty());
+                for need in needs {
+                    match need {
+                        Need::Record(record) => drop(self.commit(&[record])),
+                        Need::Carry { conversation, seq, place } => self.carry(&conversation, seq, place),
+                    }
+                }
+                false
+            }
+            Oldest::FreeAt(position) if position <= self.synced => {
+                self.journal.batches[first..end].iter_mut().for_each(Vec::clear);
+                self.state.trimmed(oldest);
+                true
+            }
+            Oldest::FreeAt(_) => false,
+        }
+    }
+
+    fn carry(&mut self, conversation: &ConversationId, seq: u64, place: Place) {
+        let mut records = self.journal.batches.iter().flatten();
+        let (kind, body, _) = records.find(|(_, _, at)| *at == place).unwrap();
+        assert!(matches!(*kind, kind::MESSAGE | kind::CARRIED));
+        let body = body.clone();
+        let message = Message::decode(&body).unwrap();
+        assert_eq!((&message.message.conversation, message.message.seq), (conversation, seq));
+        self.commit(&[Record::Carried(message)]);
     }
 
     /// The next record begins a batch. What is lazy may have moved since the last one.
@@ -122,6 +214,7 @@ impl World {
             compare(&snapshot.rows, &state.rows(), snapshot.exact);
         }
         self.state = state;
+        self.state.store |= !self.store.is_empty();
         self.synced = position;
         self.snapshots.retain(|&at, _| at <= position);
         let snapshot = Snapshot { rows: self.state.rows(), exact: true };
@@ -150,7 +243,8 @@ fn assert_names_are_released(batches: &[Vec<Logged>]) {
     let mut state = recover(batches).unwrap();
     let slots: Vec<_> = state.conversations().map(|(slot, _)| slot).collect();
     slots.into_iter().for_each(|slot| drop(state.remove_conversation(slot)));
-    let users: Vec<_> = state.users.iter().map(|(user, entry)| (user, entry.devices.iter().map(|d| d.id).collect())).collect();
+    let users: Vec<_> =
+        state.users.iter().map(|(user, entry)| (user, entry.devices.iter().map(|d| d.id).collect())).collect();
     for (user, devices) in users {
         let devices: Vec<u16> = devices;
         devices.into_iter().for_each(|device| drop(state.remove_device(user, device)));

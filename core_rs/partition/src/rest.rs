@@ -1,0 +1,218 @@
+//! Rows that rest: they go to the store, and come back when they are needed.
+//!
+//! # Rules
+//! - A row goes to the store as it is at a durable position, without lazy facts that are not logged, and a conversation without
+//!   undelivered messages. What it owes a device is logged in that device's row first.
+//! - It leaves memory with the record that says so (`stored`), not before: until then the log has it.
+//! - A row that comes back is what the log said of it, if the log still says something; else nothing is begun with it.
+
+use smallvec::SmallVec;
+
+use crate::active::Active;
+use crate::bytes::Malformed;
+use crate::commit::Owner;
+use crate::ids::{DeviceId, Position, RowKey, UserSlot};
+use crate::names::Names;
+use crate::propose::{Decided, Stop};
+use crate::records::Record;
+use crate::rows::{Conversation, Device, Kind, User};
+use crate::state::State;
+
+/// What the log says of a row in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The batch that holds the last record which the row reflects.
+    pub position: Position,
+    /// The row's count.
+    pub change: u16,
+    /// Of a conversation: its head; else 0.
+    pub head: u64,
+    /// The segment that says so.
+    pub segment: u32,
+}
+
+/// A step towards a row's rest.
+#[derive(Debug)]
+pub enum Rest {
+    /// Not now: it is in use, or not durable.
+    Busy,
+    /// To be committed first; ask again when that is durable.
+    Log(Vec<Record<'static>>),
+    /// To be written to the store, and then committed: the `stored` record.
+    Write(Vec<u8>, Record<'static>),
+}
+
+/// Why a row that came from the store is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The log says that it is there, and it is not.
+    Missing(Stored),
+    /// It cannot be read.
+    Unreadable(Malformed),
+    /// It is not the row that the log speaks of: its count and head.
+    Other(Stored, u16, u64),
+}
+
+impl State {
+    /// The next step of letting a row rest. `synced`: the last durable batch.
+    ///
+    /// # Errors
+    /// Rows of those are needed whom a conversation owes receipts.
+    pub fn rest(&self, key: &RowKey, synced: Position) -> Decided<Rest> {
+        let Some(owner) = self.owner(key) else { return Ok(Rest::Busy) };
+        let Some(mark) = self.mark(owner).filter(|mark| mark.position <= synced) else { return Ok(Rest::Busy) };
+        let mut bytes = Vec::new();
+        let (change, head) = match owner {
+            Owner::User(user) => {
+                let Some(row) = self.user(user).filter(|row| row.fits.is_empty()) else { return Ok(Rest::Busy) };
+                row.encode(&mut bytes);
+                (row.changes, 0)
+            }
+            Owner::Device(user, device) => {
+                let Some(entry) = self.device(user, device).filter(|entry| !entry.dirty) else { return Ok(Rest::Busy) };
+                entry.row.encode(&mut bytes);
+                (entry.row.changes, 0)
+            }
+            Owner::Conversation(slot) => {
+                let Some(active) = self.conversation(slot) else { return Ok(Rest::Busy) };
+                if !active.entries.is_empty() || active.is_dirty() {
+                    return Ok(Rest::Busy);
+                }
+                match self.owed(active, synced)? {
+                    Owing::Records(records) if records.is_empty() => {}
+                    Owing::Records(records) => return Ok(Rest::Log(records)),
+                    Owing::NotDurable => return Ok(Rest::Busy),
+                }
+                active.row.encode(&self.names, &mut bytes);
+                (active.row.changes, active.row.head)
+            }
+        };
+        let position = mark.position;
+        Ok(Rest::Write(bytes, Record::Stored { row: key.clone(), position, change, head }))
+    }
+
+    /// Whether a row is still what was written to the store with this `stored` record, so that the record may be committed.
+    pub fn may_rest(&self, record: &Record<'_>) -> bool {
+        let Record::Stored { row, position, .. } = record else { return false };
+        let Some(owner) = self.owner(row) else { return false };
+        let clean = match owner {
+            Owner::User(_) => true,
+            Owner::Device(user, device) => self.device(user, device).is_some_and(|entry| !entry.dirty),
+            Owner::Conversation(slot) => {
+                self.conversation(slot).is_some_and(|active| !active.is_dirty() && active.entries.is_empty())
+            }
+        };
+        clean && self.mark(owner).is_some_and(|mark| mark.position == *position)
+    }
+
+    /// What a store answered: the row's bytes, or that there is none.
+    ///
+    /// # Errors
+    /// It is not what the log said: see [`Misfit`]. Nothing is taken, and nothing begins without it.
+    pub fn loaded(&mut self, key: &RowKey, bytes: Option<&[u8]>) -> Result<(), Misfit> {
+        if self.owner(key).is_some() {
+            return Ok(());
+        }
+        let said = self.stored.get(key).copied();
+        let Some(bytes) = bytes else {
+            if let Some(said) = said {
+                return Err(Misfit::Missing(said));
+            }
+            self.absent.insert(key.clone());
+            return Ok(());
+        };
+        let fits = |change: u16, head: u64| match said {
+            Some(said) if (said.change, said.head) != (change, head) => Err(Misfit::Other(said, change, head)),
+            _ => Ok(()),
+        };
+        let owner = match key {
+            RowKey::User(name) => {
+                let row = User::decode(bytes).map_err(Misfit::Unreadable)?;
+                fits(row.changes, 0)?;
+                Owner::User(self.put_user(name, row))
+            }
+            RowKey::Device(name, device) => {
+                let row = Device::decode(bytes).map_err(Misfit::Unreadable)?;
+                fits(row.changes, 0)?;
+                Owner::Device(self.put_device(name, *device, row), *device)
+            }
+            RowKey::Conversation(id) => {
+                let row = Conversation::decode(bytes, &mut self.names).map_err(Misfit::Unreadable)?;
+                if let Err(misfit) = fits(row.changes, row.head) {
+                    release(&mut self.names, &row);
+                    return Err(misfit);
+                }
+                Owner::Conversation(self.put_conversation(*id, row))
+            }
+        };
+        if let (Some(mark), Some(said)) = (self.mark_mut(owner), said) {
+            mark.position = said.position;
+        }
+        Ok(())
+    }
+
+    /// All conversations of a user that the store has were loaded.
+    pub fn loaded_conversations(&mut self, user: &str) {
+        if let Some(slot) = self.names.find(user) {
+            self.users.entry(slot).complete = true;
+        }
+    }
+
+    /// What devices of its members did not see yet, as records of the devices' rows that do not say so yet.
+    fn owed(&self, active: &Active, synced: Position) -> Decided<Owing> {
+        let (mut records, mut missing) = (Vec::new(), SmallVec::new());
+        let mut durable = true;
+        for (index, member) in active.row.iter().filter(|(_, member)| member.is_current()) {
+            let others = active.row.iter().filter(|(other, _)| *other != index).map(|(_, other)| other.version);
+            let version = match active.row.kind {
+                Kind::Group => member.owed,
+                _ => others.max().unwrap_or(0).max(member.read_version),
+            };
+            let Some(user) = self.user(member.user) else {
+                missing.push(RowKey::user(self.names.text(member.user)));
+                continue;
+            };
+            for &device in user.devices.iter().filter(|&&device| member.admits(device)) {
+                match self.owes(active, member.user, device, version) {
+                    Ok(Some(record)) => records.push(record),
+                    Ok(None) => durable &= self.device(member.user, device).is_none_or(|d| d.mark.position <= synced),
+                    Err(key) => missing.push(key),
+                }
+            }
+        }
+        match (missing.is_empty(), durable) {
+            (false, _) => Err(Stop::Wait(missing)),
+            (true, false) => Ok(Owing::NotDurable),
+            (true, true) => Ok(Owing::Records(records)),
+        }
+    }
+
+    fn owes(
+        &self,
+        active: &Active,
+        user: UserSlot,
+        device: DeviceId,
+        version: u64,
+    ) -> Result<Option<Record<'static>>, RowKey> {
+        let name = self.names.text(user);
+        let Some(entry) = self.device(user, device) else { return Err(RowKey::device(name, device)) };
+        let said = entry.row.owed.iter().any(|owed| owed.conversation == active.id && owed.version >= version);
+        if !entry.row.receives || version <= entry.row.receipts || said {
+            return Ok(None);
+        }
+        let change = entry.row.changes.wrapping_add(1);
+        let user = name.to_owned().into();
+        Ok(Some(Record::Owed { user, device, change, conversation: active.id, version }))
+    }
+}
+
+enum Owing {
+    Records(Vec<Record<'static>>),
+    NotDurable,
+}
+
+fn release(names: &mut Names, row: &Conversation) {
+    row.iter().for_each(|(_, member)| {
+        names.release(member.user);
+    });
+}

@@ -1,0 +1,156 @@
+//! What the log's oldest segment still holds that is needed, so that it can go: images of rows, records of undelivered
+//! messages, the bound of receipt versions, and what it said of rows in the store.
+//!
+//! # Rules
+//! - Only the rows, messages and cursors that the oldest segment matters to are written anew, a bounded number a turn.
+//! - A segment goes when nothing in memory needs it and everything that makes it needless is durable: after a crash at any later
+//!   point, recovery must not miss it. Segments go in order.
+
+use std::collections::BTreeMap;
+
+use crate::commit::Owner;
+use crate::ids::{ConversationId, ConversationSlot, Place, Position, RowKey};
+use crate::records::Record;
+use crate::state::State;
+
+/// What was written to a segment. A row that was written anew since, or is not in memory any more, is passed over.
+#[derive(Debug, Default)]
+struct Segment {
+    images: Vec<Owner>,
+    messages: Vec<ConversationSlot>,
+    stored: Vec<RowKey>,
+}
+
+/// By segment, what was written there.
+#[derive(Debug, Default)]
+pub struct Retention {
+    segments: BTreeMap<u32, Segment>,
+    /// The segment that holds the bound of receipt versions.
+    bound: u32,
+}
+
+/// What is to be written before the oldest segment can go.
+#[derive(Debug)]
+pub enum Need {
+    /// A decision of its own.
+    Record(Record<'static>),
+    /// A message, to be read from its place and committed as [`Record::Carried`].
+    Carry {
+        /// Its conversation.
+        conversation: ConversationId,
+        /// Its number.
+        seq: u64,
+        /// Where its record is.
+        place: Place,
+    },
+}
+
+/// Whether the oldest segment can go.
+#[derive(Debug)]
+pub enum Oldest {
+    /// Not before this is written; ask again then.
+    Needs(Vec<Need>),
+    /// As soon as this batch is durable.
+    FreeAt(Position),
+}
+
+impl Retention {
+    pub(crate) fn imaged(&mut self, owner: Owner, segment: u32) {
+        self.segments.entry(segment).or_default().images.push(owner);
+    }
+
+    pub(crate) fn message(&mut self, slot: ConversationSlot, segment: u32) {
+        let messages = &mut self.segments.entry(segment).or_default().messages;
+        if messages.last() != Some(&slot) {
+            messages.push(slot);
+        }
+    }
+
+    pub(crate) fn stored(&mut self, row: RowKey, segment: u32) {
+        self.segments.entry(segment).or_default().stored.push(row);
+    }
+
+    pub(crate) fn bounded(&mut self, segment: u32) {
+        self.bound = self.bound.max(segment);
+    }
+}
+
+impl State {
+    /// What `oldest`, the log's first segment, is still needed for: at most `most` items. It is not the segment that is being
+    /// written.
+    pub fn retain(&mut self, oldest: u32, most: usize) -> Oldest {
+        let mut needs = Vec::new();
+        if self.retention.bound == oldest {
+            let (versions, time_ms) = (self.versions.bound, self.time_ms);
+            needs.push(Need::Record(Record::Bound { versions, time_ms }));
+        }
+        if let Some(mut segment) = self.retention.segments.remove(&oldest) {
+            self.keep_rows(oldest, &mut segment.images, most, &mut needs);
+            self.keep_messages(oldest, &mut segment.messages, most, &mut needs);
+            self.retention.segments.insert(oldest, segment);
+        }
+        if needs.is_empty() { Oldest::FreeAt(self.position) } else { Oldest::Needs(needs) }
+    }
+
+    /// The first segment is gone.
+    pub fn trimmed(&mut self, oldest: u32) {
+        let Some(segment) = self.retention.segments.remove(&oldest) else { return };
+        for key in segment.stored {
+            if self.stored.get(&key).is_some_and(|stored| stored.segment == oldest) {
+                self.stored.remove(&key);
+            }
+        }
+    }
+
+    fn keep_rows(&self, oldest: u32, images: &mut Vec<Owner>, most: usize, needs: &mut Vec<Need>) {
+        images.retain(|&owner| self.mark(owner).is_some_and(|mark| mark.image == oldest));
+        let room = most.saturating_sub(needs.len());
+        let rows = images.iter().take(room).filter_map(|&owner| self.image_of(owner));
+        needs.extend(rows.map(Need::Record));
+    }
+
+    fn keep_messages(&self, oldest: u32, slots: &mut Vec<ConversationSlot>, most: usize, needs: &mut Vec<Need>) {
+        while needs.len() < most
+            && let Some(&slot) = slots.last()
+        {
+            let before = needs.len();
+            if let Some(active) = self.conversation(slot) {
+                let here = active.entries.from(0).filter(|(_, entry)| entry.place.segment == oldest);
+                let carry = |(seq, entry): (u64, &crate::entries::Entry)| Need::Carry {
+                    conversation: active.id,
+                    seq,
+                    place: entry.place,
+                };
+                needs.extend(here.take(most - before).map(carry));
+                // Messages that went are not missed only if the cursors that let them go are in the log.
+                if needs.len() == before && active.is_dirty() {
+                    needs.push(Need::Record(Record::Cursors(active.moved_cursors())));
+                }
+            }
+            if needs.len() > before {
+                break;
+            }
+            slots.pop();
+        }
+    }
+
+    fn image_of(&self, owner: Owner) -> Option<Record<'static>> {
+        let mut bytes = Vec::new();
+        let row = match owner {
+            Owner::User(user) => {
+                self.user(user)?.encode(&mut bytes);
+                RowKey::user(self.names.text(user))
+            }
+            Owner::Device(user, device) => {
+                self.device(user, device)?.row.encode(&mut bytes);
+                RowKey::device(self.names.text(user), device)
+            }
+            Owner::Conversation(slot) => {
+                let active = self.conversation(slot)?;
+                active.row.encode(&self.names, &mut bytes);
+                RowKey::Conversation(active.id)
+            }
+        };
+        Some(Record::Image { row, bytes: bytes.into() })
+    }
+}
