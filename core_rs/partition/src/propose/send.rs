@@ -169,8 +169,10 @@ fn existing(state: &State, author: Author<'_>, user: UserSlot, id: ConversationI
     if active.row.kind != Kind::Group {
         users.extend(active.row.iter().map(|(_, member)| member.user).filter(|&other| other != user));
         // Whether the other user blocks this one, and its devices, stand in its row.
-        for other in users.iter().filter(|&&other| state.user(other).is_none()) {
-            return wait(RowKey::user(state.names.text(*other)));
+        let missing = users.iter().filter(|&&other| state.user(other).is_none());
+        let missing: SmallVec<[RowKey; 2]> = missing.map(|&other| RowKey::user(state.names.text(other))).collect();
+        if !missing.is_empty() {
+            return Err(Stop::Wait(missing));
         }
         // As for a send that names the device: there must be one.
         let there = |member: &Member| state.user(member.user).is_some_and(|row| row.devices.contains(&member.only));

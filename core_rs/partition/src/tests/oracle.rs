@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::types::Change;
 
 use crate::ids::{ConversationId, DeviceId, Position};
+use crate::propose::Sent;
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::rows::member::OPEN;
@@ -34,6 +35,8 @@ pub struct Oracle {
     said: BTreeMap<(ConversationId, u64), Said>,
     had: BTreeSet<(ConversationId, String, u64)>,
     events: BTreeMap<ConversationId, Vec<(Position, Event)>>,
+    /// Ids of sends that are not confirmed, by device.
+    ids: BTreeMap<(String, DeviceId, Vec<u8>), (ConversationId, u64)>,
 }
 
 impl Oracle {
@@ -66,6 +69,32 @@ impl Oracle {
             events.extend(went.into_iter().map(|user| (position, Event::Went(user, message.seq))));
         }
         self.note_skips(state, position);
+    }
+
+    /// A send is about to become a message, or is one already (I4).
+    pub fn sent(&mut self, (user, device): (&str, DeviceId), id: &[u8], sent: &Sent<'_>) {
+        let key = (user.to_owned(), device, id.to_owned());
+        match sent {
+            Sent::New { conversation, seq, .. } => {
+                let before = self.ids.insert(key, (*conversation, *seq));
+                assert_eq!(before, None, "{user}/{device} sent {id:?} before");
+            }
+            // One that was confirmed, and is known again because of a crash, is fine.
+            Sent::Again(repeat) => {
+                let known = self.ids.get(&key).is_none_or(|known| *known == (repeat.conversation, repeat.seq));
+                assert!(known, "{user}/{device} {id:?}: {repeat:?}");
+            }
+        }
+    }
+
+    /// A device saw that these messages were accepted.
+    pub fn confirmed(&mut self, (user, device): (&str, DeviceId), messages: &[(ConversationId, u64)]) {
+        self.ids.retain(|(u, d, _), message| (u.as_str(), *d) != (user, device) || !messages.contains(message));
+    }
+
+    /// A device is no more; another one may get its number.
+    pub fn dropped(&mut self, (user, device): (&str, DeviceId)) {
+        self.ids.retain(|(u, d, _), _| (u.as_str(), *d) != (user, device));
     }
 
     fn note_skips(&mut self, state: &State, position: Position) {
@@ -104,6 +133,8 @@ impl Oracle {
             events.retain(|(at, _)| *at <= position);
         }
         self.said.retain(|_, said| said.position <= position);
+        let said = &self.said;
+        self.ids.retain(|_, message| said.contains_key(message));
     }
 
     /// Whatever a member is known to have, a device of it has had, or a skip says that it never will (I7).

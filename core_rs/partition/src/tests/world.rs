@@ -104,8 +104,7 @@ impl World {
     }
 
     pub fn commit(&mut self, records: &[Record<'_>]) -> Committed {
-        let committed = self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap();
-        committed
+        self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap()
     }
 
     /// Rows that a command waited for come from the store, or are known not to be there. What the log says of them holds.
