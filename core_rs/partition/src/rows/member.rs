@@ -178,6 +178,15 @@ impl Member {
         self.rare.as_ref().map_or(&[], |rare| &rare.withheld)
     }
 
+    /// The skips that authors are told, before a receipt that passes them. What was withheld is one as soon as a receipt passes
+    /// it: to its author it looks like a message that was not collected.
+    pub fn told_skips(&self) -> impl Iterator<Item = SkipRange> + '_ {
+        let (delivered, version) = (self.delivered, self.version);
+        let withheld = self.withheld().iter().filter(move |range| range.1 <= delivered);
+        let passed = move |&(from, to): &(u64, u64)| SkipRange { from, to, reason: SkipReason::Expired, version };
+        self.skips().iter().copied().chain(withheld.map(passed))
+    }
+
     /// Notes that messages `from..=to` will never come, as far as they lie in its intervals.
     pub fn skip(&mut self, range: SkipRange) {
         let parts: SmallVec<[(u64, u64); 2]> = self

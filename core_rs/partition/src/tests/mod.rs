@@ -2,6 +2,8 @@
 
 mod crash;
 mod damage;
+mod load;
 mod oracle;
 mod random;
+mod rules;
 mod world;

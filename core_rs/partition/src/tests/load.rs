@@ -1,0 +1,68 @@
+//! Rows that come back from a store are those that the log speaks of, or nothing begins with them (positive evidence).
+
+use super::world::World;
+use crate::ids::RowKey;
+use crate::propose::{self, Stop};
+use crate::rest::Misfit;
+
+/// ann, at rest with two changes.
+fn world() -> (World, RowKey) {
+    let mut world = World::new();
+    for user in ["ann", "bob"] {
+        let records = propose::create_user(&world.state, user).unwrap().unwrap();
+        world.commit(&records);
+    }
+    let key = RowKey::user("ann");
+    world.sync();
+    let old = world.rest(&key).unwrap();
+    let records = propose::block(&world.state, &world.config, "ann", "bob", false).unwrap().unwrap();
+    world.commit(&records);
+    assert!(world.rest(&key).is_none(), "its last change is not durable");
+    assert!(!world.state.may_rest(&old), "it changed since it was written");
+    world.sync();
+    let stored = world.rest(&key).unwrap();
+    world.commit(&[stored]);
+    world.sync();
+    (world, key)
+}
+
+#[test]
+fn a_row_at_rest_is_waited_for_and_comes_back() {
+    let (mut world, key) = world();
+    assert!(world.state.user_named("ann").is_none());
+    let stop = propose::register_device(&world.state, &world.config, "ann").unwrap_err();
+    assert_eq!(stop, Stop::Wait([key].into_iter().collect()));
+    world.resolve(&stop);
+    assert!(world.state.user_named("ann").unwrap().1.blocks("bob"));
+}
+
+#[test]
+fn a_row_that_the_store_lost_or_kept_older_is_refused_after_a_crash_too() {
+    let (mut world, key) = world();
+    let newest = world.store.get(&key).unwrap().clone();
+    let mut older = newest.clone();
+    // The count of changes follows the version.
+    older[1] -= 1;
+    for crash in [false, true] {
+        if crash {
+            world.crash(world.synced);
+        }
+        let missing = world.state.loaded(&key, None);
+        assert!(matches!(missing, Err(Misfit::Missing(said)) if said.change == 1), "{missing:?}");
+        let other = world.state.loaded(&key, Some(&older));
+        assert!(matches!(other, Err(Misfit::Other(said, 0, 0)) if said.change == 1), "{other:?}");
+        let cut = world.state.loaded(&key, Some(&newest[..3]));
+        assert!(matches!(cut, Err(Misfit::Unreadable(_))), "{cut:?}");
+        assert!(world.state.user_named("ann").is_none() && !world.state.is_absent(&key));
+    }
+    assert_eq!(world.state.loaded(&key, Some(&newest)), Ok(()));
+}
+
+#[test]
+fn a_row_is_absent_only_when_the_store_said_so() {
+    let (mut world, _) = world();
+    let key = RowKey::user("cid");
+    assert!(!world.state.is_absent(&key));
+    assert_eq!(world.state.loaded(&key, None), Ok(()));
+    assert!(world.state.is_absent(&key));
+}
