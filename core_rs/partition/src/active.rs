@@ -25,6 +25,8 @@ pub struct Active {
     pub visible: u64,
     /// Undelivered messages, visible or not.
     pub entries: Entries,
+    /// It stands in the list of conversations with lazy facts that are not logged yet.
+    pub listed: bool,
     /// Members whose lazy facts are not logged yet, in the order in which they moved.
     moved: Vec<MemberIndex>,
     /// The same, a bit for each place.
@@ -42,6 +44,7 @@ impl Active {
             mark: Mark::default(),
             visible,
             entries: Entries::new(first),
+            listed: false,
             moved: Vec::new(),
             moved_bits: SmallVec::new(),
             index: None,

@@ -13,7 +13,7 @@ use wire::types::ConversationId;
 use crate::apply;
 use crate::apply::device::MAX_REPEATS;
 use crate::entries::Entry;
-use crate::ids::{ConversationSlot, DeviceId, Place, Position, RowKey, UserSlot};
+use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot};
 use crate::journal::{Encoded, Full, Journal};
 use crate::names::Names;
 use crate::records::{self, Message, Record, UserChange};
@@ -95,6 +95,14 @@ impl State {
             self.apply(record, place, position, &mut committed);
         }
         Ok(committed)
+    }
+
+    /// The bound of receipt versions, if it is to rise. After a start it is committed, and made durable, before anything is
+    /// acknowledged: until then no receipt finds a version.
+    pub fn bound_due(&self) -> Option<Record<'static>> {
+        let versions = self.versions.last + VERSIONS_AHEAD;
+        let due = self.versions.last + VERSIONS_AHEAD / 2 > self.versions.bound;
+        due.then_some(Record::Bound { versions, time_ms: self.time_ms })
     }
 
     /// The bound rises in time, so that what is told before it is logged finds a version.
@@ -281,10 +289,14 @@ impl State {
         match self.owner(key) {
             Some(Owner::User(user)) => drop(self.remove_user(user)),
             Some(Owner::Device(user, device)) => drop(self.remove_device(user, device)),
-            Some(Owner::Conversation(slot)) => drop(self.remove_conversation(slot)),
+            Some(Owner::Conversation(slot)) => {
+                self.users.store = true;
+                self.count_resting(slot, 1);
+                self.remove_conversation(slot);
+            }
             None => return,
         }
-        self.store = true;
+        self.users.store = true;
         self.retention.stored(key.clone(), stored.segment);
         self.stored.insert(key.clone(), stored);
     }
@@ -354,9 +366,15 @@ impl State {
             active.passed(author, device, message.seq);
         }
         while active.entries.reclaim().is_some() {}
-        let came = applied.moved.came.iter().filter_map(|&index| Some(active.row.member(index)?.user));
-        let came: SmallVec<[UserSlot; 4]> = came.collect();
-        came.into_iter().for_each(|user| self.link(user, slot));
+        let users = |indices: &[MemberIndex]| -> SmallVec<[UserSlot; 4]> {
+            indices.iter().filter_map(|&index| Some(active.row.member(index)?.user)).collect()
+        };
+        let (came, went) = (users(&applied.moved.came), users(&applied.moved.went));
+        for user in came {
+            self.link(user, slot);
+            self.count_group(user, true, 1);
+        }
+        went.into_iter().for_each(|user| self.count_group(user, true, -1));
         dropped.into_iter().for_each(|user| self.unlink(user, slot));
         if let Some(entry) = self.device_named(message.sender, record.device()) {
             apply::device::sent(&mut entry.row, record);

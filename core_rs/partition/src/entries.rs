@@ -140,7 +140,7 @@ impl Entries {
     /// Messages `from..=to` cannot be read any more.
     pub fn lose(&mut self, from: u64, to: u64) {
         let end = self.first + self.list.len() as u64;
-        for seq in from.max(self.first)..(to + 1).min(end) {
+        for seq in from.max(self.first)..to.saturating_add(1).min(end) {
             if let Some(entry) = self.get_mut(seq) {
                 entry.place.segment = 0;
             }

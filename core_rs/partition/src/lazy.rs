@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use wire::codes;
 
 use crate::active::Active;
+use crate::commit::Owner;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, RowKey, UserSlot};
 use crate::propose::{Author, Decided, refuse, wait};
 use crate::records::Record;
@@ -48,6 +49,7 @@ impl State {
         active.advance(index, author.device, upto);
         let news = self.raise(slot, index);
         self.reclaim(slot);
+        self.list(slot);
         Ok(news)
     }
 
@@ -59,6 +61,7 @@ impl State {
         if let Some(cursor) = cursor.filter(|cursor| cursor.fresh) {
             cursor.fresh = false;
             active.note_moved(index);
+            self.list(slot);
         }
     }
 
@@ -105,10 +108,12 @@ impl State {
         to.push(index);
         to.sort_unstable();
         to.dedup();
-        Ok(self.tell(slot, index, to, |member, version| {
+        let news = self.tell(slot, index, to, |member, version| {
             member.read = member.read.max(seq);
             member.read_version = version;
-        }))
+        });
+        self.list(slot);
+        Ok(news)
     }
 
     /// A device has receipts up to `version`.
@@ -167,6 +172,9 @@ impl State {
             return wait(key);
         };
         entry.dirty |= change(&mut entry.row, &mut entry.confirmed);
+        if entry.dirty && !std::mem::replace(&mut entry.listed, true) {
+            self.dirty.push_back(Owner::Device(user, author.device));
+        }
         Ok(())
     }
 
@@ -176,6 +184,7 @@ impl State {
         let places = self.conversation(slot).map_or(0, |active| active.row.members.len());
         let news = (0..places).filter_map(|place| self.raise(slot, MemberIndex::new(place))).collect();
         self.reclaim(slot);
+        self.list(slot);
         news
     }
 
@@ -188,22 +197,45 @@ impl State {
         }
     }
 
-    /// The lazy facts that are not logged yet, as records, each a decision of its own. `told`: a version up to which every
-    /// device that receives has its receipts; skips up to there are forgotten.
-    pub fn flush(&mut self, told: u64) -> Vec<Record<'static>> {
+    /// The lazy facts that are not logged yet, as records, each a decision of its own: at most `most`, the longest waiting first.
+    /// `told`: a version up to which every device that receives has its receipts; skips up to there are forgotten.
+    pub fn flush(&mut self, told: u64, most: usize) -> Vec<Record<'static>> {
         let mut records = Vec::new();
-        for (_, active) in self.conversations() {
-            let mut cursors = active.moved_cursors();
-            if !cursors.members.is_empty() {
-                cursors.members.iter_mut().for_each(|moved| moved.forget = told);
-                records.push(Record::Cursors(cursors));
+        while records.len() < most
+            && let Some(owner) = self.dirty.pop_front()
+        {
+            match owner {
+                Owner::Conversation(slot) => {
+                    let Some(active) = self.conversation_mut(slot) else { continue };
+                    active.listed = false;
+                    if active.is_dirty() {
+                        let mut cursors = active.moved_cursors();
+                        cursors.members.iter_mut().for_each(|moved| moved.forget = told);
+                        records.push(Record::Cursors(cursors));
+                    }
+                }
+                Owner::Device(user, device) => {
+                    if let Some(entry) = self.users.get_mut(user).and_then(|entry| entry.device_mut(device)) {
+                        entry.listed = false;
+                    }
+                    records.extend(self.seen_by(user, device).map(Record::Seen));
+                }
+                Owner::User(_) => {}
             }
         }
-        for (user, entry) in self.users.iter() {
-            let devices = entry.devices.iter().filter_map(|device| self.seen_by(user, device.id));
-            records.extend(devices.map(Record::Seen));
-        }
         records
+    }
+
+    /// Whether lazy facts wait to be logged.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    fn list(&mut self, slot: ConversationSlot) {
+        let Some(active) = self.conversation_mut(slot) else { return };
+        if active.is_dirty() && !std::mem::replace(&mut active.listed, true) {
+            self.dirty.push_back(Owner::Conversation(slot));
+        }
     }
 
     /// The conversation and the member of a device that has a mailbox there. What is over for a device is not there for it.

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::active::Active;
 use crate::bytes::Malformed;
 use crate::commit::Owner;
-use crate::ids::{DeviceId, Position, RowKey, UserSlot};
+use crate::ids::{ConversationSlot, DeviceId, Position, RowKey, UserSlot};
 use crate::names::Names;
 use crate::propose::{Decided, Stop};
 use crate::records::Record;
@@ -142,7 +142,9 @@ impl State {
                     release(&mut self.names, &row);
                     return Err(misfit);
                 }
-                Owner::Conversation(self.put_conversation(*id, row))
+                let slot = self.put_conversation(*id, row);
+                self.count_resting(slot, -1);
+                Owner::Conversation(slot)
             }
         };
         if let (Some(mark), Some(said)) = (self.mark_mut(owner), said) {
@@ -155,6 +157,23 @@ impl State {
     pub fn loaded_conversations(&mut self, user: &str) {
         if let Some(slot) = self.names.find(user) {
             self.users.entry(slot).complete = true;
+        }
+    }
+
+    /// How many groups in the store have a user as a member.
+    pub fn counted_groups(&mut self, user: &str, groups: u32) {
+        if let Some(slot) = self.names.find(user) {
+            self.users.entry(slot).groups_at_rest = Some(groups);
+        }
+    }
+
+    /// A conversation goes to rest, or comes back: its members have a group at rest more, or less.
+    pub(crate) fn count_resting(&mut self, slot: ConversationSlot, more: i32) {
+        let Some(active) = self.conversation(slot) else { return };
+        let members = active.row.iter().filter(|(_, member)| member.role.is_some()).map(|(_, member)| member.user);
+        for user in members.collect::<Vec<_>>() {
+            let groups = &mut self.users.entry(user).groups_at_rest;
+            *groups = groups.map(|groups| groups.saturating_add_signed(more));
         }
     }
 

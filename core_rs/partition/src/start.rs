@@ -15,11 +15,11 @@ use crate::state::{State, Versions};
 use crate::users::Mark;
 
 impl Recovery {
-    /// The state that the log makes. All records were given.
+    /// The state that the log makes. All records were given. `store`: the store holds rows, whatever the log says of them.
     ///
     /// # Errors
     /// Rows that records presume and nothing brought, and undelivered messages that are not in the log. Nothing is begun then.
-    pub fn into_state(mut self) -> Result<State, Vec<Problem>> {
+    pub fn into_state(mut self, store: bool) -> Result<State, Vec<Problem>> {
         self.finish()?;
         let mut state = State::default();
         state.names = std::mem::take(&mut self.names);
@@ -28,6 +28,8 @@ impl Recovery {
         state.time_ms = time_ms;
         state.position = self.position;
         state.retention.bounded(self.bound_in);
+        // Known before users come: what is at rest is not known of them then.
+        state.users.store = store || self.has_stored();
         for (name, found) in self.users.drain() {
             match found {
                 Found::Active(row, mark) => {
@@ -64,6 +66,15 @@ impl Recovery {
     }
 }
 
+impl Recovery {
+    fn has_stored(&self) -> bool {
+        fn stored<R>(found: &Found<R>) -> bool {
+            matches!(found, Found::Stored { .. })
+        }
+        self.users.values().any(stored) || self.devices.values().any(stored) || self.conversations.values().any(stored)
+    }
+}
+
 fn put_device(state: &mut State, name: &str, device: DeviceId, row: crate::rows::Device, mark: Mark) {
     let slot = state.put_device(name, device, row);
     put_mark(state, Owner::Device(slot, device), mark);
@@ -78,7 +89,6 @@ fn put_mark(state: &mut State, owner: Owner, mark: Mark) {
 
 fn rests<R>(state: &mut State, key: RowKey, found: &Found<R>) {
     if let &Found::Stored { position, change, head, segment } = found {
-        state.store = true;
         state.retention.stored(key.clone(), segment);
         state.stored.insert(key, Stored { position, change, head, segment });
     }

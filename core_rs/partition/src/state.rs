@@ -39,8 +39,6 @@ pub struct State {
     pub versions: Versions,
     /// Rows that are neither in memory nor in the store, as far as was asked.
     pub absent: HashSet<RowKey>,
-    /// The store may hold rows: one that is not in memory is absent only if `absent` says so.
-    pub store: bool,
     /// What becomes durable with a batch: positions in ascending order.
     pub(crate) pending: VecDeque<Pending>,
     /// The latest time in a record, ms since 1970.
@@ -50,6 +48,8 @@ pub struct State {
     /// What the log says of rows in the store; as long as it does.
     pub stored: HashMap<RowKey, Stored>,
     pub(crate) retention: Retention,
+    /// Conversations and devices with lazy facts that are not logged yet, the longest first.
+    pub(crate) dirty: VecDeque<Owner>,
     conversations: Slab<Box<Active>>,
     by_id: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -105,14 +105,15 @@ impl State {
 
     /// Takes a conversation's row in, with the row's references to its members' names. It is not in memory yet.
     pub fn put_conversation(&mut self, id: ConversationId, row: Conversation) -> ConversationSlot {
-        let users: Vec<UserSlot> = row.iter().map(|(_, member)| member.user).collect();
+        let users: Vec<(UserSlot, bool)> = row.iter().map(|(_, member)| (member.user, member.role.is_some())).collect();
         let place = self.conversations.insert(Box::new(Active::new(id, row)));
         let (all, hasher) = (&self.conversations, &self.hasher);
         let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |active| hasher.hash_one(active.id));
         self.by_id.insert_unique(hasher.hash_one(id), place as u32, rehash);
         let slot = ConversationSlot::new(place);
-        for user in users {
+        for (user, member_of_group) in users {
             self.link(user, slot);
+            self.count_group(user, member_of_group, 1);
         }
         self.absent.remove(&RowKey::Conversation(id));
         slot
@@ -123,6 +124,14 @@ impl State {
         let conversations = &mut self.users.entry(user).conversations;
         if !conversations.contains(&slot) {
             conversations.push(slot);
+        }
+    }
+
+    /// A user is a member of a group in memory more, or less.
+    pub(crate) fn count_group(&mut self, user: UserSlot, member: bool, more: i32) {
+        if member {
+            let entry = self.users.entry(user);
+            entry.groups = entry.groups.saturating_add_signed(more);
         }
     }
 
@@ -144,6 +153,7 @@ impl State {
         for member in active.row.members.drain(..).flatten() {
             // The store has one now that is not in memory.
             self.users.entry(member.user).complete = false;
+            self.count_group(member.user, member.role.is_some(), -1);
             self.unlink(member.user, slot);
         }
         Some(*active)
@@ -243,7 +253,7 @@ impl State {
 
     /// Whether it is known that there is no such row, neither in memory nor in the store.
     pub fn is_absent(&self, key: &RowKey) -> bool {
-        self.owner(key).is_none() && (!self.store || self.absent.contains(key))
+        self.owner(key).is_none() && (!self.users.store || self.absent.contains(key))
     }
 
     /// Batches up to this one are durable: messages in them can be shown.

@@ -29,6 +29,8 @@ pub struct DeviceEntry {
     pub confirmed: Vec<([u8; 16], u64)>,
     /// Whether anything lazy is to be logged.
     pub dirty: bool,
+    /// It stands in the list of what has such facts.
+    pub listed: bool,
 }
 
 /// What is in memory of a user. `row` is `None` while only the name is known.
@@ -42,8 +44,12 @@ pub struct UserEntry {
     pub devices: SmallVec<[DeviceEntry; 1]>,
     /// Conversations in memory of which it is or was a member, in no order.
     pub conversations: ThinVec<ConversationSlot>,
-    /// `conversations` are all of them, though the store may hold rows.
+    /// `conversations` are all of them: none is at rest.
     pub complete: bool,
+    /// How many groups in memory it is a member of now.
+    pub groups: u32,
+    /// The same of groups at rest; `None`: not known.
+    pub groups_at_rest: Option<u32>,
 }
 
 impl UserEntry {
@@ -64,7 +70,7 @@ impl UserEntry {
             return true;
         }
         let place = self.devices.partition_point(|device| device.id < id);
-        let entry = DeviceEntry { id, row, mark: Mark::default(), confirmed: Vec::new(), dirty: false };
+        let entry = DeviceEntry { id, row, mark: Mark::default(), confirmed: Vec::new(), dirty: false, listed: false };
         self.devices.insert(place, entry);
         false
     }
@@ -74,6 +80,8 @@ impl UserEntry {
 #[derive(Debug, Default)]
 pub struct Users {
     entries: HashMap<UserSlot, Box<UserEntry>>,
+    /// The store may hold rows: what is not in memory is not known of those who come now.
+    pub store: bool,
 }
 
 impl Users {
@@ -89,7 +97,10 @@ impl Users {
 
     /// The same; it is made if there is nothing yet.
     pub fn entry(&mut self, user: UserSlot) -> &mut UserEntry {
-        self.entries.entry(user).or_default()
+        let known = !self.store;
+        let new =
+            || Box::new(UserEntry { complete: known, groups_at_rest: known.then_some(0), ..UserEntry::default() });
+        self.entries.entry(user).or_insert_with(new)
     }
 
     /// Forgets a user whose name is released.

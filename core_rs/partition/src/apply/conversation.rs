@@ -36,7 +36,7 @@ pub fn mailbox(row: &mut Conversation, names: &Names, record: &Mailbox<'_>) {
 /// user has is noted for the authors. In a group a mailbox that lost something begins again with a snapshot.
 pub fn floor(row: &mut Conversation, record: &Floor) {
     row.changes = record.change;
-    if record.floor <= row.floor || record.floor > row.head + 1 {
+    if record.floor <= row.floor || record.floor > row.head.saturating_add(1) {
         return;
     }
     (row.floor, row.floor_reason) = (record.floor, record.reason);
@@ -85,15 +85,16 @@ fn skip(row: &mut Conversation, ranges: &[(u64, u64)], reason: SkipReason, versi
 /// the highest cursor is one that the user lacks.
 fn lack(member: &mut Member, (from, to): (u64, u64), reason: SkipReason, version: u64) {
     let devices = member.cursors.iter().filter(|cursor| cursor.device != 0 && cursor.base < cursor.acked);
-    let mut had: SmallVec<[(u64, u64); 4]> = devices.map(|cursor| (cursor.base + 1, cursor.acked)).collect();
+    let mut had: SmallVec<[(u64, u64); 4]> =
+        devices.map(|cursor| (cursor.base.saturating_add(1), cursor.acked)).collect();
     had.sort_unstable();
-    let mut from = from.max(member.delivered + 1);
+    let mut from = from.max(member.delivered.saturating_add(1));
     for (first, last) in had {
         let until = to.min(first - 1);
         if from <= until {
             member.skip(SkipRange { from, to: until, reason, version });
         }
-        from = from.max(last + 1);
+        from = from.max(last.saturating_add(1));
     }
     if from <= to {
         member.skip(SkipRange { from, to, reason, version });

@@ -59,7 +59,7 @@ pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) 
 /// The cursor of the author's device passes the message if it stands directly before it.
 fn pass(row: &mut Conversation, author: MemberIndex, device: DeviceId, seq: u64) {
     let cursor = row.member_mut(author).and_then(|member| member.cursor_mut(device));
-    if let Some(cursor) = cursor.filter(|cursor| cursor.acked + 1 == seq) {
+    if let Some(cursor) = cursor.filter(|cursor| cursor.acked.checked_add(1) == Some(seq)) {
         cursor.acked = seq;
     }
 }

@@ -178,15 +178,7 @@ fn named<'a>(change: &'a Change<'a>) -> &'a [Cow<'a, str>] {
 }
 
 fn is_in_too_many(state: &State, config: &Config, user: UserSlot) -> Decided<bool> {
-    state.need_conversations(user)?;
-    let Some(entry) = state.users.get(user) else { return Ok(false) };
-    let is_member = |active: &Active| {
-        let member = active.member(user, 0).and_then(|index| active.row.member(index));
-        member.is_some_and(|member| member.role.is_some())
-    };
-    let groups =
-        entry.conversations.iter().filter_map(|&slot| state.conversation(slot)).filter(|active| is_member(active));
-    Ok(groups.take(config.groups).count() >= config.groups)
+    Ok(state.need_groups(user)? >= config.groups)
 }
 
 /// Devices of users who leave that this group has not taken up yet: they get what waits for them, and go with their users.
@@ -220,7 +212,8 @@ fn unfitted(
 /// skipped for them. There are more than [`MAX_GONE`] of such.
 fn freed(state: &State, active: &Active, came: &[Came<'_>]) -> Vec<u32> {
     let gone = active.row.iter().filter(|(_, member)| member.is_gone()).count();
-    if gone <= MAX_GONE {
+    // While places are free there is no need to look for more of them.
+    if gone <= MAX_GONE || active.row.members.iter().any(Option::is_none) {
         return Vec::new();
     }
     let authors: std::collections::HashSet<u16> = active.entries.from(0).map(|(_, entry)| entry.author).collect();

@@ -11,7 +11,7 @@ use super::{Decided, refuse, wait};
 use crate::active::Active;
 use crate::claims::Ranges;
 use crate::config::Config;
-use crate::ids::{ConversationSlot, DeviceId, MemberIndex, RowKey};
+use crate::ids::{DeviceId, MemberIndex, RowKey};
 use crate::records::{Begins, Mailbox, Record, User as UserRecord, UserChange};
 use crate::rows::{Cursor, Device, Fit, Kind, Member, User};
 use crate::state::State;
@@ -73,23 +73,25 @@ fn changed<'a>(row: &User, name: &'a str, fit: Fit) -> Record<'a> {
 pub enum Fitting<'a> {
     /// Nothing is to be done.
     Done,
-    /// The next records; ask again when they are committed.
-    More(Vec<Record<'a>>),
+    /// The next records, and where to go on when they are committed.
+    More(Vec<Record<'a>>, usize),
 }
 
-/// The next conversations, at most `most`, that take up the oldest change of a device of this user; each is a record of its
-/// own, and what a crash leaves undone is found again.
+/// The next conversations that take up the oldest change of a device of this user, at most `most`, from the user's place `from`
+/// on; each is a record of its own, and what a crash leaves undone is found again. Places shift when conversations come and
+/// go, so the change is done when a pass from 0 found nothing.
 ///
 /// # Errors
 /// The user's row or its conversations are needed.
-pub fn fit<'a>(state: &State, name: &'a str, most: usize) -> Decided<Fitting<'a>> {
+pub fn fit<'a>(state: &State, name: &'a str, from: usize, most: usize) -> Decided<Fitting<'a>> {
     let Some((user, row)) = state.need_user(name)? else { return Ok(Fitting::Done) };
     let Some(fit) = row.fits.first() else { return Ok(Fitting::Done) };
     state.need_conversations(user)?;
     let slots = state.users.get(user).map_or(&[][..], |entry| &entry.conversations);
     let starts = fit.begins && row.devices.contains(&fit.device);
     let mut records = Vec::new();
-    for active in slots.iter().filter_map(|&slot: &ConversationSlot| state.conversation(slot)) {
+    for (place, &slot) in slots.iter().enumerate().skip(from) {
+        let Some(active) = state.conversation(slot) else { continue };
         let Some(index) = active.row.iter().find(|(_, m)| m.user == user && m.admits(fit.device)).map(|(i, _)| i)
         else {
             continue;
@@ -103,14 +105,14 @@ pub fn fit<'a>(state: &State, name: &'a str, most: usize) -> Decided<Fitting<'a>
             records.push(Record::Mailbox(ends(state, active, index, (name, fit.device), change)));
         }
         if records.len() >= most {
-            return Ok(Fitting::More(records));
+            return Ok(Fitting::More(records, place + 1));
         }
     }
-    if records.is_empty() {
+    if records.is_empty() && from == 0 {
         let change = row.changes.wrapping_add(1);
         records.push(Record::User(UserRecord { name, change, what: UserChange::Fitted }));
     }
-    Ok(Fitting::More(records))
+    Ok(Fitting::More(records, 0))
 }
 
 /// A device of a member begins to take part: it gets what comes from now on, or what waits for a first device.

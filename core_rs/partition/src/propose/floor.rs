@@ -18,7 +18,7 @@ pub(super) fn cap(state: &State, config: &Config, active: &Active) -> Option<Flo
     }
     let (mut messages, mut bytes) = (entries.len(), entries.bytes());
     let keep = (
-        config.conversation_messages - (config.conversation_messages / 64).max(1),
+        config.conversation_messages.saturating_sub((config.conversation_messages / 64).max(1)),
         config.conversation_bytes - config.conversation_bytes / 64,
     );
     let mut floor = entries.first();
@@ -36,7 +36,7 @@ pub(super) fn cap(state: &State, config: &Config, active: &Active) -> Option<Flo
 /// Messages at the front of a conversation that were held too long. `None`: there are none.
 pub fn expire(state: &State, now: Now, config: &Config, active: &Active) -> Option<Vec<Record<'static>>> {
     let entries = &active.entries;
-    let old = |time_s: u32| u64::from(time_s) * 1000 + config.hold_ms <= now.wall_ms;
+    let old = |time_s: u32| (u64::from(time_s) * 1000).saturating_add(config.hold_ms) <= now.wall_ms;
     let expired = entries.from(entries.first()).take(config.expire_at_once);
     let (last, _) = expired.take_while(|(seq, entry)| *seq <= active.visible && old(entry.time_s)).last()?;
     Some(vec![Record::Floor(raise(state, active, last + 1, SkipReason::Expired))])

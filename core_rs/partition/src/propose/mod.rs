@@ -38,6 +38,8 @@ pub enum Stop {
     Wait(SmallVec<[RowKey; 2]>),
     /// All conversations of this user are needed in memory.
     Conversations(CompactString),
+    /// How many groups at rest this user is a member of is needed.
+    Groups(CompactString),
 }
 
 /// A refusal of a command.
@@ -111,8 +113,14 @@ impl State {
 
     /// All conversations of a user are in memory.
     pub(crate) fn need_conversations(&self, user: UserSlot) -> Decided<()> {
-        let complete = !self.store || self.users.get(user).is_some_and(|entry| entry.complete);
+        let complete = self.users.get(user).is_some_and(|entry| entry.complete);
         if complete { Ok(()) } else { Err(Stop::Conversations(self.names.text(user).into())) }
+    }
+
+    /// How many groups a user is a member of.
+    pub(crate) fn need_groups(&self, user: UserSlot) -> Decided<usize> {
+        let count = self.users.get(user).and_then(|entry| Some(entry.groups as usize + entry.groups_at_rest? as usize));
+        count.ok_or_else(|| Stop::Groups(self.names.text(user).into()))
     }
 
     /// The receipt version of the skips that follow from a decision.

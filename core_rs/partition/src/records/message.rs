@@ -92,7 +92,7 @@ impl<'a> Message<'a> {
         let extra = if flags & EXTRA != 0 { Some(Box::new(Extra::decode(reader.bytes()?)?)) } else { None };
         let stored = reader.rest();
         let message = decode_stored(stored).map_err(|_| Malformed::Value("a stored message"))?;
-        if message.seq == 0 || u16::try_from(message.device).is_err() {
+        if message.seq == 0 || message.seq >= 1 << 53 || u16::try_from(message.device).is_err() {
             return Err(Malformed::Value("a number or device of a stored message"));
         }
         Ok(Self { change, device_change, withheld: flags & WITHHELD != 0, extra, message, stored })

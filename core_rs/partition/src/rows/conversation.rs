@@ -169,6 +169,9 @@ impl Conversation {
         row.changes = reader.fixed16()?;
         (row.head, row.floor) = (reader.u64()?, reader.u64()?);
         row.floor_reason = skip_reason(reader.u8()?)?;
+        if row.head >= 1 << 53 {
+            return Err(Malformed::Value("a number above 2^53"));
+        }
         if row.floor == 0 || row.floor > row.head + 1 {
             return Err(Malformed::Value("a floor above its head"));
         }

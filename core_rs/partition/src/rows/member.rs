@@ -263,7 +263,7 @@ impl Member {
         }
         if earlier.len() > MAX_RANGES {
             let oldest = earlier.remove(0);
-            let from = oldest.0.max(self.delivered + 1);
+            let from = oldest.0.max(self.delivered.saturating_add(1));
             if from <= oldest.1 {
                 self.push_skip(SkipRange { from, to: oldest.1, reason: SkipReason::Expired, version });
             }
@@ -279,7 +279,7 @@ impl Member {
         (self.to, self.role) = (seq, None);
         if let Some(waiting) = self.cursor(0).map(|cursor| cursor.acked) {
             self.cursors.retain(|cursor| cursor.device != 0);
-            let from = waiting.max(self.delivered) + 1;
+            let from = waiting.max(self.delivered).saturating_add(1);
             self.skip(SkipRange { from, to: seq, reason: SkipReason::Expired, version });
         }
     }

@@ -14,7 +14,7 @@ use crate::rows::Kind;
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 /// Runs of the suite, and commands of each.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1000;
 const COMMANDS: usize = 150;
 /// Times that a command is given again when it waited for rows.
 const TRIES: usize = 8;
@@ -58,6 +58,7 @@ fn run(seed: u64) -> [usize; 4] {
     run.world.sync();
     run.crash();
     run.oracle.check(&run.world.state);
+    run.finish();
     run.did
 }
 
@@ -314,7 +315,8 @@ impl Run {
 
     fn flush(&mut self) {
         let told = self.random.below(self.world.state.versions.last as usize + 1) as u64;
-        for record in self.world.state.flush(told) {
+        let most = if self.random.one_in(2) { 2 } else { usize::MAX };
+        for record in self.world.state.flush(told, most) {
             self.commit(&[record]);
         }
     }
@@ -337,14 +339,20 @@ impl Run {
     /// One conversation takes up a change of devices, or all do.
     fn fit(&mut self) {
         let user = self.user();
-        loop {
-            match propose::fit(&self.world.state, user, 1) {
-                Ok(Fitting::More(records)) => self.commit(&records),
+        let many = self.random.below(6);
+        self.fit_user(user, many);
+    }
+
+    fn fit_user(&mut self, user: &str, steps: usize) {
+        let mut from = 0;
+        for _ in 0..steps {
+            match propose::fit(&self.world.state, user, from, 1) {
+                Ok(Fitting::More(records, next)) => {
+                    self.commit(&records);
+                    from = next;
+                }
                 Ok(Fitting::Done) => break,
                 Err(stop) => self.world.resolve(&stop),
-            }
-            if self.random.one_in(3) {
-                break;
             }
         }
     }
@@ -373,6 +381,37 @@ impl Run {
         let active = self.world.state.active(&id).unwrap();
         let records = propose::expire(&self.world.state, self.world.now, &self.world.config, active);
         self.commit_if(Ok(records));
+    }
+
+    /// Every device has everything: receipts say all of it (I7), and nothing is kept that no mailbox lacks (I5).
+    fn finish(&mut self) {
+        let everyone = Stop::Wait(self.world.store.keys().cloned().collect());
+        self.world.resolve(&everyone);
+        for user in USERS {
+            self.world.resolve(&Stop::Conversations(user.into()));
+            self.fit_user(user, 1000);
+            let row = self.world.state.user_named(user).unwrap().1;
+            assert!(row.fits.is_empty(), "{row:?}");
+        }
+        self.world.sync();
+        let mut mailboxes: Vec<(String, DeviceId, ConversationId, u64, u64)> = Vec::new();
+        for (_, active) in self.world.state.conversations() {
+            for (_, member) in active.row.iter() {
+                let user = self.world.state.names.text(member.user);
+                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0 && cursor.acked < member.to);
+                let last = active.visible.min(member.to);
+                mailboxes.extend(cursors.map(|c| (user.to_owned(), c.device, active.id, c.acked, last)));
+            }
+        }
+        for (user, device, id, acked, last) in mailboxes {
+            self.world.state.ack(Author { user: &user, device }, &id, last).unwrap();
+            self.oracle.acked(&self.world.state, &id, (&user, device), acked + 1, last);
+        }
+        self.oracle.check(&self.world.state);
+        self.oracle.check_complete(&self.world.state);
+        self.flush();
+        self.world.sync();
+        self.crash();
     }
 
     /// Rows rest: the store has them before the log says so, and much may come between.
@@ -406,6 +445,9 @@ impl Run {
         self.resting = None;
         self.world.crash(position);
         self.oracle.crashed(position);
+        let bound = self.world.state.bound_due().unwrap();
+        self.commit(&[bound]);
+        self.world.sync();
     }
 }
 

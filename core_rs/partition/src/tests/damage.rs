@@ -47,7 +47,7 @@ fn a_missing_record_is_a_gap() {
     let mut batches = world().journal.batches;
     let second = batches.iter().position(|batch| batch.iter().any(is_message)).unwrap() + 1;
     batches.remove(second);
-    let problems = recover(&batches).unwrap_err();
+    let problems = recover(&batches, false).unwrap_err();
     assert!(matches!(&problems[..], [Problem::Gap { row: RowKey::Conversation(_), due: 2, came: 3 }]), "{problems:?}");
 }
 
@@ -55,7 +55,7 @@ fn a_missing_record_is_a_gap() {
 fn a_record_of_a_row_that_nothing_brought_is_an_error() {
     let mut batches = world().journal.batches;
     batches.iter_mut().for_each(|batch| batch.retain(|record| record.0 != kind::IMAGE));
-    let problems = recover(&batches).unwrap_err();
+    let problems = recover(&batches, false).unwrap_err();
     let rows: Vec<bool> = problems.iter().map(|problem| matches!(problem, Problem::NoImage(_))).collect();
     // Two users, ann's device, and the conversation; bob's device has no record but its image.
     assert_eq!(rows, [true; 4], "{problems:?}");
@@ -75,11 +75,11 @@ fn an_undelivered_message_that_is_not_in_the_log_is_an_error() {
     let place = Place { segment: 9, offset: 0, len: 0 };
     let image: Vec<Logged> = scratch.iter().map(|(kind, body)| (kind, body.to_vec(), place)).collect();
     world.journal.batches.push(image);
-    assert!(recover(&world.journal.batches).is_ok());
+    assert!(recover(&world.journal.batches, false).is_ok());
     // The last message stood before the image, whose row says that bob lacks it.
     let last = world.journal.batches.len() - 2;
     world.journal.batches.remove(last);
-    let problems = recover(&world.journal.batches).unwrap_err();
+    let problems = recover(&world.journal.batches, false).unwrap_err();
     assert!(matches!(problems[..], [Problem::NoBody { seq: 3, .. }]), "{problems:?}");
 }
 

@@ -33,6 +33,8 @@ enum Event {
 #[derive(Default)]
 pub struct Oracle {
     said: BTreeMap<(ConversationId, u64), Said>,
+    /// What was told since the last crash.
+    delivered: BTreeMap<(ConversationId, String, DeviceId), u64>,
     had: BTreeSet<(ConversationId, String, u64)>,
     events: BTreeMap<ConversationId, Vec<(Position, Event)>>,
     /// Ids of sends that are not confirmed, by device.
@@ -132,16 +134,19 @@ impl Oracle {
         for events in self.events.values_mut() {
             events.retain(|(at, _)| *at <= position);
         }
+        self.delivered.clear();
         self.said.retain(|_, said| said.position <= position);
         let said = &self.said;
         self.ids.retain(|_, message| said.contains_key(message));
     }
 
     /// Whatever a member is known to have, a device of it has had, or a skip says that it never will (I7).
-    pub fn check(&self, state: &State) {
+    pub fn check(&mut self, state: &State) {
         for (_, active) in state.conversations() {
             for (_, member) in active.row.iter() {
                 let user = state.names.text(member.user);
+                let before = self.delivered.insert((active.id, user.to_owned(), member.only), member.delivered);
+                assert!(before.is_none_or(|before| before <= member.delivered), "{user}: {before:?} {member:#?}");
                 for seq in 1..=member.delivered {
                     let Some(said) = self.said.get(&(active.id, seq)) else { continue };
                     let concerns = said.author != user && self.is_inside(active.row.kind, &active.id, user, seq);
@@ -156,6 +161,23 @@ impl Oracle {
                     assert_eq!(member.sees(seq), inside, "{user} and {seq}: {member:#?}");
                     assert!(self.said.contains_key(&(active.id, seq)), "{entry:?}");
                 }
+            }
+        }
+    }
+
+    /// All devices have acknowledged everything.
+    pub fn check_complete(&self, state: &State) {
+        for (_, active) in state.conversations() {
+            let waits = active.row.iter().any(|(_, member)| member.cursor(0).is_some());
+            assert!(waits || active.entries.is_empty(), "{active:#?}");
+            for (_, member) in active.row.iter().filter(|(_, member)| !member.cursors.is_empty()) {
+                let user = state.names.text(member.user);
+                let theirs = |(id, seq): &(ConversationId, u64)| {
+                    *id == active.id && self.said.get(&(*id, *seq)).is_some_and(|said| said.author != user)
+                };
+                let had = self.had.iter().filter(|(id, who, seq)| who == user && theirs(&(*id, *seq)));
+                let last = had.map(|(_, _, seq)| *seq).max().unwrap_or(0);
+                assert!(waits || member.delivered >= last, "{user} has {last}: {:#?}", active.row);
             }
         }
     }

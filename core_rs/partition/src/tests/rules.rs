@@ -44,7 +44,7 @@ impl Told {
     }
 
     fn fit(&mut self, user: &str) {
-        while let Fitting::More(records) = propose::fit(&self.world.state, user, 10).unwrap() {
+        while let Fitting::More(records, 0) = propose::fit(&self.world.state, user, 0, 10).unwrap() {
             self.world.commit(&records);
         }
         self.world.sync();

@@ -112,6 +112,17 @@ impl World {
         match stop {
             Stop::Refused(_) => {}
             Stop::Wait(keys) => keys.iter().for_each(|key| self.load(key)),
+            Stop::Groups(user) => {
+                let mut names = Names::default();
+                let mut groups = 0;
+                for (key, bytes) in &self.store {
+                    let RowKey::Conversation(id) = key else { continue };
+                    let row = Conversation::decode(bytes, &mut names).unwrap();
+                    let member = row.iter().any(|(_, m)| m.role.is_some() && names.text(m.user) == user.as_str());
+                    groups += u32::from(member && self.state.find(id).is_none());
+                }
+                self.state.counted_groups(user, groups);
+            }
             Stop::Conversations(user) => {
                 let mut names = Names::default();
                 let mut takes_part = |bytes: &[u8]| {
@@ -208,12 +219,11 @@ impl World {
         self.close();
         self.journal.batches.truncate(position.0 as usize);
         self.journal.open = false;
-        let state = recover(&self.journal.batches).unwrap();
+        let state = recover(&self.journal.batches, !self.store.is_empty()).unwrap();
         if let Some(snapshot) = self.snapshots.get(&position) {
             compare(&snapshot.rows, &state.rows(), snapshot.exact);
         }
         self.state = state;
-        self.state.store |= !self.store.is_empty();
         self.synced = position;
         self.snapshots.retain(|&at, _| at <= position);
         let snapshot = Snapshot { rows: self.state.rows(), exact: true };
@@ -227,19 +237,19 @@ fn is_dirty(state: &State) -> bool {
         || state.users.iter().any(|(_, user)| user.devices.iter().any(|device| device.dirty))
 }
 
-pub fn recover(batches: &[Vec<Logged>]) -> Result<State, Vec<Problem>> {
+pub fn recover(batches: &[Vec<Logged>], store: bool) -> Result<State, Vec<Problem>> {
     let mut recovery = Recovery::default();
     for (number, batch) in batches.iter().enumerate() {
         for (kind, body, place) in batch {
             recovery.take(*kind, body, *place, Position(number as u64 + 1)).map_err(|problem| vec![problem])?;
         }
     }
-    recovery.into_state()
+    recovery.into_state(store)
 }
 
 /// A name is in memory while a row refers to it, and no longer.
 fn assert_names_are_released(batches: &[Vec<Logged>]) {
-    let mut state = recover(batches).unwrap();
+    let mut state = recover(batches, false).unwrap();
     let slots: Vec<_> = state.conversations().map(|(slot, _)| slot).collect();
     slots.into_iter().for_each(|slot| drop(state.remove_conversation(slot)));
     let users: Vec<_> =
