@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::entries::{Entries, Entry};
-use crate::ids::{ConversationId, DeviceId, MemberIndex, UserSlot};
+use crate::ids::{ConversationId, DeviceId, MemberIndex, Position, UserSlot};
 use crate::records::{Cursors, Moved};
 use crate::rows::{Conversation, Kind, Member};
 use crate::users::Mark;
@@ -23,6 +23,10 @@ pub struct Active {
     pub mark: Mark,
     /// The last message that is durable: nothing above it is shown, acknowledged or read.
     pub visible: u64,
+    /// The batch of the last change of the group: no snapshot is shown before that is durable.
+    pub changed: Position,
+    /// The batch of the last floor or loss: no skip that follows from it is shown before that is durable.
+    pub skipped: Position,
     /// Undelivered messages, visible or not.
     pub entries: Entries,
     /// It stands in the list of conversations with lazy facts that are not logged yet.
@@ -43,6 +47,8 @@ impl Active {
             row,
             mark: Mark::default(),
             visible,
+            changed: Position(0),
+            skipped: Position(0),
             entries: Entries::new(first),
             listed: false,
             moved: Vec::new(),

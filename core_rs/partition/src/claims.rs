@@ -47,7 +47,7 @@ impl Active {
             claim = gone.map_or(first - 1, |range| range.0 - 1).max(claim);
         }
         for seq in first.max(member.delivered + 1)..=top {
-            match self.has(member, index, seq) {
+            match self.has(member, index, seq, 0) {
                 Has::No => break,
                 Has::Withheld => hidden = true,
                 Has::Yes => hidden = false,
@@ -60,13 +60,20 @@ impl Active {
         claim
     }
 
-    /// The messages among `from..=to` that are the user's to have, and that no device of it has, nor one that `coming` admits
-    /// will have; those that were noted before are left out.
-    pub fn lacked(&self, index: MemberIndex, (from, to): (u64, u64), coming: impl Fn(&Cursor, u64) -> bool) -> Ranges {
+    /// The messages among `from..=to` that are the user's to have, and that no device of it has; those that were noted before,
+    /// or that `served` says are provided for, are left out. The device `gone` does not count.
+    pub fn lacked(
+        &self,
+        index: MemberIndex,
+        (from, to): (u64, u64),
+        gone: DeviceId,
+        served: impl Fn(&Cursor, u64) -> bool,
+    ) -> Ranges {
         let mut ranges = Ranges::new();
         let Some(member) = self.row.member(index) else { return ranges };
         for (seq, _) in self.entries.from(from.max(member.delivered + 1)).take_while(|&(seq, _)| seq <= to) {
-            if self.has(member, index, seq) != Has::No || member.cursors.iter().any(|cursor| coming(cursor, seq)) {
+            if self.has(member, index, seq, gone) != Has::No || member.cursors.iter().any(|cursor| served(cursor, seq))
+            {
                 continue;
             }
             match ranges.last_mut() {
@@ -82,7 +89,7 @@ impl Active {
     pub fn unvouched(&self, index: MemberIndex) -> u64 {
         let Some(member) = self.row.member(index) else { return 0 };
         let first = self.entries.first().max(member.delivered + 1);
-        let lacks = |seq: &u64| matches!(self.has(member, index, *seq), Has::No | Has::Withheld);
+        let lacks = |seq: &u64| matches!(self.has(member, index, *seq, 0), Has::No | Has::Withheld);
         (first..=self.row.head).rev().find(lacks).unwrap_or(0)
     }
 
@@ -108,7 +115,7 @@ impl Active {
         self.entries.has_body(seq, member.user, device)
     }
 
-    fn has(&self, member: &Member, index: MemberIndex, seq: u64) -> Has {
+    fn has(&self, member: &Member, index: MemberIndex, seq: u64, gone: DeviceId) -> Has {
         let Some(entry) = self.entries.get(seq) else { return Has::NotForIt };
         if entry.is_by(index) || !member.sees(seq) {
             return Has::NotForIt;
@@ -120,7 +127,7 @@ impl Active {
             return Has::Skipped;
         }
         let vouches = |cursor: &Cursor| {
-            let passed = cursor.device != 0 && cursor.base < seq && seq <= cursor.acked;
+            let passed = cursor.device != 0 && cursor.device != gone && cursor.base < seq && seq <= cursor.acked;
             passed && self.has_body(member, cursor.device, seq)
         };
         if member.cursors.iter().any(vouches) { Has::Yes } else { Has::No }

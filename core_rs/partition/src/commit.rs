@@ -232,6 +232,7 @@ impl State {
             Record::Floor(r) => {
                 self.with(&r.conversation, position, |row, _| apply::conversation::floor(row, r));
                 if let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) {
+                    active.skipped = position;
                     while active.entries.drop_below(active.row.floor).is_some() {}
                 }
             }
@@ -240,6 +241,7 @@ impl State {
                 let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) else {
                     return;
                 };
+                active.skipped = position;
                 r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
             }
             Record::User(r) => self.apply_user(r, position),
@@ -359,6 +361,9 @@ impl State {
         let entry = Entry::new(place, time_s, applied.author, device, record.withheld);
         active.entries.push(message.seq, entry, (!bodies.is_empty()).then_some(bodies));
         active.mark.position = position;
+        if message.change.is_some() {
+            active.changed = position;
+        }
         if !applied.moved.came.is_empty() || !applied.moved.went.is_empty() || !dropped.is_empty() {
             active.reindex();
         }

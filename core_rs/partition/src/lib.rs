@@ -1,11 +1,25 @@
 //! Users, devices and conversations as rows that records change.
 //!
-//! A library without I/O, sockets, threads or a clock. See docs/adr/0009-one-state-machine.md.
+//! A library without I/O, sockets, threads or a clock. Why it is shaped like this: docs/adr/0009-one-state-machine.md. No server
+//! uses it yet.
 //!
 //! # Layout
 //! - [`ids`], [`names`], [`bytes`]: what things are called, in memory and as bytes.
 //! - [`rows`]: users, devices and conversations: all that is remembered.
 //! - [`records`]: decided facts about rows. [`apply`]: what a record does to its row, running and starting alike (I14).
+//! - [`propose`]: what a command comes to, as records, or a refusal. [`commit`]: records are appended to the [`journal`], with
+//!   what must stand before them, and applied to the [`state`] (with [`active`], [`entries`], [`users`]).
+//! - [`lazy`]: acknowledgements, reads and what devices have seen, which are logged within a second. [`claims`]: what a user is
+//!   known to have (I7). [`serve`]: what a mailbox is to get next (I3).
+//! - [`recover`], [`start`]: from a log to a state. [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a
+//!   store and come back.
+//! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
+//!
+//! # Not here yet
+//! - Sessions: attaching, credit, the run queue, receipts that are coalesced, and outputs that are held until a position is
+//!   durable. [`lazy::News`] says what is to be told to whom.
+//! - Generations of numbers, and what follows from damage in the log: [`recover::Problem`] stops a start.
+//! - A store; [`rest`] says what goes to one. Its index must answer which conversations a user has.
 #![deny(unsafe_code)]
 
 pub mod active;
@@ -25,6 +39,7 @@ pub mod recover;
 pub mod rest;
 pub mod retention;
 pub mod rows;
+pub mod serve;
 pub mod start;
 pub mod state;
 pub mod users;

@@ -26,7 +26,7 @@ impl Recovery {
         let (versions, time_ms) = self.bound;
         state.versions = Versions { last: versions, bound: versions, durable: versions };
         state.time_ms = time_ms;
-        state.position = self.position;
+        (state.position, state.synced) = (self.position, self.position);
         state.retention.bounded(self.bound_in);
         // Known before users come: what is at rest is not known of them then.
         state.users.store = store || self.has_stored();

@@ -45,6 +45,8 @@ pub struct State {
     pub time_ms: u64,
     /// The last batch that a record went to.
     pub position: Position,
+    /// The last batch that is durable.
+    pub synced: Position,
     /// What the log says of rows in the store; as long as it does.
     pub stored: HashMap<RowKey, Stored>,
     pub(crate) retention: Retention,
@@ -258,6 +260,7 @@ impl State {
 
     /// Batches up to this one are durable: messages in them can be shown.
     pub fn synced(&mut self, position: Position) {
+        self.synced = self.synced.max(position);
         while let Some(&pending) = self.pending.front().filter(|pending| pending.position <= position) {
             self.pending.pop_front();
             match pending.what {

@@ -147,19 +147,19 @@ fn ends<'a>(
     Mailbox { conversation: active.id, change, user: user.into(), device, begins: None, orphaned, version }
 }
 
-/// What only this device would have had. The mailbox of the only device of a current member waits for the next one, which has
-/// no body of its own in what was sent before it came.
+/// What only this device has or would have had. If it had something that a receipt could not say yet, that is a skip too: it
+/// costs a tick, and claims nothing. The mailbox of the only device of a current member waits for the next one, which has no
+/// body of its own in what was sent before it came.
 fn orphaned(active: &Active, index: MemberIndex, member: &Member, device: DeviceId) -> Ranges {
     let waits = member.is_current() && member.only == 0 && member.cursors.len() == 1;
-    let coming = |cursor: &Cursor, seq: u64| {
-        let body = if waits {
-            !active.entries.is_per_device(seq)
-        } else {
-            cursor.device != device && active.has_body(member, cursor.device, seq)
-        };
-        body && cursor.base < seq && cursor.acked < seq
+    let served = |cursor: &Cursor, seq: u64| {
+        if waits {
+            return cursor.base < seq && !active.entries.is_per_device(seq);
+        }
+        let coming = cursor.base < seq && cursor.acked < seq;
+        coming && cursor.device != device && active.has_body(member, cursor.device, seq)
     };
-    active.lacked(index, (1, active.row.head), coming)
+    active.lacked(index, (1, active.row.head), device, served)
 }
 
 /// A user takes nothing from another one, or does again. `None`: it is so already.

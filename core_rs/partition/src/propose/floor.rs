@@ -86,7 +86,7 @@ fn lacked(active: &Active, range: (u64, u64)) -> Vec<Lacked> {
     }
     let members = active.row.iter().map(|(index, _)| Lacked {
         member: index.place() as u32,
-        ranges: SmallVec::from_iter(active.lacked(index, range, |_, _| false)),
+        ranges: SmallVec::from_iter(active.lacked(index, range, 0, |_, _| false)),
     });
     members.filter(|lacked| !lacked.ranges.is_empty()).collect()
 }

@@ -63,15 +63,13 @@ pub fn send<'a>(
             }
         }
         Some(active) if is_full(active, config) => return refuse(codes::CONVERSATION_FULL),
-        Some(active) if to.kind == Kind::Device => {
-            // A device with the number of one that ended begins here with its first message, if not before.
-            for (index, member) in active.row.iter().filter(|(_, member)| member.cursors.is_empty()) {
-                change = change.wrapping_add(1);
-                let name = state.names.text(member.user).to_owned();
-                records.push(Record::Mailbox(devices::begins(active, index, (name.into(), member.only), change)));
-            }
-        }
         _ => {}
+    }
+    if let Some(active) = active {
+        for (index, name, device) in unfitted(state, active, (user, author.device)) {
+            change = change.wrapping_add(1);
+            records.push(Record::Mailbox(devices::begins(active, index, (name.into(), device), change)));
+        }
     }
     if let Some(members) = &to.new {
         let row = new_row(state, to.kind, members)?;
@@ -187,6 +185,29 @@ fn is_full(active: &Active, config: &Config) -> bool {
     active.entries.len() >= config.conversation_messages || active.entries.bytes() >= config.conversation_bytes
 }
 
+/// Devices that begin here with this message, if they have not before: the author's, whose cursor is to pass the message, and in
+/// a device conversation one that got the number of a device that ended.
+fn unfitted(
+    state: &State,
+    active: &Active,
+    author: (UserSlot, DeviceId),
+) -> SmallVec<[(MemberIndex, String, DeviceId); 1]> {
+    let mut unfitted = SmallVec::new();
+    let mut add = |index, member: &Member, device| {
+        if member.cursor(device).is_none() {
+            unfitted.push((index, state.names.text(member.user).to_owned(), device));
+        }
+    };
+    if active.row.kind == Kind::Device {
+        active.row.iter().for_each(|(index, member)| add(index, member, member.only));
+    } else if let Some(index) = active.member(author.0, author.1)
+        && let Some(member) = active.row.member(index)
+    {
+        add(index, member, author.1);
+    }
+    unfitted
+}
+
 /// The row of a direct or device conversation that begins: its members with the mailboxes of their devices.
 fn new_row(state: &State, kind: Kind, members: &[(UserSlot, DeviceId)]) -> Decided<Conversation> {
     let mut row = Conversation::new(kind);
@@ -242,7 +263,10 @@ fn bodiless<'a>(
     let bodiless: SmallVec<[u32; 2]> = match (active, &to.new) {
         (Some(active), _) => {
             let lacks = |(_, member): &(MemberIndex, &Member)| {
-                let any = member.cursors.iter().any(|cursor| served(member.user, cursor.device));
+                let any = match member.only {
+                    0 => member.cursors.iter().any(|cursor| served(member.user, cursor.device)),
+                    only => served(member.user, only),
+                };
                 member.user != author && !any
             };
             active.row.iter().filter(lacks).map(|(index, _)| index.place() as u32).collect()

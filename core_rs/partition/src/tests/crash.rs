@@ -11,6 +11,7 @@ use crate::ids::{ConversationId, DeviceId, Position};
 use crate::propose::{self, Author, Decided, Fitting, Sent, Stop};
 use crate::records::Record;
 use crate::rows::Kind;
+use crate::serve::Item;
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 /// Runs of the suite, and commands of each.
@@ -260,30 +261,48 @@ impl Run {
             self.world.sync();
         }
         let state = &self.world.state;
-        let mut waiting: Vec<(String, DeviceId, ConversationId, u64, u64)> = Vec::new();
+        let mut waiting: Vec<(String, DeviceId, ConversationId)> = Vec::new();
         for (_, active) in state.conversations() {
             for (_, member) in active.row.iter() {
-                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0);
-                let cursors = cursors.filter(|cursor| cursor.acked < active.visible || self.ids.is_multiple_of(16));
+                let last = active.visible.min(member.to);
+                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0 && cursor.acked < last);
                 let user = state.names.text(member.user);
-                waiting.extend(cursors.map(|c| (user.to_owned(), c.device, active.id, c.acked, active.visible)));
+                waiting.extend(cursors.map(|cursor| (user.to_owned(), cursor.device, active.id)));
             }
         }
         waiting.sort_unstable();
-        let Some((user, device, id, acked, visible)) = self.random.pick(&waiting).cloned() else { return };
-        let author = Author { user: &user, device };
-        let above = (visible + 1 + u64::from(self.ids.is_multiple_of(16))).saturating_sub(acked);
-        let seq = acked + 1 + self.random.below(above as usize) as u64;
+        let Some((user, device, id)) = self.random.pick(&waiting).cloned() else { return };
+        let most = 1 + self.random.below(6);
+        self.take(&user, device, id, most);
+        // What is not there to be had is refused, and changes nothing.
+        let (author, before) = (Author { user: &user, device }, self.world.state.rows());
+        let head = self.world.state.active(&id).map_or(0, |active| active.row.head);
+        assert!(matches!(self.world.state.ack(author, &id, head + 1), Err(Stop::Refused(_))));
+        assert_eq!(self.world.state.rows(), before);
+    }
+
+    /// A device gets what comes next, and acknowledges some of it. False: there was nothing.
+    fn take(&mut self, user: &str, device: DeviceId, id: ConversationId, most: usize) -> bool {
+        let state = &self.world.state;
+        let (slot, name) = (state.find(&id).unwrap(), state.names.find(user).unwrap());
+        let active = state.conversation(slot).unwrap();
+        let index = active.member(name, device).unwrap();
+        let acked = active.row.member(index).unwrap().cursor(device).unwrap().acked;
+        let items = state.next(slot, index, device, 0, most);
+        self.oracle.served(state, &id, (user, device), acked, &items);
+        let some = items.get(..1 + self.random.below(items.len())).unwrap_or_default();
+        let Some(seq) = some.last().map(Item::end).filter(|seq| *seq > 0) else { return !items.is_empty() };
+        let author = Author { user, device };
         match self.world.state.ack(author, &id, seq) {
             Ok(_) => {
                 self.did[1] += 1;
-                self.oracle.acked(&self.world.state, &id, (author.user, author.device), acked + 1, seq);
-                if self.random.one_in(2) {
+                if items.first() == Some(&Item::Snapshot) {
                     self.world.state.saw_snapshot(author, &id);
                 }
             }
-            Err(stop) => self.world.resolve(&stop),
+            Err(stop) => assert_eq!(stop, Stop::Conversations("".into()), "what was served can be acknowledged"),
         }
+        true
     }
 
     fn read(&mut self) {
@@ -394,18 +413,16 @@ impl Run {
             assert!(row.fits.is_empty(), "{row:?}");
         }
         self.world.sync();
-        let mut mailboxes: Vec<(String, DeviceId, ConversationId, u64, u64)> = Vec::new();
+        let mut mailboxes: Vec<(String, DeviceId, ConversationId)> = Vec::new();
         for (_, active) in self.world.state.conversations() {
             for (_, member) in active.row.iter() {
                 let user = self.world.state.names.text(member.user);
-                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0 && cursor.acked < member.to);
-                let last = active.visible.min(member.to);
-                mailboxes.extend(cursors.map(|c| (user.to_owned(), c.device, active.id, c.acked, last)));
+                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0);
+                mailboxes.extend(cursors.map(|cursor| (user.to_owned(), cursor.device, active.id)));
             }
         }
-        for (user, device, id, acked, last) in mailboxes {
-            self.world.state.ack(Author { user: &user, device }, &id, last).unwrap();
-            self.oracle.acked(&self.world.state, &id, (&user, device), acked + 1, last);
+        for (user, device, id) in mailboxes {
+            while self.take(&user, device, id, 10) {}
         }
         self.oracle.check(&self.world.state);
         self.oracle.check_complete(&self.world.state);

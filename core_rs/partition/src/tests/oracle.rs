@@ -10,6 +10,7 @@ use crate::propose::Sent;
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::rows::member::OPEN;
+use crate::serve::Item;
 use crate::state::State;
 
 #[derive(Clone, Debug)]
@@ -114,19 +115,47 @@ impl Oracle {
         }
     }
 
-    /// A device acknowledged what it was given: `from..=to`.
-    pub fn acked(&mut self, state: &State, id: &ConversationId, (user, device): (&str, DeviceId), from: u64, to: u64) {
+    /// A device that acknowledged everything up to `acked` is given this: in order, all that is its own to have, each message as
+    /// itself or as a skip (I3), and nothing else (I8).
+    pub fn served(
+        &mut self,
+        state: &State,
+        id: &ConversationId,
+        (user, device): (&str, DeviceId),
+        acked: u64,
+        items: &[Item],
+    ) {
         let active = state.active(id).unwrap();
-        for seq in from..=to {
-            let Some(said) = self.said.get(&(*id, seq)) else { continue };
-            let own = said.author == user && said.device == device && !said.change;
-            let withheld = said.withheld && said.author != user;
-            let body = said.bodies.as_ref().is_none_or(|bodies| bodies.contains(&(user.to_owned(), device)));
-            let readable = seq >= active.row.floor && !active.row.is_lost(seq);
-            if !own && !withheld && body && readable && self.is_inside(active.row.kind, id, user, seq) {
-                self.had.insert((*id, user.to_owned(), seq));
+        let mut upto = acked;
+        for item in items {
+            let (from, to) = match *item {
+                Item::Snapshot => {
+                    assert_eq!((active.row.kind, upto), (Kind::Group, acked));
+                    continue;
+                }
+                Item::Message { seq, .. } => (seq, seq),
+                Item::Skip { from, to, .. } => (from, to),
+            };
+            assert!(upto < from && from <= to && to <= active.visible, "{item:?} after {upto}");
+            for seq in upto + 1..from {
+                assert!(!self.is_for(active.row.kind, id, (user, device), seq), "{user}/{device} {seq}: {items:?}");
             }
+            if matches!(item, Item::Message { .. }) {
+                let said = self.said.get(&(*id, from)).unwrap();
+                let body = said.bodies.as_ref().is_none_or(|bodies| bodies.contains(&(user.to_owned(), device)));
+                let withheld = said.withheld && said.author != user;
+                assert!(self.is_for(active.row.kind, id, (user, device), from) && body && !withheld, "{item:?}");
+                self.had.insert((*id, user.to_owned(), from));
+            }
+            upto = to;
         }
+    }
+
+    /// Whether a message is a device's to have, or to be told of.
+    fn is_for(&self, kind: Kind, id: &ConversationId, (user, device): (&str, DeviceId), seq: u64) -> bool {
+        let Some(said) = self.said.get(&(*id, seq)) else { return false };
+        let own = said.author == user && said.device == device && !said.change;
+        !own && self.is_inside(kind, id, user, seq)
     }
 
     /// What is above `position` never happened.

@@ -6,6 +6,7 @@ use wire::codes;
 use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Role, Rules, Send, SkipReason, Target};
 
 use super::world::World;
+use crate::apply::device::MAX_REPEATS;
 use crate::ids::{ConversationId, DeviceId};
 use crate::lazy::News;
 use crate::propose::{self, Author, Fitting, Sent, Stop};
@@ -160,6 +161,30 @@ fn a_repeated_id_is_the_same_message_or_refused_i4() {
     assert_eq!(code(told.give("ann", &elsewhere)), codes::ID_REUSED);
     let long = Send { id: vec![7; 33].into(), ..elsewhere };
     assert_eq!(code(told.give("ann", &long)), codes::BAD_ID);
+}
+
+/// The ids of a device are a list that pushes the oldest one out. What was confirmed makes room, and a start must know that
+/// before the next id is in: else it pushes out one that running still had.
+#[test]
+fn a_start_remembers_the_ids_that_running_did_i4() {
+    let mut told = Told::new();
+    told.world.config.conversation_messages = 1000;
+    let ann = Author { user: "ann", device: 1 };
+    let mut first = Vec::new();
+    for number in 0..MAX_REPEATS as u16 {
+        let send = Send { id: number.to_be_bytes().to_vec().into(), ..told.to(BOB) };
+        first.push(told.give("ann", &send).unwrap());
+        if number % 64 == 63 {
+            told.ids = 0;
+        }
+    }
+    told.world.state.confirm(ann, &first[5..6]).unwrap();
+    let oldest = Send { id: 0_u16.to_be_bytes().to_vec().into(), ..told.to(BOB) };
+    let another = Send { id: vec![9; 9].into(), ..told.to(BOB) };
+    told.give("ann", &another).unwrap();
+    assert_eq!(told.give("ann", &oldest).unwrap(), first[0]);
+    told.world.crash(told.world.synced);
+    assert_eq!(told.give("ann", &oldest).unwrap(), first[0]);
 }
 
 #[test]
