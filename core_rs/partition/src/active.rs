@@ -29,6 +29,8 @@ pub struct Active {
     pub skipped: Position,
     /// Undelivered messages, visible or not.
     pub entries: Entries,
+    /// The last segment that is known to hold messages of it.
+    pub noted: u32,
     /// It stands in the list of conversations with lazy facts that are not logged yet.
     pub listed: bool,
     /// Members whose lazy facts are not logged yet, in the order in which they moved.
@@ -50,6 +52,7 @@ impl Active {
             changed: Position(0),
             skipped: Position(0),
             entries: Entries::new(first),
+            noted: 0,
             listed: false,
             moved: Vec::new(),
             moved_bits: SmallVec::new(),
@@ -61,15 +64,10 @@ impl Active {
 
     /// The members or cursors of the row changed: what is derived from them is made anew.
     pub fn reindex(&mut self) {
-        self.entries.recount(self.row.iter().flat_map(|(_, member)| lacking(member)));
+        self.entries.recount(self.row.lacking());
         // In a device conversation one user may stand twice.
         let many = self.row.kind == Kind::Group && self.row.members.len() > FEW;
         self.index = many.then(|| Box::new(self.row.iter().map(|(index, member)| (member.user, index)).collect()));
-    }
-
-    /// The lowest acknowledged number among mailboxes that may lack something; `None`: no mailbox does.
-    pub fn lowest(&self) -> Option<u64> {
-        self.row.iter().flat_map(|(_, member)| lacking(member)).min()
     }
 
     /// The place of a user's device among the members; device 0: of any.
@@ -161,12 +159,6 @@ impl Active {
         self.moved.clear();
         self.moved_bits.clear();
     }
-}
-
-/// Acknowledged numbers of the mailboxes that may lack something: that of a member who left wants nothing above the member's
-/// last message.
-fn lacking(member: &Member) -> impl Iterator<Item = u64> + '_ {
-    member.cursors.iter().map(|cursor| cursor.acked).filter(|&acked| acked < member.to)
 }
 
 fn moved(index: MemberIndex, member: &Member) -> Moved {

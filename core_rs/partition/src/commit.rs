@@ -255,7 +255,7 @@ impl State {
                 let Some(slot) = self.find(&message.message.conversation) else { return };
                 if let Some(active) = self.conversation_mut(slot) {
                     active.entries.carry(message.message.seq, place);
-                    self.retention.message(slot, place.segment);
+                    self.note_message(slot, place.segment);
                 }
             }
             Record::Cursors(r) => {
@@ -288,17 +288,8 @@ impl State {
 
     /// A row is in the store, and leaves memory.
     fn rests(&mut self, key: &RowKey, stored: Stored) {
-        match self.owner(key) {
-            Some(Owner::User(user)) => drop(self.remove_user(user)),
-            Some(Owner::Device(user, device)) => drop(self.remove_device(user, device)),
-            Some(Owner::Conversation(slot)) => {
-                self.users.store = true;
-                self.count_resting(slot, 1);
-                self.remove_conversation(slot);
-            }
-            None => return,
-        }
-        self.users.store = true;
+        let Some(owner) = self.owner(key) else { return };
+        self.remove(owner);
         self.retention.stored(key.clone(), stored.segment);
         self.stored.insert(key.clone(), stored);
     }
@@ -385,7 +376,7 @@ impl State {
             apply::device::sent(&mut entry.row, record);
             entry.mark.position = position;
         }
-        self.retention.message(slot, place.segment);
+        self.note_message(slot, place.segment);
         self.time_ms = self.time_ms.max(message.time);
         self.pending.push_back(Pending { position, what: Durable::Message(message.conversation, message.seq) });
         committed.applied = applied;

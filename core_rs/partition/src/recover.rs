@@ -98,6 +98,20 @@ pub struct Body {
     pub bodies: Option<Box<[(UserSlot, DeviceId)]>>,
 }
 
+impl Body {
+    /// Gives back the references to its users' names.
+    pub(crate) fn release(&self, names: &mut Names) {
+        names.release(self.author);
+        self.bodies.iter().flat_map(|bodies| bodies.iter()).for_each(|&(user, _)| {
+            names.release(user);
+        });
+    }
+}
+
+/// A conversation's messages are looked through for those that nobody lacks when there are at least so many of them, each time
+/// that they would need more room.
+const PRUNE: usize = 16;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Recovery {
@@ -115,6 +129,8 @@ pub struct Recovery {
     pub bound: (u64, u64),
     /// The segment that says so.
     pub bound_in: u32,
+    /// The latest time of a message, ms since 1970.
+    pub last_time_ms: u64,
     /// The last batch.
     pub position: Position,
 }
@@ -254,7 +270,7 @@ impl Recovery {
         let mut bodies = record.bodies().peekable();
         let own = bodies.peek().is_some();
         let bodies: Box<[_]> = bodies.map(|(user, device)| (self.names.hold(user), device)).collect();
-        self.bodies.entry(message.conversation).or_default().push(Body {
+        let body = Body {
             seq: message.seq,
             place,
             time_ms: message.time,
@@ -263,7 +279,24 @@ impl Recovery {
             change: message.change.is_some(),
             withheld: record.withheld,
             bodies: own.then_some(bodies),
-        });
+        };
+        self.last_time_ms = self.last_time_ms.max(message.time);
+        let list = self.bodies.entry(message.conversation).or_default();
+        if list.len() >= PRUNE && list.len() == list.capacity() {
+            // What every mailbox has is not looked for any more: cursors only rise.
+            if let Some(Found::Active(row, _)) = self.conversations.get(&message.conversation) {
+                let lowest = row.lowest().unwrap_or(row.head.saturating_sub(1));
+                let names = &mut self.names;
+                list.retain(|body| {
+                    let wanted = body.seq > lowest;
+                    if !wanted {
+                        body.release(names);
+                    }
+                    wanted
+                });
+            }
+        }
+        list.push(body);
     }
 
     fn stored(&mut self, row: &RowKey, (position, change, head, segment): (Position, u16, u64, u32)) {

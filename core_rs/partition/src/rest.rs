@@ -18,6 +18,9 @@ use crate::records::Record;
 use crate::rows::{Conversation, Device, Kind, User};
 use crate::state::State;
 
+/// Most rows that are remembered for not being there: whoever asks for names that do not exist costs no more than these.
+const MAX_ABSENT: usize = 1 << 16;
+
 /// What the log says of a row in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -36,6 +39,8 @@ pub struct Stored {
 pub enum Rest {
     /// Not now: it is in use, or not durable.
     Busy,
+    /// It is as it came from the store, and can be forgotten: [`State::forget`].
+    Unchanged,
     /// To be committed first; ask again when that is durable.
     Log(Vec<Record<'static>>),
     /// To be written to the store, and then committed: the `stored` record.
@@ -61,6 +66,9 @@ impl State {
     pub fn rest(&self, key: &RowKey, synced: Position) -> Decided<Rest> {
         let Some(owner) = self.owner(key) else { return Ok(Rest::Busy) };
         let Some(mark) = self.mark(owner).filter(|mark| mark.position <= synced) else { return Ok(Rest::Busy) };
+        if mark.image == 0 {
+            return Ok(if self.is_clean(owner) { Rest::Unchanged } else { Rest::Busy });
+        }
         let mut bytes = Vec::new();
         let (change, head) = match owner {
             Owner::User(user) => {
@@ -95,14 +103,39 @@ impl State {
     pub fn may_rest(&self, record: &Record<'_>) -> bool {
         let Record::Stored { row, position, .. } = record else { return false };
         let Some(owner) = self.owner(row) else { return false };
-        let clean = match owner {
+        self.is_clean(owner) && self.mark(owner).is_some_and(|mark| mark.position == *position)
+    }
+
+    /// Nothing lazy is to be logged of a row, and no message waits in it.
+    fn is_clean(&self, owner: Owner) -> bool {
+        match owner {
             Owner::User(_) => true,
             Owner::Device(user, device) => self.device(user, device).is_some_and(|entry| !entry.dirty),
             Owner::Conversation(slot) => {
                 self.conversation(slot).is_some_and(|active| !active.is_dirty() && active.entries.is_empty())
             }
-        };
-        clean && self.mark(owner).is_some_and(|mark| mark.position == *position)
+        }
+    }
+
+    /// A row leaves memory that is as the store has it. Nothing happens to one that changed.
+    pub fn forget(&mut self, key: &RowKey) {
+        let unchanged = |owner: &Owner| self.mark(*owner).is_some_and(|mark| mark.image == 0) && self.is_clean(*owner);
+        if let Some(owner) = self.owner(key).filter(unchanged) {
+            self.remove(owner);
+        }
+    }
+
+    /// A row leaves memory; the store has it.
+    pub(crate) fn remove(&mut self, owner: Owner) {
+        self.users.store = true;
+        match owner {
+            Owner::User(user) => drop(self.remove_user(user)),
+            Owner::Device(user, device) => drop(self.remove_device(user, device)),
+            Owner::Conversation(slot) => {
+                self.count_resting(slot, 1);
+                self.remove_conversation(slot);
+            }
+        }
     }
 
     /// What a store answered: the row's bytes, or that there is none.
@@ -117,6 +150,10 @@ impl State {
         let Some(bytes) = bytes else {
             if let Some(said) = said {
                 return Err(Misfit::Missing(said));
+            }
+            if self.absent.len() >= MAX_ABSENT {
+                // Whoever asked for the others asks again.
+                self.absent.clear();
             }
             self.absent.insert(key.clone());
             return Ok(());

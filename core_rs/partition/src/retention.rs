@@ -59,13 +59,6 @@ impl Retention {
         self.segments.entry(segment).or_default().images.push(owner);
     }
 
-    pub(crate) fn message(&mut self, slot: ConversationSlot, segment: u32) {
-        let messages = &mut self.segments.entry(segment).or_default().messages;
-        if messages.last() != Some(&slot) {
-            messages.push(slot);
-        }
-    }
-
     pub(crate) fn stored(&mut self, row: RowKey, segment: u32) {
         self.segments.entry(segment).or_default().stored.push(row);
     }
@@ -76,6 +69,14 @@ impl Retention {
 }
 
 impl State {
+    /// A message of a conversation was written to a segment. A conversation stands once in each segment's list.
+    pub(crate) fn note_message(&mut self, slot: ConversationSlot, segment: u32) {
+        let Some(active) = self.conversation_mut(slot) else { return };
+        if std::mem::replace(&mut active.noted, segment) != segment {
+            self.retention.segments.entry(segment).or_default().messages.push(slot);
+        }
+    }
+
     /// What `oldest`, the log's first segment, is still needed for: at most `most` items. It is not the segment that is being
     /// written.
     pub fn retain(&mut self, oldest: u32, most: usize) -> Oldest {

@@ -7,7 +7,6 @@ use crate::active::Active;
 use crate::commit::Owner;
 use crate::entries::{Entries, Entry};
 use crate::ids::{ConversationId, DeviceId, RowKey};
-use crate::names::Names;
 use crate::recover::{Body, Found, Problem, Recovery};
 use crate::rest::Stored;
 use crate::rows::Conversation;
@@ -25,7 +24,7 @@ impl Recovery {
         state.names = std::mem::take(&mut self.names);
         let (versions, time_ms) = self.bound;
         state.versions = Versions { last: versions, bound: versions, durable: versions };
-        state.time_ms = time_ms;
+        state.time_ms = time_ms.max(self.last_time_ms);
         (state.position, state.synced) = (self.position, self.position);
         state.retention.bounded(self.bound_in);
         // Known before users come: what is at rest is not known of them then.
@@ -59,8 +58,7 @@ impl Recovery {
             }
         }
         for body in bodies.drain().flat_map(|(_, bodies)| bodies) {
-            state.time_ms = state.time_ms.max(body.time_ms);
-            release(&mut state.names, &body);
+            body.release(&mut state.names);
         }
         if problems.is_empty() { Ok(state) } else { Err(problems) }
     }
@@ -106,13 +104,13 @@ fn put_conversation(
     let Some((active, _)) = state.parts(slot) else { return Ok(()) };
     fill(active, bodies)?;
     let places: Vec<u32> = active.entries.from(0).map(|(_, entry)| entry.place.segment).collect();
-    places.into_iter().for_each(|segment| state.retention.message(slot, segment));
+    places.into_iter().for_each(|segment| state.note_message(slot, segment));
     Ok(())
 }
 
 /// The messages that some mailbox lacks. Where a record was carried, its last place counts.
 fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
-    let Some(lowest) = active.lowest() else { return Ok(()) };
+    let Some(lowest) = active.row.lowest() else { return Ok(()) };
     let by_seq: HashMap<u64, &Body> = bodies.iter().map(|body| (body.seq, body)).collect();
     let first = (lowest + 1).max(active.row.floor);
     active.entries = Entries::new(first);
@@ -135,11 +133,4 @@ fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
     }
     active.reindex();
     Ok(())
-}
-
-fn release(names: &mut Names, body: &Body) {
-    names.release(body.author);
-    body.bodies.iter().flat_map(|bodies| bodies.iter()).for_each(|&(user, _)| {
-        names.release(user);
-    });
 }

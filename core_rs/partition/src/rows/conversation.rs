@@ -108,6 +108,18 @@ impl Conversation {
         }
     }
 
+    /// Acknowledged numbers of the mailboxes that may lack something: that of a member who left wants nothing above the member's
+    /// last message.
+    pub fn lacking(&self) -> impl Iterator<Item = u64> + '_ {
+        let members = self.members.iter().flatten();
+        members.flat_map(|member| member.cursors.iter().map(|cursor| cursor.acked).filter(|&acked| acked < member.to))
+    }
+
+    /// The lowest of them; `None`: no mailbox lacks anything.
+    pub fn lowest(&self) -> Option<u64> {
+        self.lacking().min()
+    }
+
     /// Who owns a group.
     pub fn owner(&self) -> Option<MemberIndex> {
         self.iter().find(|(_, member)| member.role == Some(Role::Owner)).map(|(index, _)| index)

@@ -7,7 +7,7 @@ use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules
 use super::oracle::Oracle;
 use super::random::Random;
 use super::world::World;
-use crate::ids::{ConversationId, DeviceId, Position};
+use crate::ids::{ConversationId, DeviceId, Position, RowKey};
 use crate::propose::{self, Author, Decided, Fitting, Sent, Stop};
 use crate::records::Record;
 use crate::rows::Kind;
@@ -440,7 +440,10 @@ impl Run {
             self.commit(&[record]);
         }
         let rows = self.world.state.rows();
-        if let Some((key, _)) = self.random.pick(&rows) {
+        let mut keys: Vec<RowKey> = rows.into_iter().map(|row| row.0).collect();
+        // Those too that came from the store and did not change since.
+        keys.extend(self.world.store.keys().filter(|key| self.world.state.owner(key).is_some()).cloned());
+        if let Some(key) = self.random.pick(&keys) {
             self.resting = self.world.rest(key);
         }
     }

@@ -146,6 +146,11 @@ impl World {
     pub fn rest(&mut self, key: &RowKey) -> Option<Record<'static>> {
         match self.state.rest(key, self.synced) {
             Ok(Rest::Busy) => None,
+            Ok(Rest::Unchanged) => {
+                self.state.forget(key);
+                assert_eq!(self.state.owner(key), None);
+                None
+            }
             Ok(Rest::Log(records)) => {
                 records.iter().for_each(|record| drop(self.commit(std::slice::from_ref(record))));
                 None
