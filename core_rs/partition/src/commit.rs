@@ -15,6 +15,7 @@ use crate::apply::device::MAX_REPEATS;
 use crate::entries::Entry;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot};
 use crate::journal::{Encoded, Full, Journal};
+use crate::lazy::News;
 use crate::names::Names;
 use crate::records::{self, Message, Record, UserChange};
 use crate::rest::Stored;
@@ -60,6 +61,8 @@ pub struct Committed {
     pub position: Position,
     /// Of the last message in it: who wrote it, who came and who went.
     pub applied: apply::message::Applied,
+    /// What others are to be told of members that the decision concerned.
+    pub news: Vec<(ConversationId, News)>,
 }
 
 impl State {
@@ -93,6 +96,10 @@ impl State {
         }
         for (record, place) in records.iter().zip(places) {
             self.apply(record, place, position, &mut committed);
+        }
+        for id in records.iter().filter_map(settles) {
+            let news = self.settle(&id);
+            committed.news.extend(news.into_iter().map(|news| (id, news)));
         }
         Ok(committed)
     }
@@ -361,7 +368,8 @@ impl State {
         if let Some(author) = applied.author.filter(|_| message.change.is_none()) {
             active.passed(author, device, message.seq);
         }
-        while active.entries.reclaim().is_some() {}
+        // After a change it is seen first what users are known to have.
+        while message.change.is_none() && active.entries.reclaim().is_some() {}
         let users = |indices: &[MemberIndex]| -> SmallVec<[UserSlot; 4]> {
             indices.iter().filter_map(|&index| Some(active.row.member(index)?.user)).collect()
         };
@@ -388,7 +396,17 @@ impl State {
         apply(&mut active.row, names);
         active.mark.position = position;
         active.reindex();
-        while active.entries.reclaim().is_some() {}
+    }
+}
+
+/// The conversation of a record after which users may be known to have more, because of skips or mailboxes that ended.
+fn settles(record: &Record<'_>) -> Option<ConversationId> {
+    match record {
+        Record::Message(message) => message.message.change.as_ref().map(|_| message.message.conversation),
+        Record::Mailbox(mailbox) => Some(mailbox.conversation),
+        Record::Floor(floor) => Some(floor.conversation),
+        Record::Lost(lost) => Some(lost.conversation),
+        _ => None,
     }
 }
 

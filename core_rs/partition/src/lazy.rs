@@ -179,13 +179,20 @@ impl State {
     }
 
     /// After a decision that noted skips, or took a mailbox away: what users are known to have may pass those now.
-    pub fn settle(&mut self, id: &ConversationId) -> Vec<News> {
+    pub(crate) fn settle(&mut self, id: &ConversationId) -> Vec<News> {
         let Some(slot) = self.find(id) else { return Vec::new() };
         let places = self.conversation(slot).map_or(0, |active| active.row.members.len());
         let news = (0..places).filter_map(|place| self.raise(slot, MemberIndex::new(place))).collect();
         self.reclaim(slot);
         self.list(slot);
         news
+    }
+
+    /// After a start, when the bound of receipt versions is durable: what users were known to have because of a record in the
+    /// log may not have been logged.
+    pub fn settle_all(&mut self) {
+        let ids: Vec<ConversationId> = self.conversations().map(|(_, active)| active.id).collect();
+        ids.iter().for_each(|id| drop(self.settle(id)));
     }
 
     /// Lets go of messages that every mailbox has. Not while receipts find no version: their authors stand in the messages.

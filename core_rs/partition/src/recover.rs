@@ -283,9 +283,9 @@ impl Recovery {
         self.last_time_ms = self.last_time_ms.max(message.time);
         let list = self.bodies.entry(message.conversation).or_default();
         if list.len() >= PRUNE && list.len() == list.capacity() {
-            // What every mailbox has is not looked for any more: cursors only rise.
+            // What every mailbox has, and every user is known to have, is not looked for any more: both only rise.
             if let Some(Found::Active(row, _)) = self.conversations.get(&message.conversation) {
-                let lowest = row.lowest().unwrap_or(row.head.saturating_sub(1));
+                let lowest = row.lowest().unwrap_or(row.head.saturating_sub(1)).min(row.known());
                 let names = &mut self.names;
                 list.retain(|body| {
                     let wanted = body.seq > lowest;

@@ -110,9 +110,14 @@ fn put_conversation(
 
 /// The messages that some mailbox lacks. Where a record was carried, its last place counts.
 fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
-    let Some(lowest) = active.row.lowest() else { return Ok(()) };
+    let lowest = active.row.lowest().unwrap_or(active.row.head);
     let by_seq: HashMap<u64, &Body> = bodies.iter().map(|body| (body.seq, body)).collect();
-    let first = (lowest + 1).max(active.row.floor);
+    // Also the messages directly before them, as far as users are not known to have those: their authors are told when they are.
+    let known = active.row.known();
+    let mut first = (lowest + 1).max(active.row.floor);
+    while first > active.row.floor && first > known + 1 && by_seq.contains_key(&(first - 1)) {
+        first -= 1;
+    }
     active.entries = Entries::new(first);
     for seq in first..=active.row.head {
         let lost = active.row.is_lost(seq);

@@ -38,6 +38,10 @@ pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) 
     if message.change.is_none() {
         if let Some(author) = author {
             pass(row, author, record.device(), seq);
+            // What a user wrote itself it has.
+            if let Some(member) = row.member_mut(author).filter(|member| member.delivered.checked_add(1) == Some(seq)) {
+                member.delivered = seq;
+            }
         }
         if record.withheld {
             for place in (0..row.members.len()).map(MemberIndex::new).filter(|&index| Some(index) != author) {

@@ -1,6 +1,7 @@
 //! Ids of conversations: docs/wire.md.
 
 use sha2::{Digest, Sha256};
+use wire::types::Hash;
 
 use crate::ids::{ConversationId, DeviceId};
 use crate::rows::Kind;
@@ -37,6 +38,11 @@ pub fn group_id(creator: &str, device: DeviceId, sent_as: &[u8]) -> Conversation
     hash.update([0]);
     hash.update(sent_as);
     first_half(hash)
+}
+
+/// The hash that stands for an invite's secret.
+pub fn hash_of(secret: &[u8]) -> Hash {
+    Sha256::digest(secret).into()
 }
 
 fn first_half(hash: Sha256) -> ConversationId {

@@ -19,7 +19,7 @@ use smallvec::{SmallVec, smallvec};
 pub use change::change;
 pub use devices::{Fitting, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
-pub use ids::{conversation_id, group_id};
+pub use ids::{conversation_id, group_id, hash_of};
 pub use send::send;
 
 use crate::ids::{ConversationId, DeviceId, RowKey, UserSlot};

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use wire::codes;
 use wire::types::{Change, Invite, Profile, Role, Who};
 
-use super::{Decided, refuse};
+use super::{Decided, hash_of, refuse};
 use crate::active::Active;
 use crate::rows::group::MAX_INVITES;
 use crate::rows::{Group, Member};
@@ -35,15 +35,16 @@ impl View<'_> {
                 Ok(Change::Created { members, profile: profile.clone(), rules: *rules })
             }
             (Change::Created { .. }, Some(_)) => refuse(codes::ID_REUSED),
-            (Change::Joined { hash, .. }, group) if self.role(actor).is_none() => {
-                let fits = |invite: &Invite| invite.hash == *hash && is_open(invite, self.now_ms);
+            (Change::Joined { secret, .. }, group) if self.role(actor).is_none() => {
+                let hash = hash_of(secret);
+                let fits = |invite: &Invite| invite.hash == hash && is_open(invite, self.now_ms);
                 let open = group.filter(|group| !group.closed && self.members() > 0 && group.invites.iter().any(fits));
                 if open.is_none() {
                     return refuse(codes::BAD_INVITE);
                 }
                 self.room_for(1)?;
                 // The secret stays with who has it.
-                Ok(Change::Joined { hash: *hash, secret: Cow::Borrowed(&[]) })
+                Ok(Change::Joined { hash, secret: Cow::Borrowed(&[]) })
             }
             (_, None) => refuse(codes::UNKNOWN_CONVERSATION),
             (wanted, Some(group)) => {

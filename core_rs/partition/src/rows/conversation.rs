@@ -120,6 +120,16 @@ impl Conversation {
         self.lacking().min()
     }
 
+    /// Every user with a mailbox is known to have everything up to here.
+    pub fn known(&self) -> u64 {
+        let members = self.members.iter().flatten().filter(|member| !member.cursors.is_empty());
+        members
+            .map(|member| member.delivered.min(member.to))
+            .filter(|&known| known < self.head)
+            .min()
+            .unwrap_or(self.head)
+    }
+
     /// Who owns a group.
     pub fn owner(&self) -> Option<MemberIndex> {
         self.iter().find(|(_, member)| member.role == Some(Role::Owner)).map(|(index, _)| index)

@@ -8,11 +8,12 @@ use super::oracle::Oracle;
 use super::random::Random;
 use super::world::World;
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
-use crate::propose::{self, Author, Decided, Fitting, Sent, Stop};
+use crate::propose::{self, Author, Decided, Fitting, Sent, Stop, hash_of};
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::serve::Item;
 
+const SECRET: &[u8] = b"0123456789abcdef";
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 /// Runs of the suite, and commands of each.
 const SEEDS: u64 = 1000;
@@ -70,16 +71,6 @@ impl Run {
             self.world.close();
         }
         self.oracle.committed(&self.world.state, committed.position, records);
-        for record in records {
-            let id = match record {
-                Record::Mailbox(r) => r.conversation,
-                Record::Floor(r) => r.conversation,
-                Record::Lost(r) => r.conversation,
-                Record::Message(r) => r.message.conversation,
-                _ => continue,
-            };
-            self.world.state.settle(&id);
-        }
     }
 
     fn commit_if(&mut self, decided: Decided<Option<Vec<Record<'_>>>>) {
@@ -239,8 +230,8 @@ impl Run {
             10 => Change::Promoted(users(self)),
             11 => Change::Demoted(users(self)),
             12 => Change::Owner(self.user().into()),
-            13 => Change::Invited(Invite { hash: [1; 32], expires: 0 }),
-            14 => Change::Joined { hash: [1; 32], secret: Cow::Borrowed(b"0123456789abcdef") },
+            13 => Change::Invited(Invite { hash: hash_of(SECRET), expires: 0 }),
+            14 => Change::Joined { hash: [0; 32], secret: Cow::Borrowed(SECRET) },
             _ if self.random.one_in(6) => Change::Closed,
             _ => Change::Rules(Rules { post: Who::Admins, ..Rules::default() }),
         };
@@ -468,6 +459,7 @@ impl Run {
         let bound = self.world.state.bound_due().unwrap();
         self.commit(&[bound]);
         self.world.sync();
+        self.world.state.settle_all();
     }
 }
 
