@@ -122,12 +122,8 @@ impl Conversation {
 
     /// Every user with a mailbox is known to have everything up to here.
     pub fn known(&self) -> u64 {
-        let members = self.members.iter().flatten().filter(|member| !member.cursors.is_empty());
-        members
-            .map(|member| member.delivered.min(member.to))
-            .filter(|&known| known < self.head)
-            .min()
-            .unwrap_or(self.head)
+        let members = self.members.iter().flatten().filter(|m| !m.cursors.is_empty() && m.delivered < m.to);
+        members.map(|member| member.delivered).min().unwrap_or(self.head)
     }
 
     /// Who owns a group.
