@@ -6,7 +6,7 @@ use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules
 
 use super::oracle::Oracle;
 use super::random::Random;
-use super::world::World;
+use super::world::{Logged, World};
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
 use crate::propose::{self, Author, Decided, Fitting, Sent, Stop, hash_of};
 use crate::records::Record;
@@ -33,35 +33,53 @@ struct Run {
     did: [usize; 4],
 }
 
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut run = Self {
+            random: Random::new(seed),
+            world: World::new(),
+            oracle: Oracle::default(),
+            ids: 0,
+            sends: Vec::new(),
+            resting: None,
+            did: [0; 4],
+        };
+        for name in USERS {
+            let records = propose::create_user(&run.world.state, name).unwrap().unwrap();
+            run.commit(&records);
+            if name != "dan" {
+                run.register(name);
+            }
+        }
+        run.world.sync();
+        run
+    }
+
+    fn commands(&mut self) {
+        for _ in 0..COMMANDS {
+            self.command();
+            if self.random.one_in(4) {
+                self.oracle.check(&self.world.state);
+            }
+        }
+        self.world.sync();
+    }
+}
+
 fn run(seed: u64) -> [usize; 4] {
-    let mut run = Run {
-        random: Random::new(seed),
-        world: World::new(),
-        oracle: Oracle::default(),
-        ids: 0,
-        sends: Vec::new(),
-        resting: None,
-        did: [0; 4],
-    };
-    for name in USERS {
-        let records = propose::create_user(&run.world.state, name).unwrap().unwrap();
-        run.commit(&records);
-        if name != "dan" {
-            run.register(name);
-        }
-    }
-    run.world.sync();
-    for _ in 0..COMMANDS {
-        run.command();
-        if run.random.one_in(4) {
-            run.oracle.check(&run.world.state);
-        }
-    }
-    run.world.sync();
+    let mut run = Run::new(seed);
+    run.commands();
     run.crash();
     run.oracle.check(&run.world.state);
     run.finish();
     run.did
+}
+
+/// The log of a run, for tests that damage it.
+pub fn log_of(seed: u64) -> Vec<Vec<Logged>> {
+    let mut run = Run::new(seed);
+    run.commands();
+    run.world.journal.batches
 }
 
 impl Run {

@@ -2,6 +2,8 @@
 
 use wire::types::{Send, Target};
 
+use super::crash::log_of;
+use super::random::Random;
 use super::world::{Logged, World, recover};
 use crate::bytes::Malformed;
 use crate::ids::{Place, Position, RowKey};
@@ -108,4 +110,32 @@ fn a_record_that_is_cut_short_is_refused() {
             assert!(taken.is_err() || *kind == kind::MESSAGE, "{len} bytes of kind {kind}");
         }
     }
+}
+
+/// A record with a changed byte is read as another one, refused, or makes a log that does not fit: it never makes the start panic.
+#[test]
+fn a_changed_byte_anywhere_in_a_log_is_survived() {
+    let mut random = Random::new(1);
+    let (mut fine, mut refused) = (0, 0);
+    for seed in 0..60 {
+        let batches = log_of(seed);
+        for _ in 0..40 {
+            let mut batches = batches.clone();
+            let mut records: Vec<&mut Logged> =
+                batches.iter_mut().flatten().filter(|record| !record.1.is_empty()).collect();
+            let place = random.below(records.len());
+            let body = &mut records[place].1;
+            let at = random.below(body.len());
+            body[at] = if random.one_in(4) { 0xFF } else { random.next() as u8 };
+            match recover(&batches, true) {
+                Ok(mut state) => {
+                    state.versions.durable = u64::MAX;
+                    state.settle_all();
+                    fine += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(fine > 0 && refused > 0, "{fine} {refused}");
 }

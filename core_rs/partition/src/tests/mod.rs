@@ -1,6 +1,7 @@
 //! Whole partitions under random commands and crashes.
 
 mod crash;
+mod crowd;
 mod damage;
 mod load;
 mod oracle;
