@@ -1,8 +1,8 @@
-//! What a user is known to have, and what it will never have: the two that an author is told (I7).
+//! What a user is known to have, and what it lacks for good. Authors learn both through receipts and skips (I7).
 //!
-//! `delivered` is cumulative, so it passes a message only when some device of the user vouches for it, or when a skip says that
-//! it never will be had. Three things make that less than the highest acknowledgement: a device without a body of its own, a
-//! device that came when others still lacked something, and a device that went before it collected what was its.
+//! `delivered` is cumulative, so it passes a message only when a device of the user vouches for the message, or when a skip covers
+//! it. Three cases make that less than the highest acknowledgement: a device without a body of its own, a device that began when
+//! other devices of the user still lacked messages, and a device that ended before it collected its messages.
 
 use smallvec::SmallVec;
 

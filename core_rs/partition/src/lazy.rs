@@ -1,11 +1,11 @@
-//! Lazy facts: acknowledgements, reads, what devices have seen. They move at once, and are logged within a second as
-//! [`Record::Cursors`] and [`Record::Seen`], merged by maximum.
+//! Lazy facts: acknowledgements, reads, and what devices have seen. A lazy fact changes its row at once and is logged within a
+//! second as [`Record::Cursors`] or [`Record::Seen`]; recovery merges it by maximum.
 //!
 //! # Rules
-//! - Nothing is acknowledged or read above the last durable message, nor outside a member's intervals (I8).
-//! - What a user is known to have never covers what was skipped or withheld, nor what no device of it vouches for (I7); see
+//! - A device acknowledges and reads nothing above the last durable message, nor outside its user's intervals (I8).
+//! - `delivered` never covers a message that was skipped or withheld, nor one that no device vouches for (I7): see
 //!   [`claims`](crate::claims).
-//! - A receipt takes a version below a bound that is durable. While there is none, cursors move, and receipts do so later.
+//! - A receipt takes a version below a durable bound. While there is none, cursors advance and receipts wait.
 
 use smallvec::SmallVec;
 use wire::codes;
@@ -208,29 +208,48 @@ impl State {
     /// `told`: a version up to which every device that receives has its receipts; skips up to there are forgotten.
     pub fn flush(&mut self, told: u64, most: usize) -> Vec<Record<'static>> {
         let mut records = Vec::new();
-        while records.len() < most
-            && let Some(owner) = self.dirty.pop_front()
-        {
-            match owner {
-                Owner::Conversation(slot) => {
-                    let Some(active) = self.conversation_mut(slot) else { continue };
-                    active.listed = false;
-                    if active.is_dirty() {
-                        let mut cursors = active.moved_cursors();
-                        cursors.members.iter_mut().for_each(|moved| moved.forget = told);
-                        records.push(Record::Cursors(cursors));
-                    }
+        for _ in 0..self.dirty.len() {
+            if records.len() >= most {
+                break;
+            }
+            let Some(owner) = self.dirty.pop_front() else { break };
+            let record = match owner {
+                Owner::Conversation(slot) => self.cursors_of(slot, told),
+                Owner::Device(user, device) => self.seen_by(user, device).map(Record::Seen),
+                Owner::User(_) => None,
+            };
+            match record {
+                // It goes to the end, and leaves the list when it is found to be logged: the journal may not take it.
+                Some(record) => {
+                    records.push(record);
+                    self.dirty.push_back(owner);
                 }
-                Owner::Device(user, device) => {
-                    if let Some(entry) = self.users.get_mut(user).and_then(|entry| entry.device_mut(device)) {
-                        entry.listed = false;
-                    }
-                    records.extend(self.seen_by(user, device).map(Record::Seen));
-                }
-                Owner::User(_) => {}
+                None => self.unlist(owner),
             }
         }
         records
+    }
+
+    fn cursors_of(&self, slot: ConversationSlot, told: u64) -> Option<Record<'static>> {
+        let mut cursors = self.conversation(slot).filter(|active| active.is_dirty())?.moved_cursors();
+        cursors.members.iter_mut().for_each(|moved| moved.forget = told);
+        Some(Record::Cursors(cursors))
+    }
+
+    fn unlist(&mut self, owner: Owner) {
+        match owner {
+            Owner::Conversation(slot) => {
+                if let Some(active) = self.conversation_mut(slot) {
+                    active.listed = false;
+                }
+            }
+            Owner::Device(user, device) => {
+                if let Some(entry) = self.users.get_mut(user).and_then(|entry| entry.device_mut(device)) {
+                    entry.listed = false;
+                }
+            }
+            Owner::User(_) => {}
+        }
     }
 
     /// Whether lazy facts wait to be logged.

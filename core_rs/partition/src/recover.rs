@@ -1,7 +1,7 @@
 //! From the log to rows: what a start does, and what a replica will do.
 //!
 //! Records are given in the order of the log. For each row, what stands before its first image is passed over: the image
-//! reflects it. From there on each record is applied by [`apply`](crate::apply), exactly as when the partition ran. Nothing is
+//! reflects it. From there on each record is applied by [`apply`], exactly as when the partition ran. Nothing is
 //! merged, reconciled or guessed.
 //!
 //! # Rules

@@ -1,10 +1,11 @@
-//! Rows that rest: they go to the store, and come back when they are needed.
+//! Eviction of rows to the store, and loading them back.
 //!
 //! # Rules
-//! - A row goes to the store as it is at a durable position, without lazy facts that are not logged, and a conversation without
-//!   undelivered messages. What it owes a device is logged in that device's row first.
-//! - It leaves memory with the record that says so (`stored`), not before: until then the log has it.
-//! - A row that comes back is what the log said of it, if the log still says something; else nothing is begun with it.
+//! - The store gets a row as it is at a durable position: without unlogged lazy facts, and a conversation without undelivered
+//!   messages. Receipts that a conversation owes to a device are logged in the device's row first.
+//! - A row leaves memory when its `stored` record is committed. Until then the log holds the row.
+//! - A loaded row is compared with its `stored` record while the log still has that record. A row that differs, cannot be read or
+//!   is missing is an error ([`Misfit`]).
 
 use smallvec::SmallVec;
 

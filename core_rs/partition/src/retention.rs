@@ -1,10 +1,10 @@
-//! What the log's oldest segment still holds that is needed, so that it can go: images of rows, records of undelivered
-//! messages, the bound of receipt versions, and what it said of rows in the store.
+//! Which contents of the log's oldest segment are still needed: images of rows, records of undelivered messages, and the bound of
+//! receipt versions. They are written again, so that the segment can be deleted.
 //!
 //! # Rules
-//! - Only the rows, messages and cursors that the oldest segment matters to are written anew, a bounded number a turn.
-//! - A segment goes when nothing in memory needs it and everything that makes it needless is durable: after a crash at any later
-//!   point, recovery must not miss it. Segments go in order.
+//! - Only what lies in the oldest segment is written again, a bounded number of records a turn.
+//! - A segment may be deleted when nothing in memory refers to it and every record that replaces its contents is durable.
+//!   Recovery after a crash at any later point then does not need it. Segments are deleted in order.
 
 use std::collections::BTreeMap;
 
@@ -104,9 +104,13 @@ impl State {
     }
 
     fn keep_rows(&self, oldest: u32, images: &mut Vec<Owner>, most: usize, needs: &mut Vec<Need>) {
-        images.retain(|&owner| self.mark(owner).is_some_and(|mark| mark.image == oldest));
+        let here = |owner: &Owner| self.mark(*owner).is_some_and(|mark| mark.image == oldest);
+        while images.last().is_some_and(|owner| !here(owner)) {
+            images.pop();
+        }
+        // They stay in the list until they are found to be written: the journal may not take them.
         let room = most.saturating_sub(needs.len());
-        let rows = images.iter().take(room).filter_map(|&owner| self.image_of(owner));
+        let rows = images.iter().rev().take(room).filter(|owner| here(owner)).filter_map(|&owner| self.image_of(owner));
         needs.extend(rows.map(Need::Record));
     }
 

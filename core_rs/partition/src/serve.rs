@@ -1,10 +1,10 @@
-//! What a mailbox is to get next, derived from its cursor: messages in the order of their numbers, and skips for those that will
-//! never come (I3).
+//! What a mailbox gets next, derived from its cursor: messages in the order of their numbers, and skips for messages that the
+//! mailbox will never get (I3).
 //!
 //! # Rules
-//! - Nothing above the last durable message is given, and no skip or snapshot that a crash could undo.
-//! - Every message between the cursor and the last one given is given as itself or as a skip, if it is the mailbox's at all: so
-//!   acknowledging the last one claims nothing that was not told.
+//! - A message is served when it is durable. A skip or a snapshot is served when the record that it follows from is durable.
+//! - Each message between the cursor and the last item is served as itself or as a skip, unless it is not addressed to the
+//!   mailbox. So an acknowledgement of the last item claims nothing that the device was not given.
 
 use crate::active::Active;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place};

@@ -1,5 +1,4 @@
-//! The state of a partition from what recovery found in its log: rows as they are, and the undelivered messages of each
-//! conversation, by their places.
+//! Builds a state from what recovery found: the rows, and the undelivered messages of each conversation by their places.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! A change of a group. What it comes to, [`rules`](super::rules) say; here stands what follows from it: who comes with which
-//! devices, whose mailboxes end, whose places are free.
+//! A change of a group. [`rules`](super::rules) decides what the change is; this module adds what follows from it: the devices of
+//! new members, mailboxes that must begin before their user leaves, and places of former members that are reused.
 
 use std::borrow::Cow;
 

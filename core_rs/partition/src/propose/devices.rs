@@ -1,5 +1,5 @@
-//! Users and their devices: a device that is new or dropped is a record of its user, then one for each of the user's
-//! conversations, paced. Until all have it the user's row says so, so that a start goes on with it.
+//! Users and their devices. A device that begins or ends is a record of its user, followed by one record for each of the user's
+//! conversations. These are paced; the user's row lists the device until all are written, so that a start continues with them.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What goes without having been collected: by the cap of a group, by age, and by damage.
+//! Messages that are dropped before they were collected: by the cap of a group, by age, and by damage.
 
 use smallvec::SmallVec;
 use wire::types::SkipReason;

@@ -1,10 +1,11 @@
-//! Decisions: what a command comes to, as records. A proposal reads the state, the time and the configuration, and changes
-//! nothing; [`State::commit`] appends what it gives and applies it.
+//! Decisions: turns a command into records, or refuses it. A proposal reads the state, the time and the configuration, and
+//! changes nothing; [`State::commit`] appends its records and applies them.
 //!
 //! # Rules
-//! - All records of one decision are given together, in the order in which they are to be applied.
-//! - What depends on undelivered messages, on other rows, on the time or on limits is decided here and stands in the records.
-//! - One idiom: `Result<T, Stop>`.
+//! - A proposal returns all records of one decision, in the order in which they are applied.
+//! - It decides whatever depends on undelivered messages, on other rows, on the time or on limits, and writes the result into
+//!   the records.
+//! - Every function returns `Result<T, Stop>`: refused, or waiting for rows.
 
 mod change;
 mod devices;

@@ -1,6 +1,6 @@
 //! The three kinds of rows: everything that a partition must remember, and how it is written as bytes.
 //!
-//! A row's bytes are canonical: one state, one encoding ([`Row::encode`], [`Row::decode`]). The first byte is the version of
+//! A row's bytes are canonical: one state, one encoding ([`User::encode`], [`User::decode`], and so on). The first byte is the version of
 //! the encoding; a version that is not known is [`Malformed::Unknown`], never an empty row. Undelivered messages are not part
 //! of a row; they are in the log.
 

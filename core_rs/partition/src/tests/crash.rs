@@ -484,7 +484,7 @@ impl Run {
 /// `PARTITION_SEED=7 cargo test -p pyrouter-partition crash` runs one seed alone, to look at a failure; `PARTITION_SEEDS=100000`
 /// runs more of them.
 #[test]
-fn rows_after_a_crash_are_the_rows_before_it_i14() {
+fn recovered_rows_equal_the_rows_before_the_crash_i14() {
     let only = std::env::var("PARTITION_SEED").ok().and_then(|seed| seed.parse().ok());
     let many = std::env::var("PARTITION_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     let seeds = only.map_or(0..many.unwrap_or(SEEDS), |seed: u64| seed..seed + 1);

@@ -54,7 +54,7 @@ fn is_full<T>(result: Result<T, Stop>) -> bool {
 }
 
 #[test]
-fn a_group_has_one_to_1024_members() {
+fn group_has_one_to_1024_members() {
     let (mut world, names) = world(1024);
     assert!(is_full(manage(&mut world, 1, None, created(&names))));
     let alone = manage(&mut world, 2, None, created(&[])).unwrap();
@@ -66,7 +66,7 @@ fn a_group_has_one_to_1024_members() {
 }
 
 #[test]
-fn places_of_members_of_old_are_given_away_when_there_are_many() {
+fn places_of_former_members_are_reused_above_the_bound() {
     let (mut world, names) = world(1200);
     let id = manage(&mut world, 1, None, created(&[])).unwrap();
     for (number, some) in (0..).zip(names.chunks(600)) {

@@ -45,7 +45,7 @@ fn is_message(record: &Logged) -> bool {
 }
 
 #[test]
-fn a_missing_record_is_a_gap() {
+fn missing_record_is_a_gap() {
     let mut batches = world().journal.batches;
     let second = batches.iter().position(|batch| batch.iter().any(is_message)).unwrap() + 1;
     batches.remove(second);
@@ -54,7 +54,7 @@ fn a_missing_record_is_a_gap() {
 }
 
 #[test]
-fn a_record_of_a_row_that_nothing_brought_is_an_error() {
+fn records_without_an_image_are_an_error() {
     let mut batches = world().journal.batches;
     batches.iter_mut().for_each(|batch| batch.retain(|record| record.0 != kind::IMAGE));
     let problems = recover(&batches, false).unwrap_err();
@@ -64,7 +64,7 @@ fn a_record_of_a_row_that_nothing_brought_is_an_error() {
 }
 
 #[test]
-fn an_undelivered_message_that_is_not_in_the_log_is_an_error() {
+fn missing_undelivered_message_is_an_error() {
     let mut world = world();
     let records: Vec<_> = {
         let (_, active) = world.state.conversations().next().unwrap();
@@ -86,7 +86,7 @@ fn an_undelivered_message_that_is_not_in_the_log_is_an_error() {
 }
 
 #[test]
-fn a_record_of_a_later_build_is_refused() {
+fn record_of_a_later_build_is_refused() {
     let mut recovery = Recovery::default();
     let found = recovery.take(200, &[], Place::default(), Position(1)).unwrap_err();
     let why = Malformed::Unknown { what: "kind of a record", found: 200 };
@@ -101,7 +101,7 @@ fn a_record_of_a_later_build_is_refused() {
 }
 
 #[test]
-fn a_record_that_is_cut_short_is_refused() {
+fn truncated_record_is_refused() {
     for (kind, body, place) in world().journal.batches.iter().flatten() {
         for len in 0..body.len() {
             let mut recovery = Recovery::default();
@@ -114,7 +114,7 @@ fn a_record_that_is_cut_short_is_refused() {
 
 /// A record with a changed byte is read as another one, refused, or makes a log that does not fit: it never makes the start panic.
 #[test]
-fn a_changed_byte_anywhere_in_a_log_is_survived() {
+fn changed_byte_in_a_log_never_panics() {
     let mut random = Random::new(1);
     let (mut fine, mut refused) = (0, 0);
     for seed in 0..60 {

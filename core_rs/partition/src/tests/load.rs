@@ -27,7 +27,7 @@ fn world() -> (World, RowKey) {
 }
 
 #[test]
-fn a_row_at_rest_is_waited_for_and_comes_back() {
+fn command_waits_for_an_evicted_row_and_loads_it() {
     let (mut world, key) = world();
     assert!(world.state.user_named("ann").is_none());
     let stop = propose::register_device(&world.state, &world.config, "ann").unwrap_err();
@@ -37,7 +37,7 @@ fn a_row_at_rest_is_waited_for_and_comes_back() {
 }
 
 #[test]
-fn a_row_that_the_store_lost_or_kept_older_is_refused_after_a_crash_too() {
+fn load_refuses_a_missing_older_or_truncated_row() {
     let (mut world, key) = world();
     let newest = world.store.get(&key).unwrap().clone();
     let mut older = newest.clone();
@@ -59,7 +59,7 @@ fn a_row_that_the_store_lost_or_kept_older_is_refused_after_a_crash_too() {
 }
 
 #[test]
-fn a_row_is_absent_only_when_the_store_said_so() {
+fn row_is_absent_only_after_the_store_said_so() {
     let (mut world, _) = world();
     let key = RowKey::user("cid");
     assert!(!world.state.is_absent(&key));

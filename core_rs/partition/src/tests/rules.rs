@@ -12,23 +12,23 @@ use crate::lazy::News;
 use crate::propose::{self, Author, Fitting, Sent, Stop};
 use crate::rows::{Kind, Member};
 
-/// A world with what tests say often.
-struct Told {
+/// A world, and the commands that the tests give.
+struct Scenario {
     world: World,
     ids: u8,
 }
 
-impl Told {
+impl Scenario {
     fn new() -> Self {
-        let mut told = Self { world: World::new(), ids: 0 };
+        let mut s = Self { world: World::new(), ids: 0 };
         for user in ["ann", "bob", "cid", "dan", "eve"] {
-            let records = propose::create_user(&told.world.state, user).unwrap().unwrap();
-            told.world.commit(&records);
+            let records = propose::create_user(&s.world.state, user).unwrap().unwrap();
+            s.world.commit(&records);
             if user != "eve" {
-                told.register(user);
+                s.register(user);
             }
         }
-        told
+        s
     }
 
     fn register(&mut self, user: &str) -> DeviceId {
@@ -140,313 +140,313 @@ const BOB: Target<'static> = Target::User(Cow::Borrowed("bob"));
 const ANN: Target<'static> = Target::User(Cow::Borrowed("ann"));
 
 #[test]
-fn a_message_goes_when_everybody_has_it_i5() {
-    let mut told = Told::new();
-    let (id, seq) = told.send("ann", BOB).unwrap();
-    assert_eq!((seq, told.pending(&id)), (1, 1));
-    let news = told.ack("bob", 1, &id, 1).unwrap().unwrap();
+fn ack_by_all_mailboxes_reclaims_the_message_i5() {
+    let mut s = Scenario::new();
+    let (id, seq) = s.send("ann", BOB).unwrap();
+    assert_eq!((seq, s.pending(&id)), (1, 1));
+    let news = s.ack("bob", 1, &id, 1).unwrap().unwrap();
     assert_eq!(news.to.len(), 1);
-    assert_eq!((told.member(&id, "bob").delivered, told.pending(&id)), (1, 0));
+    assert_eq!((s.member(&id, "bob").delivered, s.pending(&id)), (1, 0));
 }
 
 #[test]
-fn a_repeated_id_is_the_same_message_or_refused_i4() {
-    let mut told = Told::new();
-    let send = told.to(BOB);
-    let first = told.give("ann", &send).unwrap();
-    assert_eq!(told.give("ann", &send).unwrap(), first);
+fn send_with_a_known_id_returns_the_first_message_i4() {
+    let mut s = Scenario::new();
+    let send = s.to(BOB);
+    let first = s.give("ann", &send).unwrap();
+    assert_eq!(s.give("ann", &send).unwrap(), first);
     let elsewhere = Send { target: Target::User("cid".into()), ..send };
-    assert_eq!(code(told.give("ann", &elsewhere)), codes::ID_REUSED);
+    assert_eq!(code(s.give("ann", &elsewhere)), codes::ID_REUSED);
     let long = Send { id: vec![7; 33].into(), ..elsewhere };
-    assert_eq!(code(told.give("ann", &long)), codes::BAD_ID);
+    assert_eq!(code(s.give("ann", &long)), codes::BAD_ID);
 }
 
-/// The ids of a device are a list that pushes the oldest one out. What was confirmed makes room, and a start must know that
-/// before the next id is in: else it pushes out one that running still had.
+/// A device's list of ids evicts its oldest id when it is full. A confirmation frees a slot; recovery must apply the
+/// confirmation before the next id, or it evicts an id that the running partition still had.
 #[test]
-fn a_start_remembers_the_ids_that_running_did_i4() {
-    let mut told = Told::new();
-    told.world.config.conversation_messages = 1000;
+fn recovery_keeps_the_ids_of_a_full_list_after_a_confirmation_i4() {
+    let mut s = Scenario::new();
+    s.world.config.conversation_messages = 1000;
     let ann = Author { user: "ann", device: 1 };
     let mut first = Vec::new();
     for number in 0..MAX_REPEATS as u16 {
-        let send = Send { id: number.to_be_bytes().to_vec().into(), ..told.to(BOB) };
-        first.push(told.give("ann", &send).unwrap());
+        let send = Send { id: number.to_be_bytes().to_vec().into(), ..s.to(BOB) };
+        first.push(s.give("ann", &send).unwrap());
         if number % 64 == 63 {
-            told.ids = 0;
+            s.ids = 0;
         }
     }
-    told.world.state.confirm(ann, &first[5..6]).unwrap();
-    let oldest = Send { id: 0_u16.to_be_bytes().to_vec().into(), ..told.to(BOB) };
-    let another = Send { id: vec![9; 9].into(), ..told.to(BOB) };
-    told.give("ann", &another).unwrap();
-    assert_eq!(told.give("ann", &oldest).unwrap(), first[0]);
-    told.world.crash(told.world.synced);
-    assert_eq!(told.give("ann", &oldest).unwrap(), first[0]);
+    s.world.state.confirm(ann, &first[5..6]).unwrap();
+    let oldest = Send { id: 0_u16.to_be_bytes().to_vec().into(), ..s.to(BOB) };
+    let another = Send { id: vec![9; 9].into(), ..s.to(BOB) };
+    s.give("ann", &another).unwrap();
+    assert_eq!(s.give("ann", &oldest).unwrap(), first[0]);
+    s.world.crash(s.world.synced);
+    assert_eq!(s.give("ann", &oldest).unwrap(), first[0]);
 }
 
 #[test]
-fn a_conversation_of_others_is_like_none_i8() {
-    let mut told = Told::new();
-    let (direct, _) = told.send("ann", BOB).unwrap();
-    let group = told.group(&["bob"]);
+fn non_members_get_the_answers_of_an_unknown_conversation_i8() {
+    let mut s = Scenario::new();
+    let (direct, _) = s.send("ann", BOB).unwrap();
+    let group = s.group(&["bob"]);
     for id in [direct, group, [9; 16]] {
         let answers = [
-            code(told.send("cid", Target::Conversation(id))),
-            code(told.ack("cid", 1, &id, 1)),
-            code(told.world.state.read(Author { user: "cid", device: 1 }, &id, 1, &["ann"])),
-            code(told.manage("cid", Some(id), Change::Added(named(&["nobody"])))),
-            code(told.manage("cid", Some(id), Change::Left { successor: "".into() })),
+            code(s.send("cid", Target::Conversation(id))),
+            code(s.ack("cid", 1, &id, 1)),
+            code(s.world.state.read(Author { user: "cid", device: 1 }, &id, 1, &["ann"])),
+            code(s.manage("cid", Some(id), Change::Added(named(&["nobody"])))),
+            code(s.manage("cid", Some(id), Change::Left { successor: "".into() })),
         ];
         assert_eq!(answers, [codes::UNKNOWN_CONVERSATION; 5]);
         let joined = Change::Joined { hash: [0; 32], secret: Cow::Borrowed(b"0123456789abcdef") };
-        let joins = code(told.manage("cid", Some(id), joined));
+        let joins = code(s.manage("cid", Some(id), joined));
         assert!(id == direct || joins == codes::BAD_INVITE, "{joins}");
     }
 }
 
 #[test]
-fn nothing_is_acknowledged_before_it_is_durable() {
-    let mut told = Told::new();
-    let send = told.to(BOB);
+fn ack_above_the_durable_head_is_refused() {
+    let mut s = Scenario::new();
+    let send = s.to(BOB);
     let mut stored = Vec::new();
-    let (state, now, config) = (&told.world.state, told.world.now, &told.world.config);
+    let (state, now, config) = (&s.world.state, s.world.now, &s.world.config);
     let author = Author { user: "ann", device: 1 };
     let Ok(Sent::New { conversation, records, .. }) = propose::send(state, now, config, author, &send, &mut stored)
     else {
         unreachable!("it is new")
     };
-    told.world.commit(&records);
-    assert_eq!(code(told.ack("bob", 1, &conversation, 1)), codes::ACK_BEYOND_HEAD);
-    told.world.sync();
-    assert!(told.ack("bob", 1, &conversation, 1).is_ok());
+    s.world.commit(&records);
+    assert_eq!(code(s.ack("bob", 1, &conversation, 1)), codes::ACK_BEYOND_HEAD);
+    s.world.sync();
+    assert!(s.ack("bob", 1, &conversation, 1).is_ok());
 }
 
 #[test]
-fn a_blocked_author_sees_one_tick_until_a_later_message_is_had_i7() {
-    let mut told = Told::new();
-    told.block("bob", "ann", false);
-    let (id, _) = told.send("ann", BOB).unwrap();
-    assert_eq!(told.member(&id, "bob").cursors[0].acked, 0, "bob is told of it first");
-    assert_eq!(told.ack("bob", 1, &id, 1).unwrap(), None);
-    assert_eq!((told.member(&id, "bob").delivered, told.pending(&id)), (0, 0));
-    told.block("bob", "ann", true);
-    told.send("ann", BOB).unwrap();
-    assert!(told.ack("bob", 1, &id, 2).unwrap().is_some());
-    let bob = told.member(&id, "bob");
+fn withheld_message_is_a_skip_once_a_later_one_is_delivered_i7() {
+    let mut s = Scenario::new();
+    s.block("bob", "ann", false);
+    let (id, _) = s.send("ann", BOB).unwrap();
+    assert_eq!(s.member(&id, "bob").cursors[0].acked, 0, "bob gets a skip first");
+    assert_eq!(s.ack("bob", 1, &id, 1).unwrap(), None);
+    assert_eq!((s.member(&id, "bob").delivered, s.pending(&id)), (0, 0));
+    s.block("bob", "ann", true);
+    s.send("ann", BOB).unwrap();
+    assert!(s.ack("bob", 1, &id, 2).unwrap().is_some());
+    let bob = s.member(&id, "bob");
     assert_eq!((bob.delivered, bob.withheld()), (2, &[(1, 1)][..]));
     let skips: Vec<_> = bob.told_skips().map(|skip| (skip.from, skip.to, skip.reason)).collect();
     assert_eq!(skips, [(1, 1, SkipReason::Expired)], "and first that the other one never will be");
 }
 
 #[test]
-fn a_message_for_other_devices_is_refused_with_the_lists() {
-    let mut told = Told::new();
-    told.register("bob");
+fn send_with_old_device_lists_is_refused_with_the_lists() {
+    let mut s = Scenario::new();
+    s.register("bob");
     let body = |device| DeviceBody { user: "bob".into(), device, body: b"own"[..].into() };
     let list =
         |user: &'static str, version| DeviceList { user: user.into(), version, devices: [1].into_iter().collect() };
-    let mut send = told.to(BOB);
+    let mut send = s.to(BOB);
     (send.body, send.bodies, send.lists) = (Vec::new().into(), vec![body(1)], vec![list("ann", 1), list("bob", 1)]);
-    let Err(Stop::Refused(refusal)) = told.give("ann", &send) else { unreachable!("the list is old") };
+    let Err(Stop::Refused(refusal)) = s.give("ann", &send) else { unreachable!("the list is old") };
     assert_eq!(refusal.code, codes::DEVICES_CHANGED);
     let lists: Vec<_> = refusal.lists.iter().map(|list| (list.0.as_str(), list.1, list.2.as_slice())).collect();
     assert_eq!(lists, [("ann", 1, &[1][..]), ("bob", 2, &[1, 2][..])]);
     send.lists = vec![list("ann", 1), list("bob", 2)];
-    let (id, seq) = told.give("ann", &send).unwrap();
+    let (id, seq) = s.give("ann", &send).unwrap();
     assert_eq!(seq, 1, "what was refused took no number");
     // The device without a body vouches for nothing while the other one waits.
-    assert_eq!(told.ack("bob", 2, &id, 1).unwrap(), None);
-    assert_eq!(told.member(&id, "bob").delivered, 0);
-    assert!(told.ack("bob", 1, &id, 1).unwrap().is_some());
-    assert_eq!(told.member(&id, "bob").delivered, 1);
+    assert_eq!(s.ack("bob", 2, &id, 1).unwrap(), None);
+    assert_eq!(s.member(&id, "bob").delivered, 0);
+    assert!(s.ack("bob", 1, &id, 1).unwrap().is_some());
+    assert_eq!(s.member(&id, "bob").delivered, 1);
 }
 
 #[test]
-fn a_member_without_any_body_is_a_skip_i7() {
-    let mut told = Told::new();
+fn message_without_a_body_for_a_member_is_a_skip_i7() {
+    let mut s = Scenario::new();
     let list = |user: &'static str| DeviceList { user: user.into(), version: 1, devices: [1].into_iter().collect() };
-    let mut send = told.to(BOB);
+    let mut send = s.to(BOB);
     let body = DeviceBody { user: "ann".into(), device: 1, body: b"own"[..].into() };
     (send.body, send.bodies, send.lists) = (Vec::new().into(), vec![body], vec![list("ann"), list("bob")]);
-    let (id, _) = told.give("ann", &send).unwrap();
-    let skips: Vec<_> = told.member(&id, "bob").skips().iter().map(|s| (s.from, s.to, s.reason)).collect();
+    let (id, _) = s.give("ann", &send).unwrap();
+    let skips: Vec<_> = s.member(&id, "bob").skips().iter().map(|s| (s.from, s.to, s.reason)).collect();
     assert_eq!(skips, [(1, 1, SkipReason::NoBody)]);
 }
 
 #[test]
-fn a_full_direct_conversation_refuses_and_a_full_group_raises_its_floor() {
-    let mut told = Told::new();
-    let most = told.world.config.conversation_messages as u64;
+fn cap_refuses_in_direct_conversations_and_raises_the_floor_in_groups() {
+    let mut s = Scenario::new();
+    let most = s.world.config.conversation_messages as u64;
     for _ in 0..most {
-        told.send("ann", BOB).unwrap();
+        s.send("ann", BOB).unwrap();
     }
-    assert_eq!(code(told.send("ann", BOB)), codes::CONVERSATION_FULL);
-    let id = told.group(&["bob"]);
+    assert_eq!(code(s.send("ann", BOB)), codes::CONVERSATION_FULL);
+    let id = s.group(&["bob"]);
     for _ in 1..most {
-        told.send("ann", Target::Conversation(id)).unwrap();
+        s.send("ann", Target::Conversation(id)).unwrap();
     }
-    told.world.state.saw_snapshot(Author { user: "bob", device: 1 }, &id);
-    assert!(!told.member(&id, "bob").cursors[0].fresh);
-    let (_, seq) = told.send("ann", Target::Conversation(id)).unwrap();
-    assert_eq!((seq, told.world.state.active(&id).unwrap().row.floor), (most + 1, 2));
-    let bob = told.member(&id, "bob");
+    s.world.state.saw_snapshot(Author { user: "bob", device: 1 }, &id);
+    assert!(!s.member(&id, "bob").cursors[0].fresh);
+    let (_, seq) = s.send("ann", Target::Conversation(id)).unwrap();
+    assert_eq!((seq, s.world.state.active(&id).unwrap().row.floor), (most + 1, 2));
+    let bob = s.member(&id, "bob");
     assert_eq!((bob.skips()[0].to, bob.skips()[0].reason), (1, SkipReason::Cap));
     assert!(bob.cursors[0].fresh, "the snapshot comes before what is left");
-    assert_eq!(told.member(&id, "ann").owed, bob.version, "its author is to be told");
+    assert_eq!(s.member(&id, "ann").owed, bob.version, "its author is to be notified");
 }
 
 #[test]
-fn age_raises_the_floor_of_a_direct_conversation() {
-    let mut told = Told::new();
-    let (id, _) = told.send("ann", BOB).unwrap();
-    told.world.now.wall_ms += told.world.config.hold_ms - 1;
-    let expire = |told: &Told| {
-        let active = told.world.state.active(&id).unwrap();
-        propose::expire(&told.world.state, told.world.now, &told.world.config, active)
+fn expiry_raises_the_floor_of_a_direct_conversation() {
+    let mut s = Scenario::new();
+    let (id, _) = s.send("ann", BOB).unwrap();
+    s.world.now.wall_ms += s.world.config.hold_ms - 1;
+    let expire = |s: &Scenario| {
+        let active = s.world.state.active(&id).unwrap();
+        propose::expire(&s.world.state, s.world.now, &s.world.config, active)
     };
-    assert_eq!(expire(&told), None);
-    told.world.now.wall_ms += 1;
-    let records = expire(&told).unwrap();
-    told.world.commit(&records);
-    assert_eq!(told.pending(&id), 0);
-    let skip = told.member(&id, "bob").skips()[0];
+    assert_eq!(expire(&s), None);
+    s.world.now.wall_ms += 1;
+    let records = expire(&s).unwrap();
+    s.world.commit(&records);
+    assert_eq!(s.pending(&id), 0);
+    let skip = s.member(&id, "bob").skips()[0];
     assert_eq!((skip.from, skip.to, skip.reason), (1, 1, SkipReason::Expired));
 }
 
 #[test]
-fn who_returns_keeps_what_was_lacked_and_a_new_device_does_not_vouch_for_it_i7() {
-    let mut told = Told::new();
-    let id = told.group(&["bob"]);
-    told.ack("bob", 1, &id, 1).unwrap();
-    let (_, lacked) = told.send("ann", Target::Conversation(id)).unwrap();
-    told.manage("ann", Some(id), Change::Removed(named(&["bob"]))).unwrap();
-    let (_, outside) = told.send("ann", Target::Conversation(id)).unwrap();
-    let second = told.register("bob");
-    told.manage("ann", Some(id), Change::Added(named(&["bob"]))).unwrap();
-    let bob = told.member(&id, "bob");
+fn rejoin_keeps_the_backlog_and_a_new_device_does_not_claim_it_i7() {
+    let mut s = Scenario::new();
+    let id = s.group(&["bob"]);
+    s.ack("bob", 1, &id, 1).unwrap();
+    let (_, lacked) = s.send("ann", Target::Conversation(id)).unwrap();
+    s.manage("ann", Some(id), Change::Removed(named(&["bob"]))).unwrap();
+    let (_, outside) = s.send("ann", Target::Conversation(id)).unwrap();
+    let second = s.register("bob");
+    s.manage("ann", Some(id), Change::Added(named(&["bob"]))).unwrap();
+    let bob = s.member(&id, "bob");
     assert!(bob.sees(lacked) && bob.sees(3) && !bob.sees(outside) && bob.sees(5));
     // The new device has all that is its own; the user lacks two messages all the same.
-    told.ack("bob", second, &id, 5).unwrap();
-    assert_eq!(told.member(&id, "bob").delivered, 1);
-    assert!(told.ack("bob", 1, &id, 5).unwrap().is_some());
-    assert_eq!((told.member(&id, "bob").delivered, told.member(&id, "bob").skips()), (5, &[][..]));
+    s.ack("bob", second, &id, 5).unwrap();
+    assert_eq!(s.member(&id, "bob").delivered, 1);
+    assert!(s.ack("bob", 1, &id, 5).unwrap().is_some());
+    assert_eq!((s.member(&id, "bob").delivered, s.member(&id, "bob").skips()), (5, &[][..]));
 }
 
 #[test]
-fn a_first_device_gets_what_waited_and_a_leave_before_it_is_a_skip() {
-    let mut told = Told::new();
-    let id = told.group(&["eve"]);
-    told.send("ann", Target::Conversation(id)).unwrap();
-    assert_eq!(told.member(&id, "eve").cursors[0].device, 0);
-    let device = told.register("eve");
-    let cursor = told.member(&id, "eve").cursors[0];
+fn first_device_takes_the_waiting_mailbox_and_leaving_without_one_skips() {
+    let mut s = Scenario::new();
+    let id = s.group(&["eve"]);
+    s.send("ann", Target::Conversation(id)).unwrap();
+    assert_eq!(s.member(&id, "eve").cursors[0].device, 0);
+    let device = s.register("eve");
+    let cursor = s.member(&id, "eve").cursors[0];
     assert_eq!((cursor.device, cursor.acked), (device, 0));
-    told.drop_device("eve", device);
-    assert_eq!(told.member(&id, "eve").cursors[0].device, 0);
-    told.manage("ann", Some(id), Change::Removed(named(&["eve"]))).unwrap();
-    let eve = told.member(&id, "eve");
+    s.drop_device("eve", device);
+    assert_eq!(s.member(&id, "eve").cursors[0].device, 0);
+    s.manage("ann", Some(id), Change::Removed(named(&["eve"]))).unwrap();
+    let eve = s.member(&id, "eve");
     let skips: Vec<_> = eve.skips().iter().map(|s| (s.from, s.to, s.reason)).collect();
     assert_eq!((skips, eve.cursors.len()), (vec![(1, 3, SkipReason::Expired)], 0));
-    assert!(told.member(&id, "ann").owed >= eve.version);
+    assert!(s.member(&id, "ann").owed >= eve.version);
 }
 
 #[test]
-fn a_device_that_came_before_its_user_went_gets_what_waited() {
-    let mut told = Told::new();
-    let id = told.group(&["eve"]);
-    let (_, records) = propose::register_device(&told.world.state, &told.world.config, "eve").unwrap();
-    told.world.commit(&records);
+fn device_registered_before_its_user_leaves_gets_the_backlog() {
+    let mut s = Scenario::new();
+    let id = s.group(&["eve"]);
+    let (_, records) = propose::register_device(&s.world.state, &s.world.config, "eve").unwrap();
+    s.world.commit(&records);
     // The group has not taken the device up yet.
-    told.manage("ann", Some(id), Change::Removed(named(&["eve"]))).unwrap();
-    let eve = told.member(&id, "eve");
+    s.manage("ann", Some(id), Change::Removed(named(&["eve"]))).unwrap();
+    let eve = s.member(&id, "eve");
     assert_eq!((eve.cursors[0].device, eve.cursors[0].acked, eve.skips()), (1, 0, &[][..]));
-    assert!(told.ack("eve", 1, &id, 2).is_ok());
-    assert_eq!(code(told.ack("eve", 1, &id, 2)), codes::UNKNOWN_CONVERSATION, "it has all that it was to get");
+    assert!(s.ack("eve", 1, &id, 2).is_ok());
+    assert_eq!(code(s.ack("eve", 1, &id, 2)), codes::UNKNOWN_CONVERSATION, "it has all that it was to get");
 }
 
 #[test]
-fn a_later_read_reaches_an_author_who_was_not_named_before() {
-    let mut told = Told::new();
-    let id = told.group(&["bob", "cid"]);
-    told.send("bob", Target::Conversation(id)).unwrap();
-    told.send("cid", Target::Conversation(id)).unwrap();
-    told.ack("ann", 1, &id, 3).unwrap();
+fn read_at_the_same_seq_notifies_a_newly_named_author() {
+    let mut s = Scenario::new();
+    let id = s.group(&["bob", "cid"]);
+    s.send("bob", Target::Conversation(id)).unwrap();
+    s.send("cid", Target::Conversation(id)).unwrap();
+    s.ack("ann", 1, &id, 3).unwrap();
     let ann = Author { user: "ann", device: 1 };
-    let first = told.world.state.read(ann, &id, 3, &["bob"]).unwrap().unwrap();
-    assert_eq!(told.member(&id, "bob").owed, first.version);
-    let later = told.world.state.read(ann, &id, 3, &["cid"]).unwrap().unwrap();
-    assert_eq!((told.member(&id, "cid").owed, told.member(&id, "ann").read), (later.version, 3));
-    assert_eq!(told.world.state.read(ann, &id, 2, &["nobody"]).unwrap(), None);
-    assert_eq!(code(told.world.state.read(ann, &id, 4, &["bob"])), codes::ACK_BEYOND_HEAD);
+    let first = s.world.state.read(ann, &id, 3, &["bob"]).unwrap().unwrap();
+    assert_eq!(s.member(&id, "bob").owed, first.version);
+    let later = s.world.state.read(ann, &id, 3, &["cid"]).unwrap().unwrap();
+    assert_eq!((s.member(&id, "cid").owed, s.member(&id, "ann").read), (later.version, 3));
+    assert_eq!(s.world.state.read(ann, &id, 2, &["nobody"]).unwrap(), None);
+    assert_eq!(code(s.world.state.read(ann, &id, 4, &["bob"])), codes::ACK_BEYOND_HEAD);
 }
 
 #[test]
-fn a_group_follows_its_roles_rules_and_limits() {
-    let mut told = Told::new();
-    let id = told.group(&["bob", "cid"]);
-    let role = |told: &Told, user: &str| told.member(&id, user).role;
-    assert_eq!((role(&told, "ann"), role(&told, "bob")), (Some(Role::Owner), Some(Role::Member)));
-    assert_eq!(code(told.manage("bob", Some(id), Change::Removed(named(&["cid"])))), codes::FORBIDDEN);
-    told.manage("ann", Some(id), Change::Promoted(named(&["cid"]))).unwrap();
-    assert_eq!(code(told.manage("cid", Some(id), Change::Removed(named(&["ann"])))), codes::FORBIDDEN);
-    assert_eq!(code(told.manage("ann", Some(id), Change::Added(named(&["bob"])))), codes::NO_CHANGE);
-    assert_eq!(code(told.manage("ann", Some(id), Change::Added(named(&["dan", "eve"])))), codes::GROUP_FULL);
-    told.manage("ann", Some(id), Change::Added(named(&["dan", "dan", "bob"]))).unwrap();
-    assert_eq!(code(told.manage("ann", Some(id), Change::Added(named(&["nobody"])))), codes::UNKNOWN_USER);
+fn group_changes_follow_roles_rules_and_limits() {
+    let mut s = Scenario::new();
+    let id = s.group(&["bob", "cid"]);
+    let role = |s: &Scenario, user: &str| s.member(&id, user).role;
+    assert_eq!((role(&s, "ann"), role(&s, "bob")), (Some(Role::Owner), Some(Role::Member)));
+    assert_eq!(code(s.manage("bob", Some(id), Change::Removed(named(&["cid"])))), codes::FORBIDDEN);
+    s.manage("ann", Some(id), Change::Promoted(named(&["cid"]))).unwrap();
+    assert_eq!(code(s.manage("cid", Some(id), Change::Removed(named(&["ann"])))), codes::FORBIDDEN);
+    assert_eq!(code(s.manage("ann", Some(id), Change::Added(named(&["bob"])))), codes::NO_CHANGE);
+    assert_eq!(code(s.manage("ann", Some(id), Change::Added(named(&["dan", "eve"])))), codes::GROUP_FULL);
+    s.manage("ann", Some(id), Change::Added(named(&["dan", "dan", "bob"]))).unwrap();
+    assert_eq!(code(s.manage("ann", Some(id), Change::Added(named(&["nobody"])))), codes::UNKNOWN_USER);
     let bodies = vec![DeviceBody { user: "bob".into(), device: 1, body: b"own"[..].into() }];
-    let send = Send { bodies, body: Cow::Borrowed(b""), ..told.to(Target::Conversation(id)) };
-    assert_eq!(code(told.give("ann", &send)), codes::BAD_FIELD);
+    let send = Send { bodies, body: Cow::Borrowed(b""), ..s.to(Target::Conversation(id)) };
+    assert_eq!(code(s.give("ann", &send)), codes::BAD_FIELD);
     // The admin who came first is the heir.
-    told.manage("ann", Some(id), Change::Left { successor: "".into() }).unwrap();
-    assert_eq!(role(&told, "cid"), Some(Role::Owner));
-    assert_eq!(code(told.send("ann", Target::Conversation(id))), codes::UNKNOWN_CONVERSATION);
-    told.manage("cid", Some(id), Change::Closed).unwrap();
-    assert_eq!(role(&told, "cid"), None);
+    s.manage("ann", Some(id), Change::Left { successor: "".into() }).unwrap();
+    assert_eq!(role(&s, "cid"), Some(Role::Owner));
+    assert_eq!(code(s.send("ann", Target::Conversation(id))), codes::UNKNOWN_CONVERSATION);
+    s.manage("cid", Some(id), Change::Closed).unwrap();
+    assert_eq!(role(&s, "cid"), None);
 }
 
 #[test]
-fn nobody_is_added_against_a_block_or_joins_without_an_invite() {
-    let mut told = Told::new();
-    told.block("cid", "ann", false);
-    let id = told.group(&["bob"]);
-    assert_eq!(code(told.manage("ann", Some(id), Change::Added(named(&["dan", "cid"])))), codes::CANNOT_ADD);
+fn adding_respects_blocks_and_joining_needs_an_open_invite() {
+    let mut s = Scenario::new();
+    s.block("cid", "ann", false);
+    let id = s.group(&["bob"]);
+    assert_eq!(code(s.manage("ann", Some(id), Change::Added(named(&["dan", "cid"])))), codes::CANNOT_ADD);
     let join = || Change::Joined { hash: [0; 32], secret: Cow::Borrowed(b"0123456789abcdef") };
-    assert_eq!(code(told.manage("cid", Some(id), join())), codes::BAD_INVITE);
-    let expires = told.world.now.wall_ms + 1;
-    told.manage("bob", Some(id), Change::Invited(Invite { hash: propose::hash_of(b"0123456789abcdef"), expires }))
+    assert_eq!(code(s.manage("cid", Some(id), join())), codes::BAD_INVITE);
+    let expires = s.world.now.wall_ms + 1;
+    s.manage("bob", Some(id), Change::Invited(Invite { hash: propose::hash_of(b"0123456789abcdef"), expires }))
         .unwrap();
-    told.manage("cid", Some(id), join()).unwrap();
-    assert!(told.member(&id, "cid").is_current());
-    told.world.now.wall_ms = expires;
-    assert_eq!(code(told.manage("dan", Some(id), join())), codes::BAD_INVITE);
+    s.manage("cid", Some(id), join()).unwrap();
+    assert!(s.member(&id, "cid").is_current());
+    s.world.now.wall_ms = expires;
+    assert_eq!(code(s.manage("dan", Some(id), join())), codes::BAD_INVITE);
 }
 
 #[test]
-fn a_device_conversation_needs_both_devices() {
-    let mut told = Told::new();
-    let (id, _) = told.send("ann", Target::Device("bob".into(), 1)).unwrap();
-    assert_eq!(told.world.state.active(&id).unwrap().row.kind, Kind::Device);
-    assert_eq!(code(told.send("ann", Target::Device("bob".into(), 2))), codes::UNKNOWN_USER);
-    assert_eq!(code(told.send("ann", Target::Device("ann".into(), 1))), codes::UNKNOWN_USER);
-    told.drop_device("bob", 1);
-    let skip = told.member(&id, "bob").skips()[0];
+fn device_conversation_needs_both_devices() {
+    let mut s = Scenario::new();
+    let (id, _) = s.send("ann", Target::Device("bob".into(), 1)).unwrap();
+    assert_eq!(s.world.state.active(&id).unwrap().row.kind, Kind::Device);
+    assert_eq!(code(s.send("ann", Target::Device("bob".into(), 2))), codes::UNKNOWN_USER);
+    assert_eq!(code(s.send("ann", Target::Device("ann".into(), 1))), codes::UNKNOWN_USER);
+    s.drop_device("bob", 1);
+    let skip = s.member(&id, "bob").skips()[0];
     assert_eq!((skip.from, skip.to), (1, 1));
-    assert_eq!(code(told.send("ann", Target::Conversation(id))), codes::UNKNOWN_USER);
+    assert_eq!(code(s.send("ann", Target::Conversation(id))), codes::UNKNOWN_USER);
     // Another device gets the number, and begins with the next message.
-    assert_eq!(told.register("bob"), 1);
-    let (_, seq) = told.send("ann", Target::Conversation(id)).unwrap();
-    assert!(told.ack("bob", 1, &id, seq).unwrap().is_some());
+    assert_eq!(s.register("bob"), 1);
+    let (_, seq) = s.send("ann", Target::Conversation(id)).unwrap();
+    assert!(s.ack("bob", 1, &id, seq).unwrap().is_some());
 }
 
 #[test]
-fn a_conversation_with_oneself_has_one_member() {
-    let mut told = Told::new();
-    let (id, _) = told.send("ann", ANN).unwrap();
-    assert_eq!((told.world.state.active(&id).unwrap().row.members.len(), told.pending(&id)), (1, 0));
-    let second = told.register("ann");
-    told.send("ann", ANN).unwrap();
-    assert_eq!(told.pending(&id), 1, "the other device gets it");
-    told.ack("ann", second, &id, 2).unwrap();
-    assert_eq!(told.pending(&id), 0);
+fn conversation_with_oneself_has_one_member() {
+    let mut s = Scenario::new();
+    let (id, _) = s.send("ann", ANN).unwrap();
+    assert_eq!((s.world.state.active(&id).unwrap().row.members.len(), s.pending(&id)), (1, 0));
+    let second = s.register("ann");
+    s.send("ann", ANN).unwrap();
+    assert_eq!(s.pending(&id), 1, "the other device gets it");
+    s.ack("ann", second, &id, 2).unwrap();
+    assert_eq!(s.pending(&id), 0);
 }
