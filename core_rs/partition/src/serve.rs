@@ -36,6 +36,10 @@ pub enum Item {
 }
 
 impl Item {
+    fn is_skip(&self) -> bool {
+        matches!(self, Self::Skip { .. })
+    }
+
     /// The highest number that an acknowledgement of it covers; 0: none.
     pub fn end(&self) -> u64 {
         match *self {
@@ -67,8 +71,10 @@ impl State {
             return items;
         }
         active.serve((index, member, cursor), after.max(cursor.acked), active.skipped <= self.synced, most, &mut items);
-        if cursor.fresh && after <= cursor.acked && !items.is_empty() {
-            items.insert(0, Item::Snapshot);
+        // First of all, or again before the skip that made the mailbox lose changes of the group.
+        let first = if after <= cursor.acked { Some(0) } else { items.iter().position(Item::is_skip) };
+        if let Some(place) = first.filter(|_| cursor.fresh && !items.is_empty()) {
+            items.insert(place, Item::Snapshot);
         }
         items
     }

@@ -11,6 +11,7 @@ use crate::ids::{ConversationId, DeviceId};
 use crate::lazy::News;
 use crate::propose::{self, Author, Fitting, Sent, Stop};
 use crate::rows::{Kind, Member};
+use crate::serve::Item;
 
 /// A world, and the commands that the tests give.
 struct Scenario {
@@ -294,6 +295,30 @@ fn cap_refuses_in_direct_conversations_and_raises_the_floor_in_groups() {
     assert_eq!((bob.skips()[0].to, bob.skips()[0].reason), (1, SkipReason::Cap));
     assert!(bob.cursors[0].fresh, "the snapshot comes before what is left");
     assert_eq!(s.member(&id, "ann").owed, bob.version, "its author is to be notified");
+}
+
+#[test]
+fn snapshot_comes_again_before_a_skip_of_dropped_messages() {
+    let mut s = Scenario::new();
+    let id = s.group(&["bob"]);
+    for _ in 1..s.world.config.conversation_messages {
+        s.send("ann", Target::Conversation(id)).unwrap();
+    }
+    let serve = |s: &Scenario, after| {
+        let (slot, bob) = (s.world.state.find(&id).unwrap(), s.world.state.names.find("bob").unwrap());
+        let index = s.world.state.conversation(slot).unwrap().member(bob, 0).unwrap();
+        let items = s.world.state.next(slot, index, 1, after, 3);
+        items.into_iter().map(|item| (item == Item::Snapshot, item.end())).collect::<Vec<_>>()
+    };
+    assert_eq!(serve(&s, 0), [(true, 0), (false, 1), (false, 2), (false, 3)]);
+    s.world.state.saw_snapshot(Author { user: "bob", device: 1 }, &id);
+    assert_eq!(serve(&s, 0), [(false, 1), (false, 2), (false, 3)]);
+    for _ in 0..2 {
+        s.send("ann", Target::Conversation(id)).unwrap();
+    }
+    // The cap dropped messages 1 and 2; the session was given the first of them before.
+    assert_eq!(serve(&s, 1), [(true, 0), (false, 2), (false, 3), (false, 4)]);
+    assert_eq!(serve(&s, 2), [(false, 3), (false, 4), (false, 5)]);
 }
 
 #[test]

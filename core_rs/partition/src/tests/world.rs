@@ -25,6 +25,8 @@ pub type Logged = (u8, Vec<u8>, Place);
 pub struct Batches {
     pub batches: Vec<Vec<Logged>>,
     pub open: bool,
+    /// There is no room on the disk.
+    pub full: bool,
 }
 
 impl Batches {
@@ -43,6 +45,9 @@ fn segment(number: usize) -> u32 {
 
 impl Journal for Batches {
     fn append(&mut self, records: &Encoded, places: &mut SmallVec<[Place; 4]>) -> Result<Position, Full> {
+        if self.full {
+            return Err(Full::Disk);
+        }
         if !self.open {
             self.batches.push(Vec::new());
             self.open = true;
@@ -202,6 +207,15 @@ impl World {
         let message = Message::decode(&body).unwrap();
         assert_eq!((&message.message.conversation, message.message.seq), (conversation, seq));
         self.commit(&[Record::Carried(message)]);
+    }
+
+    /// The journal has no room for a decision: nothing changes.
+    pub fn refuse(&mut self, records: &[Record<'_>]) {
+        let before = (self.state.rows(), self.state.versions, self.journal.last());
+        self.journal.full = true;
+        assert_eq!(self.state.commit(&mut self.journal, &mut self.scratch, records).err(), Some(Full::Disk));
+        self.journal.full = false;
+        assert_eq!((self.state.rows(), self.state.versions, self.journal.last()), before);
     }
 
     /// The next record begins a batch. What is lazy may have moved since the last one.

@@ -1,0 +1,468 @@
+//! Random commands to a partition, with the oracle beside it.
+
+use std::borrow::Cow;
+
+use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules, Send, Target, Who};
+
+use super::oracle::Oracle;
+use super::random::Random;
+use super::world::World;
+use crate::ids::{ConversationId, DeviceId, Position, RowKey};
+use crate::propose::{self, Author, Decided, Fitting, Sent, Stop, hash_of};
+use crate::records::Record;
+use crate::rows::Kind;
+use crate::serve::Item;
+
+const SECRET: &[u8] = b"0123456789abcdef";
+const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
+/// Commands of a run.
+const COMMANDS: usize = 150;
+/// Times that a command is given again when it waited for rows.
+const TRIES: usize = 8;
+
+pub struct Run {
+    random: Random,
+    pub world: World,
+    pub oracle: Oracle,
+    ids: u32,
+    /// Sends that were given before, to be given again.
+    sends: Vec<(String, DeviceId, Send<'static>)>,
+    resting: Option<Record<'static>>,
+    /// Messages, acknowledgements, rows that went to rest, segments that went.
+    pub did: [usize; 4],
+}
+
+impl Run {
+    pub fn new(seed: u64) -> Self {
+        let mut run = Self {
+            random: Random::new(seed),
+            world: World::new(),
+            oracle: Oracle::default(),
+            ids: 0,
+            sends: Vec::new(),
+            resting: None,
+            did: [0; 4],
+        };
+        for name in USERS {
+            let records = propose::create_user(&run.world.state, name).unwrap().unwrap();
+            run.commit(&records);
+            if name != "dan" {
+                run.register(name);
+            }
+        }
+        run.world.sync();
+        run
+    }
+
+    pub fn commands(&mut self) {
+        for _ in 0..COMMANDS {
+            self.command();
+            if self.random.one_in(4) {
+                self.oracle.check(&self.world.state);
+            }
+        }
+        self.world.sync();
+    }
+}
+
+impl Run {
+    fn commit(&mut self, records: &[Record<'_>]) {
+        if self.random.one_in(40) {
+            self.world.refuse(records);
+        }
+        let committed = self.world.commit(records);
+        if self.random.one_in(3) {
+            self.world.close();
+        }
+        self.oracle.committed(&self.world.state, committed.position, records);
+    }
+
+    fn commit_if(&mut self, decided: Decided<Option<Vec<Record<'_>>>>) {
+        match decided {
+            Ok(Some(records)) => self.commit(&records),
+            Ok(None) => {}
+            Err(stop) => self.world.resolve(&stop),
+        }
+    }
+
+    fn user(&mut self) -> &'static str {
+        USERS[self.random.below(USERS.len())]
+    }
+
+    fn device(&mut self) -> Option<Author<'static>> {
+        let user = self.user();
+        let (_, row) = self.world.state.user_named(user)?;
+        let devices = row.devices.clone();
+        self.random.pick(&devices).map(|&device| Author { user, device })
+    }
+
+    fn conversation(&mut self) -> Option<ConversationId> {
+        let mut ids: Vec<ConversationId> = self.world.state.conversations().map(|(_, active)| active.id).collect();
+        ids.sort_unstable();
+        self.random.pick(&ids).copied()
+    }
+
+    fn id(&mut self) -> Vec<u8> {
+        self.ids += 1;
+        self.ids.to_be_bytes().to_vec()
+    }
+
+    fn command(&mut self) {
+        match self.random.below(40) {
+            0..=9 => self.send(),
+            10..=14 => self.change(),
+            15..=19 => self.ack(),
+            20 => self.read(),
+            21 => self.facts(),
+            22 | 23 => self.flush(),
+            24 => {
+                let user = self.user();
+                self.register(user);
+            }
+            25 => self.drop_device(),
+            26 => self.fit(),
+            27 => self.block(),
+            28 => self.lose(),
+            29 => self.age(),
+            30 => self.world.sync(),
+            31 | 32 => self.age(),
+            33..=35 => self.rest(),
+            36..=38 => self.retain(),
+            _ if self.random.one_in(3) => self.crash(),
+            _ => self.world.sync(),
+        }
+    }
+
+    fn send(&mut self) {
+        if self.random.one_in(6)
+            && let Some((user, device, send)) = self.random.pick(&self.sends).cloned()
+        {
+            return self.give(Author { user: &user, device }, &send);
+        }
+        let Some(author) = self.device() else { return };
+        let target = match self.random.below(8) {
+            0..=3 => Target::User(self.user().into()),
+            4 => Target::Device(self.user().into(), 1 + self.random.below(3) as u32),
+            _ => match self.conversation() {
+                Some(id) => Target::Conversation(id),
+                None => return,
+            },
+        };
+        let mut send = Send {
+            id: self.id().into(),
+            target,
+            body: b"hello"[..].into(),
+            bodies: Vec::new(),
+            lists: Vec::new(),
+            media: Vec::new(),
+        };
+        if self.random.one_in(3)
+            && let Target::User(other) = &send.target
+        {
+            let other = other.to_string();
+            self.bodies(&mut send, [author.user, &other]);
+        }
+        self.sends.push((author.user.to_owned(), author.device, send.clone()));
+        self.give(author, &send);
+    }
+
+    fn give(&mut self, author: Author<'_>, send: &Send<'_>) {
+        let (mut stored, now, config) = (Vec::new(), self.world.now, self.world.config.clone());
+        for _ in 0..TRIES {
+            let sent = propose::send(&self.world.state, now, &config, author, send, &mut stored);
+            if let Ok(sent) = &sent {
+                self.oracle.sent((author.user, author.device), &send.id, sent);
+            }
+            if self.sent(sent) {
+                break;
+            }
+        }
+    }
+
+    fn bodies(&mut self, send: &mut Send<'static>, users: [&str; 2]) {
+        send.body = Cow::Borrowed(b"");
+        for user in users {
+            let Some((_, row)) = self.world.state.user_named(user) else { continue };
+            let (version, devices) = (row.list_version, row.devices.clone());
+            let list = devices.iter().map(|&device| u32::from(device)).collect();
+            let version = u64::from(version) + u64::from(self.random.one_in(10));
+            send.lists.push(DeviceList { user: user.to_owned().into(), version, devices: list });
+            for device in devices {
+                if !self.random.one_in(3) {
+                    let (user, body) = (user.to_owned().into(), b"own"[..].into());
+                    send.bodies.push(DeviceBody { user, device: device.into(), body });
+                }
+            }
+        }
+    }
+
+    /// Whether there is an answer; otherwise the rows that it needs are there now.
+    fn sent(&mut self, sent: Decided<Sent<'_>>) -> bool {
+        match sent {
+            Ok(Sent::New { conversation, seq, records }) => {
+                self.did[0] += 1;
+                self.commit(&records);
+                assert_eq!(self.world.state.active(&conversation).unwrap().row.head, seq);
+            }
+            Ok(Sent::Again(repeat)) => {
+                let active = self.world.state.active(&repeat.conversation);
+                assert!(active.is_none_or(|active| active.row.head >= repeat.seq));
+            }
+            Err(stop) => {
+                self.world.resolve(&stop);
+                return matches!(stop, Stop::Refused(_));
+            }
+        }
+        true
+    }
+
+    fn change(&mut self) {
+        let Some(author) = self.device() else { return };
+        let users = |run: &mut Self| -> Vec<Cow<'static, str>> {
+            (0..=run.random.below(3)).map(|_| Cow::Borrowed(run.user())).collect()
+        };
+        let groups = self.world.state.conversations().filter(|(_, active)| active.row.kind == Kind::Group);
+        let mut groups: Vec<ConversationId> = groups.map(|(_, active)| active.id).collect();
+        groups.sort_unstable();
+        let change = match self.random.below(16) {
+            0 | 1 if groups.len() < 2 => {
+                Change::Created { members: users(self), profile: Profile::default(), rules: Rules::default() }
+            }
+            0..=4 => Change::Added(users(self)),
+            5..=7 => Change::Removed(users(self)),
+            8 | 9 => Change::Left { successor: "".into() },
+            10 => Change::Promoted(users(self)),
+            11 => Change::Demoted(users(self)),
+            12 => Change::Owner(self.user().into()),
+            13 => Change::Invited(Invite { hash: hash_of(SECRET), expires: 0 }),
+            14 => Change::Joined { hash: [0; 32], secret: Cow::Borrowed(SECRET) },
+            _ if self.random.one_in(6) => Change::Closed,
+            _ => Change::Rules(Rules { post: Who::Admins, ..Rules::default() }),
+        };
+        let creates = matches!(change, Change::Created { .. });
+        let conversation = if creates { None } else { self.random.pick(&groups).copied() };
+        let manage = Manage { id: self.id().into(), conversation, change };
+        let (mut stored, now, config) = (Vec::new(), self.world.now, self.world.config.clone());
+        for _ in 0..TRIES {
+            let sent = propose::change(&self.world.state, now, &config, author, &manage, &mut stored);
+            if self.sent(sent) {
+                break;
+            }
+        }
+    }
+
+    fn ack(&mut self) {
+        if self.random.one_in(2) {
+            self.world.sync();
+        }
+        let state = &self.world.state;
+        let mut waiting: Vec<(String, DeviceId, ConversationId)> = Vec::new();
+        for (_, active) in state.conversations() {
+            for (_, member) in active.row.iter() {
+                let last = active.visible.min(member.to);
+                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0 && cursor.acked < last);
+                let user = state.names.text(member.user);
+                waiting.extend(cursors.map(|cursor| (user.to_owned(), cursor.device, active.id)));
+            }
+        }
+        waiting.sort_unstable();
+        let Some((user, device, id)) = self.random.pick(&waiting).cloned() else { return };
+        let most = 1 + self.random.below(6);
+        self.take(&user, device, id, most);
+        // What is not there to be had is refused, and changes nothing.
+        let (author, before) = (Author { user: &user, device }, self.world.state.rows());
+        let head = self.world.state.active(&id).map_or(0, |active| active.row.head);
+        assert!(matches!(self.world.state.ack(author, &id, head + 1), Err(Stop::Refused(_))));
+        assert_eq!(self.world.state.rows(), before);
+    }
+
+    /// A device gets what comes next, and acknowledges some of it. False: there was nothing.
+    fn take(&mut self, user: &str, device: DeviceId, id: ConversationId, most: usize) -> bool {
+        let state = &self.world.state;
+        let (slot, name) = (state.find(&id).unwrap(), state.names.find(user).unwrap());
+        let active = state.conversation(slot).unwrap();
+        let index = active.member(name, device).unwrap();
+        let acked = active.row.member(index).unwrap().cursor(device).unwrap().acked;
+        let items = state.next(slot, index, device, 0, most);
+        self.oracle.served(state, &id, (user, device), acked, &items);
+        let some = items.get(..1 + self.random.below(items.len())).unwrap_or_default();
+        let Some(seq) = some.last().map(Item::end).filter(|seq| *seq > 0) else { return !items.is_empty() };
+        let author = Author { user, device };
+        match self.world.state.ack(author, &id, seq) {
+            Ok(_) => {
+                self.did[1] += 1;
+                if items.first() == Some(&Item::Snapshot) {
+                    self.world.state.saw_snapshot(author, &id);
+                }
+            }
+            Err(stop) => assert_eq!(stop, Stop::Conversations("".into()), "what was served can be acknowledged"),
+        }
+        true
+    }
+
+    fn read(&mut self) {
+        let (Some(author), Some(id)) = (self.device(), self.conversation()) else { return };
+        let seq = self.random.below(30) as u64;
+        let authors = [self.user()];
+        let authors = if self.random.one_in(2) { &authors[..] } else { &[] };
+        if let Err(stop) = self.world.state.read(author, &id, seq, authors) {
+            self.world.resolve(&stop);
+        }
+    }
+
+    fn facts(&mut self) {
+        let Some(author) = self.device() else { return };
+        let last = self.world.state.versions.last;
+        let seconds = (self.world.now.wall_ms / 1000) as u32;
+        let version = self.random.below(last as usize + 2) as u64;
+        if let Err(stop) = self.world.state.seen(author, version) {
+            return self.world.resolve(&stop);
+        }
+        self.world.state.connected(author, seconds, self.random.one_in(2)).unwrap();
+        let user = self.world.state.names.find(author.user).unwrap();
+        let repeats = &self.world.state.device(user, author.device).unwrap().row.repeats;
+        let some: Vec<(ConversationId, u64)> =
+            repeats.iter().filter(|_| self.random.one_in(2)).map(|repeat| (repeat.conversation, repeat.seq)).collect();
+        self.oracle.confirmed((author.user, author.device), &some);
+        self.world.state.confirm(author, &some).unwrap();
+    }
+
+    fn flush(&mut self) {
+        let told = self.random.below(self.world.state.versions.last as usize + 1) as u64;
+        let most = if self.random.one_in(2) { 2 } else { usize::MAX };
+        for record in self.world.state.flush(told, most) {
+            self.commit(&[record]);
+        }
+    }
+
+    fn register(&mut self, user: &str) {
+        let config = self.world.config.clone();
+        let decided = propose::register_device(&self.world.state, &config, user);
+        self.commit_if(decided.map(|(_, records)| Some(records)));
+    }
+
+    fn drop_device(&mut self) {
+        let (user, device) = (self.user(), 1 + self.random.below(3) as DeviceId);
+        let decided = propose::drop_device(&self.world.state, user, device);
+        if matches!(decided, Ok(Some(_))) {
+            self.oracle.dropped((user, device));
+        }
+        self.commit_if(decided);
+    }
+
+    /// One conversation takes up a change of devices, or all do.
+    fn fit(&mut self) {
+        let user = self.user();
+        let many = self.random.below(6);
+        self.fit_user(user, many);
+    }
+
+    fn fit_user(&mut self, user: &str, steps: usize) {
+        let mut from = 0;
+        for _ in 0..steps {
+            match propose::fit(&self.world.state, user, from, 1) {
+                Ok(Fitting::More(records, next)) => {
+                    self.commit(&records);
+                    from = next;
+                }
+                Ok(Fitting::Done) => break,
+                Err(stop) => self.world.resolve(&stop),
+            }
+        }
+    }
+
+    fn block(&mut self) {
+        let (user, other, off) = (self.user(), self.user(), self.random.one_in(2));
+        let config = self.world.config.clone();
+        let decided = propose::block(&self.world.state, &config, user, other, off);
+        self.commit_if(decided);
+    }
+
+    fn lose(&mut self) {
+        let Some(id) = self.conversation().filter(|_| self.random.one_in(4)) else { return };
+        let active = self.world.state.active(&id).unwrap();
+        let seq = active.entries.first() + self.random.below(active.entries.len()) as u64;
+        let records = propose::lost(&self.world.state, active, &[(seq, seq)]);
+        self.commit_if(Ok(records));
+    }
+
+    fn age(&mut self) {
+        self.world.now.wall_ms += 5_000;
+        let waiting = self.world.state.conversations().filter(|(_, active)| !active.entries.is_empty());
+        let mut waiting: Vec<ConversationId> = waiting.map(|(_, active)| active.id).collect();
+        waiting.sort_unstable();
+        let Some(id) = self.random.pick(&waiting).copied() else { return };
+        let active = self.world.state.active(&id).unwrap();
+        let records = propose::expire(&self.world.state, self.world.now, &self.world.config, active);
+        self.commit_if(Ok(records));
+    }
+
+    /// Every device has everything: receipts say all of it (I7), and nothing is kept that no mailbox lacks (I5).
+    pub fn finish(&mut self) {
+        let everyone = Stop::Wait(self.world.store.keys().cloned().collect());
+        self.world.resolve(&everyone);
+        for user in USERS {
+            self.world.resolve(&Stop::Conversations(user.into()));
+            self.fit_user(user, 1000);
+            let row = self.world.state.user_named(user).unwrap().1;
+            assert!(row.fits.is_empty(), "{row:?}");
+        }
+        self.world.sync();
+        let mut mailboxes: Vec<(String, DeviceId, ConversationId)> = Vec::new();
+        for (_, active) in self.world.state.conversations() {
+            for (_, member) in active.row.iter() {
+                let user = self.world.state.names.text(member.user);
+                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0);
+                mailboxes.extend(cursors.map(|cursor| (user.to_owned(), cursor.device, active.id)));
+            }
+        }
+        for (user, device, id) in mailboxes {
+            while self.take(&user, device, id, 10) {}
+        }
+        self.oracle.check(&self.world.state);
+        self.oracle.check_complete(&self.world.state);
+        self.flush();
+        self.world.sync();
+        self.crash();
+    }
+
+    /// Rows rest: the store has them before the log says so, and much may come between.
+    fn rest(&mut self) {
+        if let Some(record) = self.resting.take()
+            && self.world.state.may_rest(&record)
+        {
+            self.did[2] += 1;
+            self.commit(&[record]);
+        }
+        let rows = self.world.state.rows();
+        let mut keys: Vec<RowKey> = rows.into_iter().map(|row| row.0).collect();
+        // Those too that came from the store and did not change since.
+        keys.extend(self.world.store.keys().filter(|key| self.world.state.owner(key).is_some()).cloned());
+        if let Some(key) = self.random.pick(&keys) {
+            self.resting = self.world.rest(key);
+        }
+    }
+
+    /// The first segments go, as far as they can.
+    fn retain(&mut self) {
+        for _ in 0..self.random.below(8) {
+            self.did[3] += usize::from(self.world.retain());
+            if self.random.one_in(3) {
+                self.world.sync();
+            }
+        }
+    }
+
+    /// Power is lost: any number of batches that were not synced are not in the log.
+    pub fn crash(&mut self) {
+        let last = self.world.journal.last().0 - self.world.synced.0;
+        let position = Position(self.world.synced.0 + self.random.below(last as usize + 1) as u64);
+        self.resting = None;
+        self.world.crash(position);
+        self.oracle.crashed(position);
+        let bound = self.world.state.bound_due().unwrap();
+        self.commit(&[bound]);
+        self.world.sync();
+        self.world.state.settle_all();
+    }
+}
