@@ -10,7 +10,8 @@
 //! - [`propose`]: what a command comes to, as records, or a refusal. [`commit`]: records are appended to the [`journal`], with
 //!   what must stand before them, and applied to the [`state`] (with [`active`], [`entries`], [`users`]).
 //! - [`lazy`]: acknowledgements, reads and what devices have seen, which are logged within a second. [`claims`]: what a user is
-//!   known to have (I7). [`serve`]: what a mailbox is to get next (I3).
+//!   known to have (I7). [`serve`]: what a mailbox is to get next (I3). [`receipts`]: what a device that attaches learns about
+//!   others.
 //! - [`recover`], [`start`]: from a log to a state. [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a
 //!   store and come back.
 //! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
@@ -34,6 +35,7 @@ pub mod journal;
 pub mod lazy;
 pub mod names;
 pub mod propose;
+pub mod receipts;
 pub mod records;
 pub mod recover;
 pub mod rest;

@@ -25,6 +25,8 @@ pub struct Run {
     pub world: World,
     pub oracle: Oracle,
     ids: u32,
+    /// Skips are forgotten, at arbitrary versions.
+    forgets: bool,
     /// Sends that were given before, to be given again.
     sends: Vec<(String, DeviceId, Send<'static>)>,
     resting: Option<Record<'static>>,
@@ -39,6 +41,7 @@ impl Run {
             world: World::new(),
             oracle: Oracle::default(),
             ids: 0,
+            forgets: seed.is_multiple_of(2),
             sends: Vec::new(),
             resting: None,
             did: [0; 4],
@@ -328,7 +331,8 @@ impl Run {
     }
 
     fn flush(&mut self) {
-        let told = self.random.below(self.world.state.versions.last as usize + 1) as u64;
+        // In half of the runs nothing is forgotten, so that a device which attaches for the first time learns of all skips.
+        let told = if self.forgets { self.random.below(self.world.state.versions.last as usize + 1) as u64 } else { 0 };
         let most = if self.random.one_in(2) { 2 } else { usize::MAX };
         for record in self.world.state.flush(told, most) {
             self.commit(&[record]);
@@ -421,6 +425,9 @@ impl Run {
         }
         self.oracle.check(&self.world.state);
         self.oracle.check_complete(&self.world.state);
+        if !self.forgets {
+            self.oracle.check_receipts(&self.world.state);
+        }
         self.flush();
         self.world.sync();
         self.crash();

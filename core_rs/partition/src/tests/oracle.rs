@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire::types::Change;
 
-use crate::ids::{ConversationId, DeviceId, Position};
+use crate::ids::{ConversationId, DeviceId, MemberIndex, Position};
 use crate::propose::Sent;
+use crate::receipts::Receipt;
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::rows::member::OPEN;
@@ -207,6 +208,40 @@ impl Oracle {
                 let had = self.had.iter().filter(|(id, who, seq)| who == user && theirs(&(*id, *seq)));
                 let last = had.map(|(_, _, seq)| *seq).max().unwrap_or(0);
                 assert!(waits || member.delivered >= last, "{user} has {last}: {:#?}", active.row);
+            }
+        }
+    }
+
+    /// A device that attaches for the first time, and merges what it learns as a client does, takes no message of its user for
+    /// delivered that was not.
+    pub fn check_receipts(&self, state: &State) {
+        for (slot, active) in state.conversations().filter(|(_, active)| active.row.kind != Kind::Device) {
+            for (listener, me) in active.row.iter().filter(|(_, member)| member.is_current()) {
+                let author = state.names.text(me.user);
+                let (mut delivered, mut last) = (BTreeMap::new(), 0);
+                let mut skips: Vec<(MemberIndex, u64, u64)> = Vec::new();
+                for receipt in state.receipts(slot, listener, 0) {
+                    assert!(receipt.version() >= last);
+                    last = receipt.version();
+                    match receipt {
+                        // A client ignores a skip at or below what it learned to be delivered.
+                        Receipt::Skip(member, range) => {
+                            let known: u64 = delivered.get(&member).copied().unwrap_or(0);
+                            skips.push((member, range.from.max(known + 1), range.to));
+                        }
+                        Receipt::Progress { member, delivered: upto, .. } => drop(delivered.insert(member, upto)),
+                    }
+                }
+                for (&member, &upto) in delivered.iter().filter(|(member, _)| **member != listener) {
+                    let user = state.names.text(active.row.member(member).unwrap().user);
+                    let skipped = |seq: u64| skips.iter().any(|&(m, from, to)| m == member && from <= seq && seq <= to);
+                    let mine = |seq: &u64| self.said.get(&(active.id, *seq)).is_some_and(|said| said.author == author);
+                    for seq in (1..=upto).filter(mine).filter(|&seq| !skipped(seq)) {
+                        let inside = self.is_inside(active.row.kind, &active.id, user, seq);
+                        let had = self.had.contains(&(active.id, user.to_owned(), seq));
+                        assert!(had || !inside, "{author} believes that {user} has {seq}: {:#?}", active.row);
+                    }
+                }
             }
         }
     }
