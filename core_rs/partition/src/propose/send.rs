@@ -66,7 +66,7 @@ pub fn send<'a>(
         _ => {}
     }
     if let Some(active) = active {
-        for (index, name, device) in unfitted(state, active, (user, author.device)) {
+        for (index, name, device) in unfitted(state, active, (user, author.device), !send.bodies.is_empty()) {
             change = change.wrapping_add(1);
             records.push(Record::Mailbox(devices::begins(active, index, (name.into(), device), change)));
         }
@@ -185,12 +185,13 @@ fn is_full(active: &Active, config: &Config) -> bool {
     active.entries.len() >= config.conversation_messages || active.entries.bytes() >= config.conversation_bytes
 }
 
-/// Devices that begin here with this message, if they have not before: the author's, whose cursor is to pass the message, and in
-/// a device conversation one that got the number of a device that ended.
+/// Devices that begin here with this message, if they have not before: the author's, whose cursor is to pass the message; all that
+/// a message with a body per device was made for; and in a device conversation one that got the number of a device that ended.
 fn unfitted(
     state: &State,
     active: &Active,
     author: (UserSlot, DeviceId),
+    per_device: bool,
 ) -> SmallVec<[(MemberIndex, String, DeviceId); 1]> {
     let mut unfitted = SmallVec::new();
     let mut add = |index, member: &Member, device| {
@@ -200,6 +201,11 @@ fn unfitted(
     };
     if active.row.kind == Kind::Device {
         active.row.iter().for_each(|(index, member)| add(index, member, member.only));
+    } else if per_device {
+        for (index, member) in active.row.iter() {
+            let devices = state.user(member.user).map_or(&[][..], |row| &row.devices);
+            devices.iter().for_each(|&device| add(index, member, device));
+        }
     } else if let Some(index) = active.member(author.0, author.1)
         && let Some(member) = active.row.member(index)
     {
@@ -264,7 +270,7 @@ fn bodiless<'a>(
         (Some(active), _) => {
             let lacks = |(_, member): &(MemberIndex, &Member)| {
                 let any = match member.only {
-                    0 => member.cursors.iter().any(|cursor| served(member.user, cursor.device)),
+                    0 => known(member.user) || member.cursors.iter().any(|cursor| served(member.user, cursor.device)),
                     only => served(member.user, only),
                 };
                 member.user != author && !any

@@ -264,6 +264,24 @@ fn send_with_old_device_lists_is_refused_with_the_lists() {
 }
 
 #[test]
+fn message_with_a_body_for_a_new_device_begins_its_mailbox() {
+    let mut s = Scenario::new();
+    s.send("ann", Target::User("eve".into())).unwrap();
+    // The conversation has not taken up eve's first device yet, but the list names it.
+    let (_, records) = propose::register_device(&s.world.state, &s.world.config, "eve").unwrap();
+    s.world.commit(&records);
+    let list = |user: &'static str| DeviceList { user: user.into(), version: 1, devices: [1].into_iter().collect() };
+    let mut send = s.to(Target::User("eve".into()));
+    let body = DeviceBody { user: "eve".into(), device: 1, body: b"own"[..].into() };
+    (send.body, send.bodies, send.lists) = (Vec::new().into(), vec![body], vec![list("ann"), list("eve")]);
+    let (id, seq) = s.give("ann", &send).unwrap();
+    let eve = s.member(&id, "eve");
+    assert_eq!((eve.cursors[0].device, eve.cursors[0].acked, eve.skips()), (1, 0, &[][..]));
+    assert!(s.ack("eve", 1, &id, seq).unwrap().is_some());
+    assert_eq!(s.member(&id, "eve").delivered, seq);
+}
+
+#[test]
 fn message_without_a_body_for_a_member_is_a_skip_i7() {
     let mut s = Scenario::new();
     let list = |user: &'static str| DeviceList { user: user.into(), version: 1, devices: [1].into_iter().collect() };
