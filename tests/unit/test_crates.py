@@ -22,6 +22,7 @@ DEPENDS_ON: dict[str, set[str]] = {
     "pyrouter-link": set(),
     "pyrouter-load": set(),
     "pyrouter-log": set(),
+    "pyrouter-partition": {"pyrouter-wire"},
     "pyrouter-store": set(),
     "pyrouter-wire": set(),
 }
@@ -35,7 +36,7 @@ TESTED_WITH: dict[str, set[str]] = {
 
 USED_BY: dict[str, set[str]] = {
     "pyo3": {"pyrouter-core"},  # Python
-    "rustix": {"pyrouter-core", "pyrouter-load", "pyrouter-log", "pyrouter-store"},  # system calls
+    "rustix": {"pyrouter-core", "pyrouter-load", "pyrouter-log", "pyrouter-partition", "pyrouter-store"},  # system calls
 }
 """Dependencies from outside that only these crates may have."""
 

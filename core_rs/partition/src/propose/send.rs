@@ -80,10 +80,6 @@ pub fn send<'a>(
     let other = to.users.iter().copied().find(|&other| other != user).filter(|_| to.kind == Kind::Direct);
     let withheld = other.and_then(|other| state.user(other)).is_some_and(|other| other.blocks(author.user));
     let seq = active.map_or(0, |active| active.row.head) + 1;
-    let receiver = match (&send.target, to.kind) {
-        (Target::User(name), _) => name.as_ref(),
-        _ => "",
-    };
     let message = wire::types::Message {
         conversation: to.id,
         seq,
@@ -93,7 +89,8 @@ pub fn send<'a>(
         time: now.wall_ms,
         body: &send.body,
         media: send.media.iter().map(AsRef::as_ref).collect(),
-        to: receiver,
+        // Whom it is for is added for the author's own devices, when it is delivered.
+        to: "",
         change: None,
     };
     stored.clear();
