@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pyrouter.client.arguments import check_token
 from pyrouter.client.backoff import STEADY_S, Backoff
@@ -138,7 +138,8 @@ class Client(GroupCalls):
             self._flush()
             if self._protocol.ready:
                 # Frames that wait for something in the server go with their connection.
-                await asyncio.wait([line.ended, self._left], timeout=CLOSE_WITHIN_S)
+                either: list[asyncio.Future[Any]] = [line.ended, self._left]
+                await asyncio.wait(either, timeout=CLOSE_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
             line.carrier.close()
             await asyncio.wait([line.ended], timeout=CLOSE_WITHIN_S)
         if self._task is not None:

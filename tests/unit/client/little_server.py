@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from pyrouter.client.frames import LAST
 from pyrouter.client.framing import MAGIC, Unframer, frame
 from pyrouter.wire import wire_pb2 as wire
 
@@ -27,6 +28,14 @@ class Peer:
             self._raw.write(frame([payload]))
         if self._ws is not None:
             await self._ws.send(payload)
+
+    async def take(self, payload: bytes) -> None:
+        """A frame came. That the client leaves is answered here: it waits for that, and the tests do not."""
+        heard = wire.ClientFrame.FromString(payload)
+        if heard.ping.nonce == LAST:
+            await self.say(pong=wire.Pong(nonce=LAST))
+        else:
+            self.heard.put_nowait(heard)
 
     async def hear(self, kind: str) -> wire.ClientFrame:
         """The next frame, which must be of this kind."""
@@ -70,7 +79,7 @@ class LittleServer:
             self.peers.put_nowait(peer)
             while data := await reader.read(65536):
                 for payload in unframer.feed(data):
-                    peer.heard.put_nowait(wire.ClientFrame.FromString(payload))
+                    await peer.take(payload)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -84,7 +93,7 @@ class LittleServer:
         try:
             async for payload in connection:
                 assert isinstance(payload, bytes)
-                peer.heard.put_nowait(wire.ClientFrame.FromString(payload))
+                await peer.take(payload)
         except ConnectionClosed:
             pass
         finally:
