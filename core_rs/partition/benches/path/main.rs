@@ -5,6 +5,8 @@
 //! One JSON line a case, as the core's benchmarks print: runs of CPU time of this thread, the median last. Nothing here
 //! touches a disk or a socket. Each case checks what it got.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 mod world;
 
 use wire::types::Change;
