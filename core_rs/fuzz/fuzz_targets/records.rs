@@ -4,7 +4,7 @@
 #![no_main]
 
 use log::sim::SimDisk;
-use log::{Appender, Disk, LogOptions, Recovered, Writer, fsck, recover};
+use log::{Appender, Disk, FsckReport, LogOptions, Recovered, Writer, fsck, recover};
 use libfuzzer_sys::fuzz_target;
 
 const SEGMENT: &str = "000000000001.seg";
@@ -22,12 +22,17 @@ fuzz_target!(|data: &[u8]| {
         _ => bytes = rest.to_vec(),
     }
     disk.put(SEGMENT, bytes);
-    let Ok((seen, sound)) = read(&disk) else { return };
+    let Ok((seen, report)) = read(&disk) else { return };
+    let before = disk.contents(SEGMENT);
     let mut records = Vec::new();
     let recovered = recover(&disk, &mut |record| records.push((record.kind, record.at, record.body.to_vec())));
-    let recovered = recovered.expect("what fsck could read");
+    assert_eq!(recovered.is_err(), !report.refusals.is_empty(), "fsck and a start disagree");
+    let Ok(recovered) = recovered else {
+        assert!(disk.contents(SEGMENT) == before, "a start that was refused changed something");
+        return;
+    };
     assert!(seen == records, "fsck and recovery disagree");
-    assert!(!sound || recovered.findings.len() <= 1);
+    assert!(!report.is_sound() || recovered.findings.len() <= 1);
     write(&disk, &recovered);
     let (again, _) = read(&disk).expect("what was recovered");
     assert!(again.starts_with(&records), "a record went, or its place in the order");
@@ -36,10 +41,10 @@ fuzz_target!(|data: &[u8]| {
 
 type Records = Vec<(u8, log::Ref, Vec<u8>)>;
 
-fn read(disk: &SimDisk) -> Result<(Records, bool), log::LogError> {
+fn read(disk: &SimDisk) -> Result<(Records, FsckReport), log::LogError> {
     let mut seen = Vec::new();
     let report = fsck(disk, &mut |record| seen.push((record.kind, record.at, record.body.to_vec())))?;
-    Ok((seen, report.is_sound()))
+    Ok((seen, report))
 }
 
 /// Appends six records in three batches.
