@@ -133,17 +133,20 @@ class Client(GroupCalls):
     async def close(self) -> None:
         """Ends the session. The server takes in the last acknowledgements first, within 2 s; for sends see `drain`."""
         self._finish(ClientClosed("the client was closed"))
-        if (line := self._line) is not None and line.carrier is not None:
-            self._protocol.leave()
-            self._flush()
-            if self._protocol.ready:
-                # Frames that wait for something in the server go with their connection.
-                either: list[asyncio.Future[Any]] = [line.ended, self._left]
-                await asyncio.wait(either, timeout=CLOSE_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
-            line.carrier.close()
-            await asyncio.wait([line.ended], timeout=CLOSE_WITHIN_S)
+        try:
+            if (line := self._line) is not None and line.carrier is not None:
+                self._protocol.leave()
+                self._flush()
+                if self._protocol.ready:
+                    # Frames that wait for something in the server go with their connection.
+                    either: list[asyncio.Future[Any]] = [line.ended, self._left]
+                    await asyncio.wait(either, timeout=CLOSE_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+                line.carrier.close()
+                await asyncio.wait([line.ended], timeout=CLOSE_WITHIN_S)
+        finally:  # also when closing is cancelled: the connection ends with its task
+            if self._task is not None:
+                self._task.cancel()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.wait([self._task])
 
     async def connected(self) -> None:

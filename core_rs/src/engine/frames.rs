@@ -144,7 +144,7 @@ impl Engine {
             waiting.frames = frames;
             match handled {
                 // What it was told of rows may not hold for the next.
-                Handled::Done => waiting.gather = None,
+                Handled::Done => (waiting.gather, waiting.blocked) = (None, false),
                 Handled::Blocked => {
                     waiting.blocked = true;
                     return taken + 1;
@@ -169,6 +169,8 @@ impl Engine {
         if let Some(waiting) = self.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
             (waiting.gather, waiting.blocked) = (None, false);
         }
+        // It asked for rows before it met the one that cannot be used: nothing waits for those answers any more.
+        self.make_ready(slot);
         let decoded = if json { json::decode_client(payload) } else { decode_client(payload) };
         let (id, at) = match decoded {
             Ok(ClientFrame::Send(send)) => (send.id.into_owned(), None),

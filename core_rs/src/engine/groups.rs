@@ -74,6 +74,15 @@ impl Engine {
         if !creates && !joins && !self.lists_group(actor, id) {
             return Err(self.refused(Refusal::Unknown));
         }
+        // Before anything is asked for: what is refused must not have begun to wait.
+        if self.rows.are_damaged() {
+            let names = self.to_be_known(id, wanted, true);
+            let keys = names.iter().map(|&name| Key::User(name.into())).chain([Key::Conversation(*id)]);
+            if keys.into_iter().any(|key| self.rows.is_unusable(&key)) {
+                self.rows.wanted = true;
+                return Err(Stop::Wait);
+            }
+        }
         // Together with the users of whom it is certain that they must be known, so that it is one trip.
         let used = self.use_rows(slot, &[Row::Conversation(id)]).is_ok();
         self.gather(slot, &self.to_be_known(id, wanted, used))?;

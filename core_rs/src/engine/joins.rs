@@ -68,7 +68,9 @@ impl Engine {
     /// Goes on once the session's user is in memory.
     pub(super) fn join(&mut self, slot: u32) {
         let Some((user, device)) = self.conns.session(slot).map(Session::mailbox) else { return };
-        let Some(known) = self.directory.get(user) else { return };
+        let Some(known) = self.directory.get(user) else {
+            return self.close_with(slot, codes::INTERNAL, "The server lost sight of this user; connect again.");
+        };
         if !known.known {
             let key = Key::User(known.name.as_str().into());
             if !self.is_absent(slot, &key) {

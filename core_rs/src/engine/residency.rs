@@ -55,6 +55,12 @@ impl Engine {
         {
             self.revive(user);
         }
+        if let Key::User(name) = key
+            && let Some(user) = self.directory.find(name).and_then(|user| self.directory.get_mut(user))
+        {
+            // Whoever waited for the answer is taken up in a turn of its own: until then the user stays, known or not.
+            user.mark.touch(self.clock.mono_ms());
+        }
         self.answer_waiters(key, found);
         self.settle();
     }
@@ -190,7 +196,8 @@ impl Engine {
     /// A user begins to exist because the embedder says so.
     pub fn create_user(&mut self, name: &str) {
         let user = self.directory.intern(name);
-        if !self.directory.get(user).is_some_and(|u| u.known) {
+        let unusable = self.rows.is_unusable(&Key::User(name.into()));
+        if !unusable && !self.directory.get(user).is_some_and(|u| u.known) {
             self.create(user);
         }
     }

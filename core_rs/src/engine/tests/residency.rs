@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::Key;
+use crate::wire::types::{Change, Manage};
 
 #[test]
 fn a_quiet_conversation_and_its_users_leave_memory_and_numbers_go_on_i2() {
@@ -206,4 +207,24 @@ fn a_row_that_the_log_mentions_is_not_taken_for_one_that_never_was_i2() {
     rig.cold.remove(&Key::Conversation(at));
     rig.send(ann, "bob", b"2", b"y");
     assert_eq!(codes(&rig.got(ann)), ["unavailable"]);
+}
+
+#[test]
+fn a_session_goes_on_after_a_change_that_names_an_unusable_row_is_refused_i6() {
+    let (mut rig, _) = all_cold();
+    let key = Key::User("bob".into());
+    let row = rig.cold[&key].iter().map(|byte| byte ^ 0x40).collect();
+    rig.cold.insert(key, row);
+    let ann = rig.join("ann", 1, true);
+    rig.got(ann);
+    for id in [b"2", b"3", b"4"] {
+        let (members, profile, rules) = (vec!["bob".into()], Default::default(), Default::default());
+        let change = Change::Created { members, profile, rules };
+        rig.feed(ann, &ClientFrame::Manage(Manage { id: id.into(), conversation: None, change }));
+        rig.feed(ann, &ClientFrame::Ping { nonce: 7 });
+        rig.turn();
+        let got = rig.got(ann);
+        assert_eq!(codes(&got), ["unavailable"]);
+        assert!(matches!(got.last(), Some(Got::Pong(7))), "{got:?}");
+    }
 }
