@@ -48,10 +48,11 @@ mod uses;
 mod versions;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::RandomState;
 
 pub use api::{ConnId, Identity, Key, Request, Stats, Verdict, Write, write_flags};
 pub use config::Config;
+
+use hashbrown::DefaultHashBuilder;
 
 use crate::delivery::{BURST_MS, Delivery, Outlet};
 use crate::link::{Framing, Link, LinkLimits, Status};
@@ -99,7 +100,7 @@ pub struct Engine {
     /// Who waits for what to be loaded.
     loading: HashMap<Key, Vec<ConnId>>,
     /// For what sessions used.
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Connections whose waiting frames, or hello, have what they waited for; each once.
     ready: VecDeque<ConnId>,
     rows: rows::Rows,
@@ -155,7 +156,7 @@ impl Engine {
             requests: VecDeque::new(),
             turn_from: 0,
             loading: HashMap::new(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             ready: VecDeque::new(),
             rows: rows::Rows::default(),
             damaged: false,

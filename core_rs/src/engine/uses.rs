@@ -5,9 +5,9 @@
 //! use for `quiet_ms` at most, and a row that was asked for stays in memory for at least as long: a use that is
 //! remembered never makes a trip, whether the row is here or there is none.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Engine;
