@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::api::Key;
-use super::ids::conversation_id;
 use super::replay::{Orphan, Replay};
 use crate::sequencer::Kind;
+use crate::wire::ids::conversation_id;
 use crate::wire::types::{ConversationId, SkipReason};
 
 /// Most pairs of names that are tried.

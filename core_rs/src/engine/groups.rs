@@ -10,7 +10,6 @@ use std::collections::HashSet;
 use super::Engine;
 use super::api::Key;
 use super::frames::Handled;
-use super::ids::group_id;
 use super::permits::Action;
 use super::sends::NO_CONVERSATION;
 use super::session::Session;
@@ -20,6 +19,7 @@ use crate::group::{Change, Group, MAX_INVITES, Moved, Refusal};
 use crate::log::Ref;
 use crate::sequencer::{Flying, Kind, Sequenced};
 use crate::wire::codes;
+use crate::wire::ids::group_id;
 use crate::wire::message::encode_stored;
 use crate::wire::types::{self as wire, ConversationId, Manage, Message};
 

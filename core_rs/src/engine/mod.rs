@@ -10,8 +10,7 @@
 //! - `frames`: what each frame from a client does. `joins`: hello to welcome. `sends`: a message's way to durable.
 //!   `groups`: that of a change of a group. `asks`: questions about groups, and blocks. `permits`: the embedder's word.
 //! - [`directory`]: users in memory. `residency`: what is loaded, and what leaves memory. `rows`: which rows of the cold
-//!   store are unusable. `uses`: rows that a session names. `gather`: frames that wait for rows. `ids`: those of
-//!   conversations.
+//!   store are unusable. `uses`: rows that a session names. `gather`: frames that wait for rows.
 //! - `turns`: what one turn does. `expiry`: when delivery is to drop what was not collected.
 //! - `diagnosis`: what an engine that seems to stand still waits for.
 //! - `records`: what is written to the log. `replay`: what is read from it; `estranged`: after damage. `changes`: those of
@@ -32,7 +31,6 @@ mod expiry;
 mod frames;
 mod gather;
 mod groups;
-mod ids;
 mod joins;
 mod permits;
 mod records;

@@ -10,7 +10,6 @@ use super::api::{ConnId, Key};
 use super::conns::pause;
 use super::directory::MAX_DEVICE;
 use super::frames::Handled;
-use super::ids::conversation_id;
 use super::permits::Action;
 use super::records::kind;
 use super::uses::Row;
@@ -19,6 +18,7 @@ use crate::delivery::Outlet;
 use crate::log::Ref;
 use crate::sequencer::{Kind, Outcome, Refusal, Repeat, Sequenced};
 use crate::wire::codes;
+use crate::wire::ids::conversation_id;
 use crate::wire::message::{encode_stored, encode_stored_bodies};
 use crate::wire::types::{ConversationId, DeviceList, ErrorFrame, MAX_ID, Message, Retry, Send, ServerFrame, Target};
 

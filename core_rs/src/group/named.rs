@@ -1,9 +1,8 @@
 //! Changes with users' names, as clients send and get them.
 
-use sha2::{Digest, Sha256};
-
 use super::{Change, Profile};
 use crate::engine::directory::Directory;
+use crate::wire::ids::hash_of;
 use crate::wire::types as wire;
 
 impl Change {
@@ -27,7 +26,7 @@ impl Change {
             wire::Change::Invited(invite) => Self::Invited(*invite),
             wire::Change::Revoked(hash) => Self::Revoked(*hash),
             wire::Change::Joined { hash, secret } if secret.is_empty() => Self::Joined(*hash),
-            wire::Change::Joined { secret, .. } => Self::Joined(Sha256::digest(secret).into()),
+            wire::Change::Joined { secret, .. } => Self::Joined(hash_of(secret)),
             wire::Change::Closed => Self::Closed,
         })
     }

@@ -14,31 +14,8 @@ pub use groups::Flying;
 pub use repeats::{Repeat, Sender};
 
 use crate::log::Ref;
+pub use crate::wire::ids::Kind;
 use crate::wire::types::ConversationId;
-
-/// What a conversation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// Between two users, or with oneself.
-    Direct = 1,
-    /// Between two devices; carries keys.
-    Device = 2,
-    /// Of those whom its own messages made members.
-    Group = 3,
-}
-
-impl Kind {
-    /// From the number in a record.
-    pub fn from_u8(value: u8) -> Option<Self> {
-        match value {
-            1 => Some(Self::Direct),
-            2 => Some(Self::Device),
-            3 => Some(Self::Group),
-            _ => None,
-        }
-    }
-}
 
 /// Who may write: a user, from one device only in a device conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! - [`decode_client`], [`json::decode_client`]: a client's frame from bytes; `decode`, `send`, `manage`, `changes` and
 //!   `limits` hold the rules.
 //! - `encode`, `client`, `groups`: what fields each frame has, told once for all notations.
-//! - [`message`]: messages as the log keeps them, and frames made from them.
+//! - [`ids`]: ids of conversations. [`message`]: messages as the log keeps them, and frames made from them.
 //! - `fields`: the seam between frames and notations; `reader`, `writer`, [`json`]: the two notations.
 
 mod changes;
@@ -18,6 +18,7 @@ mod encode;
 mod error;
 mod fields;
 mod groups;
+pub mod ids;
 pub mod json;
 mod limits;
 mod manage;

@@ -148,13 +148,13 @@ struct ProtoValue<'r, 'a> {
 
 impl<'a> ProtoValue<'_, 'a> {
     #[inline]
-    fn expect(&self, wire: u8) -> Result<(), WireError> {
+    fn check_type(&self, wire: u8) -> Result<(), WireError> {
         if self.wire == wire { Ok(()) } else { Err(WireError::malformed("a field of another wire type than its own")) }
     }
 
     #[inline]
     fn borrowed(self) -> Result<&'a [u8], WireError> {
-        self.expect(wire_type::BYTES)?;
+        self.check_type(wire_type::BYTES)?;
         self.reader.bytes()
     }
 }
@@ -171,7 +171,7 @@ impl<'a> Value<'a> for ProtoValue<'_, 'a> {
 
     #[inline]
     fn uint64(self) -> Result<u64, WireError> {
-        self.expect(wire_type::VARINT)?;
+        self.check_type(wire_type::VARINT)?;
         self.reader.varint()
     }
 

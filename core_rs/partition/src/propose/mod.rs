@@ -10,7 +10,6 @@
 mod change;
 mod devices;
 mod floor;
-mod ids;
 mod rules;
 mod send;
 
@@ -20,8 +19,8 @@ use smallvec::{SmallVec, smallvec};
 pub use change::change;
 pub use devices::{Fitting, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
-pub use ids::{conversation_id, group_id, hash_of};
 pub use send::send;
+pub use wire::ids::{conversation_id, group_id, hash_of};
 
 use crate::ids::{ConversationId, DeviceId, RowKey, UserSlot};
 use crate::records::Record;

@@ -1,6 +1,7 @@
 //! A conversation: its head and floor, its members, and for a group what all of them share.
 
 use smallvec::SmallVec;
+pub use wire::ids::Kind;
 use wire::types::{Role, SkipReason};
 
 use super::VERSION;
@@ -9,30 +10,6 @@ use super::member::{Member, skip_reason};
 use crate::bytes::{Malformed, Read, Reader, put_u64};
 use crate::ids::{DeviceId, MemberIndex, UserSlot};
 use crate::names::Names;
-
-/// What a conversation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// Between two users, or with oneself.
-    Direct = 1,
-    /// Between two devices; carries keys.
-    Device = 2,
-    /// Of those whom its own messages made members.
-    Group = 3,
-}
-
-impl Kind {
-    /// From its number.
-    pub fn from_u8(value: u8) -> Read<Self> {
-        match value {
-            1 => Ok(Self::Direct),
-            2 => Ok(Self::Device),
-            3 => Ok(Self::Group),
-            _ => Err(Malformed::Value("a kind of conversation")),
-        }
-    }
-}
 
 /// See the module. The id is its key.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +160,7 @@ impl Conversation {
     fn read(bytes: &[u8], names: &mut Names, members: &mut SmallVec<[Option<Member>; 2]>) -> Read<Self> {
         let reader = &mut Reader::new(bytes);
         super::version(reader, "conversation row")?;
-        let mut row = Self::new(Kind::from_u8(reader.u8()?)?);
+        let mut row = Self::new(Kind::from_u8(reader.u8()?).ok_or(Malformed::Value("a kind of conversation"))?);
         row.changes = reader.fixed16()?;
         (row.head, row.floor) = (reader.u64()?, reader.u64()?);
         row.floor_reason = skip_reason(reader.u8()?)?;

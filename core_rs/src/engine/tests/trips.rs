@@ -2,10 +2,10 @@
 //! (I8, I13).
 
 use super::*;
-use crate::engine::ids::{conversation_id, group_id};
 use crate::engine::uses::USES;
 use crate::engine::{Key, Request};
 use crate::sequencer::Kind;
+use crate::wire::ids::{conversation_id, group_id};
 use crate::wire::types::{Change, DeviceBody, Manage, Read, Send, Target};
 
 /// Where a row is that the questions of a session are about.

@@ -103,11 +103,11 @@ fn a_change_writes_few_records_whomever_it_moves() {
     };
     assert_eq!(wish(&mut rig, 0, None, of(&others)), 3, "with the state of the group, and devices");
     assert_eq!(wish(&mut rig, 1, None, of(&others)), 3);
-    let at = crate::engine::ids::group_id("ann", 1, &[1]);
+    let at = crate::wire::ids::group_id("ann", 1, &[1]);
     assert_eq!(wish(&mut rig, 2, Some(at), Change::Removed(borrowed(&others))), 2, "with what they will never have");
     let mut rig = restart(rig);
     let other = rig.join("user 7", 1, true);
-    assert_eq!(groups(&mut rig, other), [crate::engine::ids::group_id("ann", 1, &[0])]);
+    assert_eq!(groups(&mut rig, other), [crate::wire::ids::group_id("ann", 1, &[0])]);
 }
 
 fn records(disk: &SimDisk) -> usize {

@@ -129,7 +129,7 @@ impl World {
         };
         feed(&mut self.rig, client, at, &id, change.clone());
         self.rig.turn();
-        let at = at.unwrap_or_else(|| crate::engine::ids::group_id(USERS[user], number as u16, &id));
+        let at = at.unwrap_or_else(|| crate::wire::ids::group_id(USERS[user], number as u16, &id));
         let truth = self.truths.entry(at).or_default();
         let wanted = Done::resolve(&change, |name| self.names.find(name)).unwrap();
         let expected = match truth.group.decide(user as u32, wanted, 0, MOST) {

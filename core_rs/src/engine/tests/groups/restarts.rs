@@ -113,7 +113,7 @@ fn a_crash_between_batches_leaves_a_beginning_of_the_story_and_the_rest_can_be_w
         let mut crowd = Crowd::new(rig);
         crowd.rig.got(crowd.of("ann"));
         crowd.rig.hold_disk = true;
-        let at = crate::engine::ids::group_id("ann", 1, &[0]);
+        let at = crate::wire::ids::group_id("ann", 1, &[0]);
         for (step, change) in story.iter().enumerate() {
             crowd.wish(step, (step > 0).then_some(at), change);
             crowd.rig.turn();

@@ -97,7 +97,7 @@ fn returns(count: usize, members: usize) -> (Vec<ConversationId>, u64) {
         let (members, rules) = (others.clone(), Rules::default());
         feed(&mut rig, ann, None, &n.to_be_bytes(), Change::Created { members, profile: named(b"a group"), rules });
         rig.turn();
-        let at = crate::engine::ids::group_id("ann", 1, &n.to_be_bytes());
+        let at = crate::wire::ids::group_id("ann", 1, &n.to_be_bytes());
         rig.feed(ann, &rig::message(Target::Conversation(at), &[&b"hello"[..], &n.to_be_bytes()].concat(), b"hello"));
         rig.feed(ann, &ClientFrame::Ack(Ack { conversation: Some(at), seq: 1, accepted: 2, ..Ack::default() }));
         rig.ack(bob, at, 1);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Sim;
 use super::model::Device;
-use crate::engine::ids::group_id;
+use crate::wire::ids::group_id;
 use crate::wire::types::{Change, ClientFrame, ConversationId, Hash, Invite, Profile, Rules, Who};
 use sha2::{Digest, Sha256};
 

@@ -1,12 +1,36 @@
-//! Ids of conversations: docs/wire.md.
+//! Ids of conversations, as docs/wire.md derives them from who takes part; and the hash that stands for a secret.
 
 use sha2::{Digest, Sha256};
-use wire::types::Hash;
 
-use crate::ids::{ConversationId, DeviceId};
-use crate::rows::Kind;
+use crate::types::{ConversationId, Hash};
+
+/// What a conversation is. The numbers are those of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Between two users, or with oneself.
+    Direct = 1,
+    /// Between two devices; carries keys.
+    Device = 2,
+    /// Of those whom its own messages made members.
+    Group = 3,
+}
+
+impl Kind {
+    /// From its number.
+    #[must_use]
+    pub fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Direct),
+            2 => Some(Self::Device),
+            3 => Some(Self::Group),
+            _ => None,
+        }
+    }
+}
 
 /// The id of a conversation between two users, or between two devices of them; `sides` in any order.
+#[must_use]
 pub fn conversation_id(kind: Kind, mut sides: [(&str, u32); 2]) -> ConversationId {
     sides.sort_unstable();
     let mut hash = Sha256::new();
@@ -29,7 +53,8 @@ pub fn conversation_id(kind: Kind, mut sides: [(&str, u32); 2]) -> ConversationI
 }
 
 /// The id of the group that a device created with a message id.
-pub fn group_id(creator: &str, device: DeviceId, sent_as: &[u8]) -> ConversationId {
+#[must_use]
+pub fn group_id(creator: &str, device: u16, sent_as: &[u8]) -> ConversationId {
     let mut hash = Sha256::new();
     hash.update(b"group\0");
     hash.update(creator);
@@ -41,6 +66,7 @@ pub fn group_id(creator: &str, device: DeviceId, sent_as: &[u8]) -> Conversation
 }
 
 /// The hash that stands for an invite's secret.
+#[must_use]
 pub fn hash_of(secret: &[u8]) -> Hash {
     Sha256::digest(secret).into()
 }
@@ -51,12 +77,11 @@ fn first_half(hash: Sha256) -> ConversationId {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_group_has_the_documented_id() {
+    fn a_group_has_the_id_that_the_documentation_says() {
         let sent_as = 0xf30c_9a41_77e2_5bd8_0000_0004_u128.to_be_bytes();
         let id = u128::from_be_bytes(group_id("ann", 1, &sent_as[4..]));
         assert_eq!(id, 0x39ab_c69b_2a99_e089_9b22_61b9_92b7_b889);
