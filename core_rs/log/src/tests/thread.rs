@@ -199,6 +199,23 @@ fn a_full_disk_is_told_before_anything_fails_and_so_is_room_after_a_removal() {
 }
 
 #[test]
+fn after_a_removal_that_failed_no_later_segment_goes() {
+    let (disk, mut log, mut appender) = simulated(u64::MAX, &small());
+    while appender.segment() < 4 {
+        appender.append(1, &[&[1; 900]], true).unwrap();
+        log.submit(appender.take(1));
+    }
+    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    disk.fail(Call::Remove, 1, rustix::io::Errno::IO.raw_os_error());
+    (1..4).for_each(|segment| log.unlink(segment));
+    let failed = std::iter::from_fn(|| Some(next(&mut log))).find(|done| matches!(done, Completion::Failed(_)));
+    assert!(matches!(failed, Some(Completion::Failed(LogError::Io { doing: "remove", .. }))), "{failed:?}");
+    drop(log);
+    let names = disk.list().unwrap();
+    assert!((1..5).all(|segment| names.contains(&format!("{segment:012}.seg"))), "{names:?}");
+}
+
+#[test]
 fn i10_a_failed_sync_is_told_once_and_everything_after_it_is_dropped() {
     // No reserves: the keeper is not to meet the failure.
     let (disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { reserves: 0, ..small() });

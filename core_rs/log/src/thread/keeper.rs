@@ -26,22 +26,26 @@ impl<D: Disk> Thread<D> {
     }
 
     pub fn run(&self, inbox: &Receiver<ToKeeper>) {
+        // The log goes from its beginning: a segment must not go while one before it stays.
+        let mut failed = false;
         while let Ok(message) = inbox.recv() {
             match message {
                 ToKeeper::Reserve { name } => {
                     let made = reserve::make(&*self.disk, name, &self.options);
                     let _ = self.writer.send(ToWriter::Reserved(made));
                 }
-                ToKeeper::Unlink { segment } => self.unlink(segment),
+                ToKeeper::Unlink { .. } if failed => {}
+                ToKeeper::Unlink { segment } => failed = !self.unlink(segment),
             }
         }
     }
 
-    fn unlink(&self, segment: u32) {
-        self.shared.complete(match unlink(&*self.disk, segment) {
-            Ok(()) => Completion::Unlinked(segment),
-            Err(error) => Completion::Failed(error),
-        });
+    /// Whether it is gone.
+    fn unlink(&self, segment: u32) -> bool {
+        let removed = unlink(&*self.disk, segment);
+        let gone = removed.is_ok();
+        self.shared.complete(removed.map_or_else(Completion::Failed, |()| Completion::Unlinked(segment)));
         let _ = self.writer.send(ToWriter::SpaceMayBeFree);
+        gone
     }
 }
