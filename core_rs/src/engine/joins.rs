@@ -101,6 +101,10 @@ impl Engine {
 
     fn attach(&mut self, slot: u32, user: u32, device: u16) {
         let Some(session) = self.conns.session_mut(slot) else { return };
+        // Its user may have been long in loading.
+        if session.expires_ms != 0 && session.expires_ms <= self.clock.time_ms() {
+            return self.close_with(slot, codes::TOKEN_EXPIRED, "The session's token expired.");
+        }
         let receive = session.receive;
         let hello = *session.hello.take().unwrap_or_default();
         if receive {

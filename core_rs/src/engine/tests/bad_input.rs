@@ -76,6 +76,23 @@ fn a_foreign_version_a_refused_token_and_a_senseless_identity_end_the_connection
 }
 
 #[test]
+fn a_token_that_expires_while_its_user_is_loaded_is_not_welcome() {
+    let mut rig = rig();
+    let (wire, conn) = rig.open_raw();
+    let client = Client { wire, conn };
+    rig.engine.data(conn, &mut MAGIC.to_vec());
+    rig.feed(client, &hello());
+    rig.hold_cold = true;
+    let expires_ms = rig.now.wall_ms + 5_000;
+    rig.engine.admit(conn, Identity { user: "ann".into(), device: 1, expires_ms });
+    rig.pass(5_000);
+    rig.release();
+    let got = rig.got(client);
+    assert!(!got.iter().any(|frame| matches!(frame, Got::Welcome { .. })), "{got:?}");
+    assert_eq!(codes(&got), ["token_expired"]);
+}
+
+#[test]
 fn a_session_ends_with_its_token() {
     let mut rig = rig();
     let (wire, conn) = rig.open_raw();
