@@ -292,7 +292,7 @@ pub fn fsck<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Fsck
     Ok(FsckReport {
         salt: walked.salt.or(known.map(|known| known.salt)),
         stored: walked.marks & MARK_STORED != 0,
-        refusals: missing(&walked, known).iter().map(ToString::to_string).collect(),
+        refusals: missing(&walked, known).or(spare_unread(&walked).err()).iter().map(ToString::to_string).collect(),
         batches: walked.batches,
         records: walked.segments.iter().map(|info| info.records).sum(),
         last_batch: walked.last_batch.unwrap_or(0),

@@ -148,6 +148,8 @@ fn i12_a_log_whose_end_cannot_be_read_is_left_as_it_is() {
     for _ in 0..2 {
         let refused = recover(&disk, &mut |_| ());
         assert!(matches!(refused, Err(LogError::Io { .. })), "{refused:?}");
+        let said = fsck(&disk, &mut |_| ()).map_or_else(|error| error.to_string(), |report| report.refusals.concat());
+        assert_eq!(said, refused.unwrap_err().to_string(), "fsck says what a start says");
         assert_eq!(segments(&disk), names);
         assert_eq!(disk.contents(last).unwrap().len(), bytes.len());
     }
