@@ -19,6 +19,7 @@ SOURCES = {
         *("core_rs/load/Cargo.toml", "core_rs/load/src"),
         *("core_rs/log/Cargo.toml", "core_rs/log/src"),
         *("core_rs/partition/Cargo.toml", "core_rs/partition/src"),
+        *("core_rs/seam/Cargo.toml", "core_rs/seam/src"),
         *("core_rs/store/Cargo.toml", "core_rs/store/src"),
         *("core_rs/wire/Cargo.toml", "core_rs/wire/src"),
     ),

@@ -22,7 +22,8 @@ DEPENDS_ON: dict[str, set[str]] = {
     "pyrouter-link": set(),
     "pyrouter-load": set(),
     "pyrouter-log": set(),
-    "pyrouter-partition": {"pyrouter-wire"},
+    "pyrouter-partition": {"pyrouter-seam", "pyrouter-wire"},
+    "pyrouter-seam": {"pyrouter-wire"},
     "pyrouter-store": set(),
     "pyrouter-wire": set(),
 }

@@ -1,5 +1,7 @@
 //! Limits and times of a partition, each with its unit. They bear on what is proposed, never on what a record does.
 
+pub use seam::env::Now;
+
 /// See the module; `Default` is what a server starts with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -34,13 +36,4 @@ impl Default for Config {
             expire_at_once: 4096,
         }
     }
-}
-
-/// A point in time, given by the caller.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// The server's time, which never runs backwards: ms since 1970.
-    pub wall_ms: u64,
-    /// A monotonic clock, ms.
-    pub mono_ms: u64,
 }

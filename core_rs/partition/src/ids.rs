@@ -3,12 +3,7 @@
 //! An index is meaningful only in the partition that gave it, and only while the thing is in memory. Nothing that is
 //! written to the log or the store contains one.
 
-use compact_str::CompactString;
-
-pub use wire::types::ConversationId;
-
-/// A device's number among those of its user, from 1; 0 stands for a mailbox that waits for its user's first device.
-pub type DeviceId = u16;
+pub use seam::ids::{ConversationId, DeviceId, Place, Position, RowKey};
 
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {
@@ -43,22 +38,6 @@ index!(
     MemberIndex
 );
 
-/// The number of a batch of the log. All records of a batch become durable together, so they share a position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position(pub u64);
-
-/// Where a message's record lies in the log. A partition hands it back to whoever reads; it never interprets it, except
-/// that a segment is what goes as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// The segment; segments go in this order.
-    pub segment: u32,
-    /// Offset of the record's body in the segment, bytes.
-    pub offset: u32,
-    /// Length of the record's body, bytes.
-    pub len: u32,
-}
-
 /// Bits of a sequence number below its generation.
 pub const GENERATION_SHIFT: u32 = 36;
 
@@ -66,27 +45,4 @@ pub const GENERATION_SHIFT: u32 = 36;
 /// that a JSON client reads them exactly.
 pub fn generation_base(generation: u32) -> u64 {
     u64::from(generation) << GENERATION_SHIFT
-}
-
-/// Which row.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RowKey {
-    /// A user, by name.
-    User(CompactString),
-    /// A device of a user.
-    Device(CompactString, DeviceId),
-    /// A conversation.
-    Conversation(ConversationId),
-}
-
-impl RowKey {
-    /// A user's row.
-    pub fn user(name: &str) -> Self {
-        Self::User(name.into())
-    }
-
-    /// A device's row.
-    pub fn device(name: &str, device: DeviceId) -> Self {
-        Self::Device(name.into(), device)
-    }
 }

@@ -3,6 +3,7 @@
 //! The partition does no I/O. A journal places records in the log's open batch at once and says where; that the batch is on
 //! the disk comes later, through `Partition::synced`.
 
+pub use seam::Full;
 use smallvec::SmallVec;
 
 use crate::ids::{Place, Position};
@@ -43,15 +44,6 @@ impl Encoded {
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
-}
-
-/// Why records were not taken; none of them was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// There is no room on the disk. Later there may be.
-    Disk,
-    /// A batch cannot be so long. Limits keep decisions below that.
-    Batch,
 }
 
 /// See the module.

@@ -19,6 +19,7 @@ use smallvec::{SmallVec, smallvec};
 pub use change::change;
 pub use devices::{Fitting, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
+pub use seam::Refusal;
 pub use send::send;
 pub use wire::ids::{conversation_id, group_id, hash_of};
 
@@ -40,17 +41,6 @@ pub enum Stop {
     Conversations(CompactString),
     /// How many groups at rest this user is a member of is needed.
     Groups(CompactString),
-}
-
-/// A refusal of a command.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// One of [`wire::codes`].
-    pub code: &'static str,
-    /// With `devices_changed`: the conversation, …
-    pub conversation: Option<ConversationId>,
-    /// … and the device lists as they are: user, version, devices.
-    pub lists: Vec<(CompactString, u32, SmallVec<[DeviceId; 2]>)>,
 }
 
 /// The result of a proposal.
