@@ -18,6 +18,7 @@ SOURCES = {
         *("core_rs/link/Cargo.toml", "core_rs/link/src"),
         *("core_rs/load/Cargo.toml", "core_rs/load/src"),
         *("core_rs/log/Cargo.toml", "core_rs/log/src"),
+        *("core_rs/node/Cargo.toml", "core_rs/node/src"),
         *("core_rs/partition/Cargo.toml", "core_rs/partition/src"),
         *("core_rs/seam/Cargo.toml", "core_rs/seam/src"),
         *("core_rs/store/Cargo.toml", "core_rs/store/src"),

@@ -1,0 +1,8 @@
+//! A partition and a gateway with their log, store, bodies and clock: what one process runs. Why it is shaped like this:
+//! docs/adr/0010-gateway-and-node.md. No server uses it yet.
+//!
+//! - [`bodies`]: bodies of messages in memory, and those that are being read. [`clock`]: the server's time.
+#![deny(unsafe_code)]
+
+pub mod bodies;
+pub mod clock;
