@@ -102,7 +102,7 @@ impl Yardsticks {
 
     fn decode_and_append(&mut self) {
         assert!(decode_client(black_box(&self.send)).is_ok());
-        self.appender.append(1, &[black_box(&[0x77; 220])], true).unwrap();
+        self.appender.append(&[(1, &[black_box(&[0x77; 220])])], true, |_| ()).unwrap();
         if self.appender.pending_bytes() > 1 << 20 {
             self.appender.take(0).into_iter().for_each(|batch| self.appender.recycle(batch.bytes));
         }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::io::Read;
 use std::path::Path;
 
-use _core::log::{Appender, FileDisk, LogOptions, Recovered, Writer, recover};
+use _core::log::{Appender, FileDisk, LogOptions, Recovered, Ref, Writer, recover};
 
 use crate::measure::Bench;
 
@@ -32,7 +32,9 @@ fn append(bench: &mut Bench) {
     };
     bench.compare("append a record of 220 B", RECORDS as u32, ("copying it and its CRC-32", copying), || {
         for _ in 0..RECORDS {
-            black_box(appender.append(KIND, &[black_box(&RECORD)], true).unwrap());
+            let mut at = Ref::default();
+            black_box(appender.append(&[(KIND, &[black_box(&RECORD)])], true, |place| at = place).unwrap());
+            black_box(at);
         }
         let batches = appender.take(0);
         assert!(batches.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= RECORDS * RECORD.len());
@@ -85,7 +87,7 @@ fn write(directory: &Path, count: usize) {
     let mut appender = Appender::new(&recovered, &options);
     let mut writer = Writer::open(disk, &recovered, &options).unwrap();
     for _ in 0..count {
-        appender.append(KIND, &[&RECORD], true).unwrap();
+        appender.append(&[(KIND, &[&RECORD])], true, |_| ()).unwrap();
     }
     writer.write(&mut appender.take(0)).unwrap();
     writer.close(0).unwrap();

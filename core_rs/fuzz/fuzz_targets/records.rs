@@ -54,7 +54,7 @@ fn write(disk: &SimDisk, recovered: &Recovered) {
     let mut writer = Writer::open(disk.clone(), recovered, &options).expect("an empty disk");
     for n in 0..3_u8 {
         for len in [usize::from(n) * 9, 40] {
-            appender.append(n, &[&vec![n; len]], true).expect("short");
+            appender.append(&[(n, &[&vec![n; len]])], true, |_| ()).expect("short");
         }
         writer.write(&mut appender.take(u64::from(n))).expect("room");
     }

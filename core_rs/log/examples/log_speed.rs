@@ -68,7 +68,7 @@ fn fill(directory: &Path, records: usize, body: usize) -> Result<u64, Box<dyn Er
             if let Some(place) = bytes.first_chunk_mut() {
                 *place = (n as u64).to_le_bytes();
             }
-            appender.append(1, &[&bytes], n % TURN == 0)?;
+            appender.append(&[(1, &[&bytes])], n % TURN == 0, |_| ())?;
             sum = sum_up(sum, &bytes);
         }
         appending += turn.elapsed();

@@ -96,20 +96,31 @@ impl Appender {
 
     /// The longest body that a record may have, bytes: it fits in a segment of its own, and in 24 bits.
     pub fn max_body(&self) -> usize {
-        (self.segment_bytes as usize).saturating_sub(BATCH_HEADER + RECORD_HEADER).min(MAX_BODY)
+        self.max_decision().saturating_sub(RECORD_HEADER).min(MAX_BODY)
     }
 
-    /// Adds a record whose body is the `parts` one after the other; tells where the body will stand, and the number of
-    /// the batch that it is part of. With `sync` somebody waits for it; without, it rides along with others.
+    /// The most that the records of one decision may take, bytes, with 10 for the header of each: a batch lies in one segment.
+    pub fn max_decision(&self) -> usize {
+        (self.segment_bytes as usize).saturating_sub(BATCH_HEADER)
+    }
+
+    /// Adds the records of one decision, all in one batch: a kind each, and the parts of its body, which are written one
+    /// after the other. Calls `place` with where each body will stand, in order, and returns the number of the batch (that
+    /// of the last batch if there are no records). With `sync` somebody waits for it; without, it rides along with others.
     ///
     /// # Errors
-    /// [`LogError::RecordTooLarge`] above [`Appender::max_body`]; nothing has changed then.
-    pub fn append(&mut self, kind: u8, parts: &[&[u8]], sync: bool) -> Result<(Ref, u64), LogError> {
-        let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        if len > self.max_body() {
-            return Err(LogError::RecordTooLarge { len, max: self.max_body() });
+    /// [`LogError::RecordTooLarge`] above [`Appender::max_body`], [`LogError::DecisionTooLarge`] above
+    /// [`Appender::max_decision`]; no record was taken then, and nothing has changed.
+    pub fn append(
+        &mut self,
+        records: &[(u8, &[&[u8]])],
+        sync: bool,
+        mut place: impl FnMut(Ref),
+    ) -> Result<u64, LogError> {
+        let needed = self.needed(records)?;
+        if records.is_empty() {
+            return Ok(self.last_batch());
         }
-        let needed = RECORD_HEADER + len;
         if needed > self.room() as usize || self.open.len() + needed > self.batch_bytes {
             self.seal();
         }
@@ -121,9 +132,34 @@ impl Appender {
             self.open = self.spare.pop().unwrap_or_default();
             self.open.resize(BATCH_HEADER, 0);
         }
-        let start = self.open.len();
-        let at = self.offset + start as u32;
         self.open.reserve(needed);
+        for (kind, parts) in records {
+            place(self.put(*kind, parts));
+        }
+        self.open_sync |= sync;
+        Ok(self.number)
+    }
+
+    /// What the records take, bytes.
+    fn needed(&self, records: &[(u8, &[&[u8]])]) -> Result<usize, LogError> {
+        let mut needed = 0_usize;
+        for (_, parts) in records {
+            let len = length(parts);
+            if len > self.max_body() {
+                return Err(LogError::RecordTooLarge { len, max: self.max_body() });
+            }
+            needed = needed.saturating_add(RECORD_HEADER + len);
+        }
+        if needed > self.max_decision() {
+            return Err(LogError::DecisionTooLarge { len: needed, max: self.max_decision() });
+        }
+        Ok(needed)
+    }
+
+    /// Adds a record to the open batch, which has room for it.
+    fn put(&mut self, kind: u8, parts: &[&[u8]]) -> Ref {
+        let (start, len) = (self.open.len(), length(parts));
+        let at = self.offset + start as u32;
         self.open.extend_from_slice(&RecordHeader::encode(kind, len, seed(self.segment, at, self.salt)));
         for part in parts {
             self.open.extend_from_slice(part);
@@ -132,8 +168,7 @@ impl Appender {
         if let Some(place) = self.open.get_mut(start..start + 4) {
             place.copy_from_slice(&crc.to_le_bytes());
         }
-        self.open_sync |= sync;
-        Ok((Ref { segment: self.segment, offset: at + RECORD_HEADER as u32, len: len as u32 }, self.number))
+        Ref { segment: self.segment, offset: at + RECORD_HEADER as u32, len: len as u32 }
     }
 
     /// Bytes that are appended and not yet taken.
@@ -216,4 +251,8 @@ impl Appender {
         self.sealed.push(Batch { number: self.number, segment, offset, bytes, sync, time_ms: 0, first: 0, marks: 0 });
         self.number += 1;
     }
+}
+
+fn length(parts: &[&[u8]]) -> usize {
+    parts.iter().fold(0, |all, part| all.saturating_add(part.len()))
 }

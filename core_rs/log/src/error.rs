@@ -31,6 +31,13 @@ pub enum LogError {
         /// The longest that fits, bytes.
         max: usize,
     },
+    /// The records of one decision are together longer than a batch can be.
+    DecisionTooLarge {
+        /// What they take with their headers, bytes.
+        len: usize,
+        /// The most that fits, bytes.
+        max: usize,
+    },
     /// A record cannot be read: its checksum is wrong, or its segment ends before it.
     Damaged {
         /// Where it should stand.
@@ -125,6 +132,10 @@ impl std::fmt::Display for LogError {
             LogError::RecordTooLarge { len, max } => {
                 write!(f, "log: a record of {len} bytes is longer than the {max} bytes that a segment holds")
             }
+            LogError::DecisionTooLarge { len, max } => write!(
+                f,
+                "log: records of {len} bytes that belong together are longer than the {max} bytes that a segment holds"
+            ),
             LogError::Damaged { at } => write!(
                 f,
                 "log: the record at segment {} offset {} ({} bytes) is damaged; `pyrouter fsck` tells more",

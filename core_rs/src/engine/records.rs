@@ -46,8 +46,9 @@ impl Engine {
     /// Adds a record to the open batch.
     pub(super) fn append(&mut self, kind: u8, parts: &[&[u8]], sync: bool) -> (Ref, u64) {
         let before = self.log.appended_bytes();
-        match self.log.append(kind, parts, sync) {
-            Ok((at, batch)) => {
+        let mut at = Ref::default();
+        match self.log.append(&[(kind, parts)], sync, |place| at = place) {
+            Ok(batch) => {
                 if matches!(kind, kind::MESSAGE | kind::WITHHELD) {
                     self.stats.log_message_bytes_total += self.log.appended_bytes() - before;
                 }

@@ -262,7 +262,7 @@ fn append(directory: &Path, records: &[(u8, &[u8])]) {
     let options = Options::default().log;
     let mut appender = Appender::new(&recovered, &options);
     for (kind, body) in records {
-        appender.append(*kind, &[body], true).unwrap();
+        appender.append(&[(*kind, &[body])], true, |_| ()).unwrap();
     }
     let mut writer = crate::log::Writer::open(disk, &recovered, &options).unwrap();
     writer.write(&mut appender.take(recovered.last_time_ms)).unwrap();

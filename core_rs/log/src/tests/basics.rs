@@ -32,7 +32,7 @@ fn i1_records_come_back_whole_and_in_order_over_restarts_and_segments() {
             for n in 0..turn % 5 + 1 {
                 let body = body(start * 1000 + turn * 10 + n);
                 let (half, rest) = body.split_at(body.len() / 2);
-                let (at, _) = appender.append(n as u8, &[half, rest], true).unwrap();
+                let (at, _) = one(&mut appender, n as u8, &[half, rest], true);
                 expected.push(Kept { kind: n as u8, body, at, time_ms });
             }
             let last = appender.last_batch();
@@ -70,10 +70,10 @@ fn a_record_longer_than_a_segment_is_refused_and_the_longest_is_kept() {
     let mut writer = Writer::open(disk, &recovered, &small()).unwrap();
     let longest = vec![7; appender.max_body()];
     let too_long = vec![7; appender.max_body() + 1];
-    assert!(matches!(appender.append(1, &[&too_long], true), Err(LogError::RecordTooLarge { .. })));
-    appender.append(1, &[b"first"], true).unwrap();
-    appender.append(1, &[&longest], true).unwrap();
-    appender.append(1, &[b"last"], true).unwrap();
+    assert!(matches!(try_one(&mut appender, 1, &[&too_long], true), Err(LogError::RecordTooLarge { .. })));
+    one(&mut appender, 1, &[b"first"], true);
+    one(&mut appender, 1, &[&longest], true);
+    one(&mut appender, 1, &[b"last"], true);
     writer.write(&mut appender.take(5)).unwrap();
     drop(writer);
     let (_, records) = recover_all(&FileDisk::open(dir.path()).unwrap());

@@ -123,12 +123,15 @@ fn live(
     for _ in 0..rng.below(40) {
         let mut open: Vec<(u64, Kept)> = Vec::new();
         time += rng.below(3) as u64;
-        for _ in 0..1 + rng.below(8) {
-            let body: Vec<u8> = (0..rng.below(400)).map(|_| rng.next() as u8).collect();
-            let kind = rng.next() as u8;
-            let (at, batch) = appender.append(kind, &[&body], !rng.once_in(3))?;
-            begins.entry(at.segment).or_insert(batch);
-            open.push((batch, Kept { kind, body, at, time_ms: time }));
+        for _ in 0..1 + rng.below(6) {
+            let decision: Vec<(u8, Vec<u8>)> = (0..1 + rng.below(3))
+                .map(|_| (rng.next() as u8, (0..rng.below(400)).map(|_| rng.next() as u8).collect()))
+                .collect();
+            let (places, batch) = decide(&mut appender, &decision, !rng.once_in(3))?;
+            for ((kind, body), at) in decision.into_iter().zip(places) {
+                begins.entry(at.segment).or_insert(batch);
+                open.push((batch, Kept { kind, body, at, time_ms: time }));
+            }
         }
         for batch in open.chunk_by(|a, b| a.0 == b.0) {
             model.unsure.push((batch[0].0, batch.iter().map(|(_, record)| record.clone()).collect()));
@@ -154,7 +157,7 @@ fn live(
             if let Some(segment) = sealed.iter().copied().find(|segment| *segment < appender.segment()) {
                 // A batch says what is trimmed before it is.
                 appender.keep_from(begins.range(segment + 1..).next().map_or(1, |(_, batch)| *batch));
-                let (at, number) = appender.append(1, &[b"trim"], true)?;
+                let (at, number) = try_one(&mut appender, 1, &[b"trim"], true)?;
                 begins.entry(at.segment).or_insert(number);
                 model.unsure.push((number, vec![Kept { kind: 1, body: b"trim".to_vec(), at, time_ms: time }]));
                 writer.write(&mut appender.take(time))?;
@@ -227,9 +230,9 @@ fn i10_a_failed_sync_is_final_though_the_next_one_would_succeed() {
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
     assert!(writer.reserve());
     disk.fail(Call::Sync, 1, Errno::IO.raw_os_error());
-    appender.append(1, &[b"lost"], true).unwrap();
+    one(&mut appender, 1, &[b"lost"], true);
     assert!(matches!(writer.write(&mut appender.take(1)), Err(LogError::Io { doing: "sync", .. })));
-    appender.append(1, &[b"never written"], true).unwrap();
+    one(&mut appender, 1, &[b"never written"], true);
     let Err(LogError::Refused { because }) = writer.write(&mut appender.take(1)) else { panic!() };
     assert!(because.contains("sync"));
     disk.crash();
@@ -243,7 +246,7 @@ fn start_on_a_full_disk(disk: &SimDisk) -> Result<(Recovered, usize), LogError> 
     make_room(disk, &mut recovered, &small())?;
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small())?;
-    appender.append(9, &[b"a start"], true)?;
+    try_one(&mut appender, 9, &[b"a start"], true)?;
     writer.write(&mut appender.take(1))?;
     Ok((recovered, appender.room() as usize))
 }
@@ -254,7 +257,7 @@ fn a_start_on_a_full_disk_without_reserves_goes_on_in_the_last_segment() {
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    appender.append(1, &[&[1; 500]], true).unwrap();
+    one(&mut appender, 1, &[&[1; 500]], true);
     writer.write(&mut appender.take(1)).unwrap();
     drop(writer);
     disk.set_capacity(disk.used());
@@ -283,7 +286,7 @@ fn a_clean_end_on_a_full_disk_keeps_room_for_the_next_start() {
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    appender.append(1, &[&[1; 500]], true).unwrap();
+    one(&mut appender, 1, &[&[1; 500]], true);
     writer.write(&mut appender.take(1)).unwrap();
     disk.set_capacity(disk.used());
     assert!(!writer.reserve());
@@ -303,7 +306,7 @@ fn a_full_disk_is_known_before_the_segment_is_full_and_room_is_kept_for_two_more
     let mut fill = |writer: &mut Writer<SimDisk>| {
         let segment = appender.segment();
         while appender.segment() == segment {
-            appender.append(1, &[&[1; 500]], true).unwrap();
+            one(&mut appender, 1, &[&[1; 500]], true);
             writer.write(&mut appender.take(1)).unwrap();
         }
     };

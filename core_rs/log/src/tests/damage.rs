@@ -15,7 +15,7 @@ fn log(rng: &mut Rng) -> (SimDisk, Vec<Kept>) {
     for time_ms in 0..30 {
         for _ in 0..1 + rng.below(6) {
             let body: Vec<u8> = (0..rng.below(300)).map(|_| rng.next() as u8).collect();
-            let (at, _) = appender.append(5, &[&body], true).unwrap();
+            let (at, _) = one(&mut appender, 5, &[&body], true);
             records.push(Kept { kind: 5, body, at, time_ms });
         }
         writer.write(&mut appender.take(time_ms)).unwrap();
@@ -101,7 +101,7 @@ fn i12_damage_costs_the_records_that_it_touches_and_no_other() {
         // The next starts find the same, and the log goes on.
         let mut appender = Appender::new(&recovered, &small());
         let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-        appender.append(6, &[b"more"], true).unwrap();
+        one(&mut appender, 6, &[b"more"], true);
         writer.write(&mut appender.take(50)).unwrap();
         drop(writer);
         let (_, again) = recover_all(&disk);
@@ -161,7 +161,7 @@ fn i12_a_log_of_one_segment_that_cannot_be_read_this_time_is_read_the_next_time(
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    appender.append(5, &[b"x"], true).unwrap();
+    one(&mut appender, 5, &[b"x"], true);
     writer.write(&mut appender.take(1)).unwrap();
     writer.close(1).unwrap();
     let mut refused = 0;
@@ -190,17 +190,17 @@ fn a_body_that_looks_like_a_batch_is_not_taken_for_one() {
     let guess = Recovered { salt: recovered.salt ^ 1, ..Recovered::default() };
     let mut forger = Appender::new(&guess, &LogOptions::default());
     let padding = vec![0; BATCH_HEADER + RECORD_HEADER + 8];
-    forger.append(9, &[&padding], true).unwrap();
+    one(&mut forger, 9, &[&padding], true);
     let mut forged = forger.take(1);
-    forger.append(9, &[b"forged"], true).unwrap();
+    one(&mut forger, 9, &[b"forged"], true);
     let mut inner = forger.take(1).remove(0);
     forged[0].stamp(0, guess.salt);
     inner.stamp(0, guess.salt);
     assert_eq!(inner.offset as usize, BATCH_HEADER + RECORD_HEADER + padding.len());
     let mut body = vec![1; padding.len()];
     body.extend(inner.bytes);
-    appender.append(1, &[&body], true).unwrap();
-    appender.append(2, &[b"after"], true).unwrap();
+    one(&mut appender, 1, &[&body], true);
+    one(&mut appender, 2, &[b"after"], true);
     writer.write(&mut appender.take(1)).unwrap();
     writer.close(1).unwrap();
     disk.damage("000000000001.seg", 0..60, 0xFF);
@@ -214,7 +214,7 @@ fn a_zero_tail_is_a_clean_end() {
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    appender.append(1, &[b"one"], true).unwrap();
+    one(&mut appender, 1, &[b"one"], true);
     writer.write(&mut appender.take(1)).unwrap();
     drop(writer);
     assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 4096);
@@ -254,7 +254,7 @@ fn nothing_follows_a_missing_batch_that_was_never_confirmed() {
             let (next_segment, next_batch) = (segment, u64::from(*kinds.start()));
             let mut appender = Appender::new(&Recovered { next_segment, next_batch, ..recovered.clone() }, &small());
             for kind in kinds {
-                appender.append(kind, &[b"body"], true).unwrap();
+                one(&mut appender, kind, &[b"body"], true);
                 batches.extend(appender.take(1));
             }
         }
@@ -279,7 +279,7 @@ fn four_segments(keep: u32) -> (SimDisk, Vec<u64>) {
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
     let mut begins = Vec::new();
     while appender.segment() < 4 {
-        let (at, batch) = appender.append(1, &[&[1; 900]], true).unwrap();
+        let (at, batch) = one(&mut appender, 1, &[&[1; 900]], true);
         if begins.len() < at.segment as usize {
             begins.push(batch);
         }
@@ -387,13 +387,13 @@ fn i12_a_record_that_ends_in_zeros_is_kept_whole_behind_a_damaged_header() {
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    appender.append(1, &[&[0; 200]], true).unwrap();
+    one(&mut appender, 1, &[&[0; 200]], true);
     writer.write(&mut appender.take(1)).unwrap();
     drop(writer);
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    appender.append(2, &[b"says that the first is on disk"], true).unwrap();
+    one(&mut appender, 2, &[b"says that the first is on disk"], true);
     writer.write(&mut appender.take(1)).unwrap();
     drop(writer);
     disk.damage("000000000001.seg", 3..30, 0x55);

@@ -32,14 +32,14 @@ fn written() -> SimDisk {
         let mut writer = Writer::open(disk.clone(), &recovered, &options).unwrap();
         for batch in part.chunk_by(|a, b| a.2 == b.2) {
             for (kind, body, _) in batch {
-                appender.append(*kind, &[body], true).unwrap();
+                one(&mut appender, *kind, &[body], true);
             }
             writer.write(&mut appender.take(batch[0].2)).unwrap();
         }
         if run == 0 {
             writer.close(1_700_000_001_500).unwrap();
         } else {
-            appender.append(6, &[b"never confirmed"], true).unwrap();
+            one(&mut appender, 6, &[b"never confirmed"], true);
             writer.write(&mut appender.take(1_700_000_004_000)).unwrap();
         }
     }

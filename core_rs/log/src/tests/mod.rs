@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod damage;
+mod decisions;
 mod format;
 mod reads;
 mod thread;
@@ -56,4 +57,26 @@ fn recover_all<D: Disk>(disk: &D) -> (Recovered, Vec<Kept>) {
     let mut records = Vec::new();
     let recovered = recover(disk, &mut |record| records.push(kept(record))).unwrap();
     (recovered, records)
+}
+
+/// Appends a decision; where the bodies will stand, and their batch.
+fn decide(appender: &mut Appender, decision: &[(u8, Vec<u8>)], sync: bool) -> Result<(Vec<Ref>, u64), LogError> {
+    let bodies: Vec<[&[u8]; 1]> = decision.iter().map(|(_, body)| [body.as_slice()]).collect();
+    let records: Vec<(u8, &[&[u8]])> =
+        decision.iter().zip(&bodies).map(|((kind, _), body)| (*kind, body.as_slice())).collect();
+    let mut places = Vec::new();
+    let batch = appender.append(&records, sync, |at| places.push(at))?;
+    Ok((places, batch))
+}
+
+/// Appends a decision of one record; where its body will stand, and its batch.
+fn try_one(appender: &mut Appender, kind: u8, parts: &[&[u8]], sync: bool) -> Result<(Ref, u64), LogError> {
+    let mut at = Ref::default();
+    let batch = appender.append(&[(kind, parts)], sync, |place| at = place)?;
+    Ok((at, batch))
+}
+
+/// The same for what fits.
+fn one(appender: &mut Appender, kind: u8, parts: &[&[u8]], sync: bool) -> (Ref, u64) {
+    try_one(appender, kind, parts, sync).unwrap()
 }

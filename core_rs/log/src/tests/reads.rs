@@ -13,7 +13,7 @@ fn log() -> (SimDisk, Reader<SimDisk>, Vec<Ref>) {
     let options = LogOptions { segment_bytes: 256 << 10, ..LogOptions::default() };
     let mut appender = Appender::new(&recovered, &options);
     let mut writer = Writer::open(disk.clone(), &recovered, &options).unwrap();
-    let refs = (0..COUNT).map(|n| appender.append(1, &[&[n as u8; 500]], true).unwrap().0).collect();
+    let refs = (0..COUNT).map(|n| one(&mut appender, 1, &[&[n as u8; 500]], true).0).collect();
     writer.write(&mut appender.take(1)).unwrap();
     writer.close(1).unwrap();
     let reader = Reader::new(disk.clone(), &recovered);

@@ -49,7 +49,7 @@ fn i1_batches_are_reported_durable_and_are_there_after_a_restart() {
     let dir = TempDir::new();
     let (mut log, mut appender, _) = start(&dir, &small());
     for n in 0..200_u8 {
-        appender.append(n, &[&[n; 100]], true).unwrap();
+        one(&mut appender, n, &[&[n; 100]], true);
         log.submit(appender.take(u64::from(n)));
         while let Some(buffer) = log.spare() {
             appender.recycle(buffer);
@@ -67,13 +67,13 @@ fn a_batch_without_sync_rides_along_and_is_synced_before_the_log_closes() {
     let dir = TempDir::new();
     let options = LogOptions { lazy_sync_ms: 3_600_000, ..small() };
     let (mut log, mut appender, _) = start(&dir, &options);
-    appender.append(1, &[b"alone"], false).unwrap();
+    one(&mut appender, 1, &[b"alone"], false);
     log.submit(appender.take(1));
     assert_eq!(until_idle(&mut log), []);
-    appender.append(2, &[b"waited for"], true).unwrap();
+    one(&mut appender, 2, &[b"waited for"], true);
     log.submit(appender.take(2));
     assert_eq!(next(&mut log), Completion::Durable { batch: 2 });
-    appender.append(3, &[b"last"], false).unwrap();
+    one(&mut appender, 3, &[b"last"], false);
     log.submit(appender.take(3));
     log.close(3).unwrap();
     let (_log, _, records) = start(&dir, &options);
@@ -85,7 +85,7 @@ fn a_batch_without_sync_is_durable_in_the_end_by_itself() {
     let dir = TempDir::new();
     let options = LogOptions { lazy_sync_ms: 1, ..small() };
     let (mut log, mut appender, _) = start(&dir, &options);
-    appender.append(1, &[b"alone"], false).unwrap();
+    one(&mut appender, 1, &[b"alone"], false);
     log.submit(appender.take(1));
     assert_eq!(next(&mut log), Completion::Durable { batch: 1 });
 }
@@ -95,7 +95,7 @@ fn other_durabilities_report_what_is_written() {
     for durability in [Durability::Interval(3_600_000), Durability::None] {
         let dir = TempDir::new();
         let (mut log, mut appender, _) = start(&dir, &LogOptions { durability, ..small() });
-        appender.append(1, &[b"written"], true).unwrap();
+        one(&mut appender, 1, &[b"written"], true);
         log.submit(appender.take(1));
         assert_eq!(next(&mut log), Completion::Durable { batch: 1 });
     }
@@ -105,7 +105,7 @@ fn other_durabilities_report_what_is_written() {
 fn bodies_are_read_by_position_in_the_order_of_the_question() {
     let dir = TempDir::new();
     let (mut log, mut appender, _) = start(&dir, &small());
-    let refs: Vec<Ref> = (0..100_u8).map(|n| appender.append(1, &[&[n; 90]], true).unwrap().0).collect();
+    let refs: Vec<Ref> = (0..100_u8).map(|n| one(&mut appender, 1, &[&[n; 90]], true).0).collect();
     log.submit(appender.take(1));
     while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
     let mut asked: Vec<Ref> = refs.iter().rev().step_by(3).chain(&refs).copied().collect();
@@ -129,7 +129,7 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     let mut expected = Vec::new();
     while appender.segment() == 1 {
         let body = vec![expected.len() as u8; 1000];
-        expected.push((appender.append(3, &[&body], true).unwrap().0, body));
+        expected.push((one(&mut appender, 3, &[&body], true).0, body));
     }
     let (beyond, _) = expected.pop().unwrap();
     assert_eq!(beyond.segment, 2);
@@ -153,7 +153,7 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     assert!(parts > 4);
     assert!(seen == expected);
     appender.keep_from(begins_2);
-    appender.append(4, &[b"says what is trimmed"], true).unwrap();
+    one(&mut appender, 4, &[b"says what is trimmed"], true);
     log.submit(appender.take(10));
     while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
     log.unlink(1);
@@ -179,7 +179,7 @@ fn a_full_disk_is_told_before_anything_fails_and_so_is_room_after_a_removal() {
     let (_disk, mut log, mut appender) = simulated(4 * 4096, &small());
     let mut seen = Vec::new();
     while appender.segment() < 3 {
-        appender.append(1, &[&[1; 900]], true).unwrap();
+        one(&mut appender, 1, &[&[1; 900]], true);
         log.submit(appender.take(1));
         seen.extend(until_idle(&mut log));
     }
@@ -192,7 +192,7 @@ fn a_full_disk_is_told_before_anything_fails_and_so_is_room_after_a_removal() {
         log.unlink(segment);
     }
     while next(&mut log) != Completion::Space(true) {}
-    appender.append(1, &[&[1; 900]], true).unwrap();
+    one(&mut appender, 1, &[&[1; 900]], true);
     log.submit(appender.take(1));
     while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
     log.close(1).unwrap();
@@ -202,7 +202,7 @@ fn a_full_disk_is_told_before_anything_fails_and_so_is_room_after_a_removal() {
 fn after_a_removal_that_failed_no_later_segment_goes() {
     let (disk, mut log, mut appender) = simulated(u64::MAX, &small());
     while appender.segment() < 4 {
-        appender.append(1, &[&[1; 900]], true).unwrap();
+        one(&mut appender, 1, &[&[1; 900]], true);
         log.submit(appender.take(1));
     }
     while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
@@ -219,16 +219,16 @@ fn after_a_removal_that_failed_no_later_segment_goes() {
 fn i10_a_failed_sync_is_told_once_and_everything_after_it_is_dropped() {
     // No reserves: the keeper is not to meet the failure.
     let (disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { reserves: 0, ..small() });
-    appender.append(1, &[b"begins the segment"], true).unwrap();
+    one(&mut appender, 1, &[b"begins the segment"], true);
     log.submit(appender.take(1));
     while next(&mut log) != (Completion::Durable { batch: 1 }) {}
     until_idle(&mut log);
     disk.fail(Call::Sync, 1, rustix::io::Errno::IO.raw_os_error());
-    appender.append(2, &[b"lost"], true).unwrap();
+    one(&mut appender, 2, &[b"lost"], true);
     log.submit(appender.take(1));
     let failed = std::iter::from_fn(|| Some(next(&mut log))).find(|done| matches!(done, Completion::Failed(_)));
     assert!(matches!(failed, Some(Completion::Failed(LogError::Io { doing: "sync", .. }))), "{failed:?}");
-    appender.append(3, &[b"refused"], true).unwrap();
+    one(&mut appender, 3, &[b"refused"], true);
     log.submit(appender.take(1));
     assert_eq!(until_idle(&mut log), []);
     assert!(matches!(log.close(1), Err(LogError::Refused { .. })));
@@ -254,7 +254,7 @@ fn reads_and_scans_that_are_refused_are_told_once_and_answered_when_they_work_i1
     let (disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { reserves: 0, ..small() });
     let mut refs = Vec::new();
     while appender.segment() == 1 {
-        refs.push(appender.append(1, &[&[7; 90]], true).unwrap().0);
+        refs.push(one(&mut appender, 1, &[&[7; 90]], true).0);
     }
     refs.pop();
     log.submit(appender.take(1));

@@ -228,7 +228,7 @@ fn on_a_full_disk_the_last_segment_is_for_acknowledgements_and_a_repeat_is_no_se
     let segment = rig.engine.log().segment();
     // Acknowledgements and the like have begun the next one.
     while rig.engine.log().segment() == segment {
-        rig.engine.log().append(0, &[&[0; 1000]], true).unwrap();
+        rig.engine.log().append(&[(0, &[&[0; 1000]])], true, |_| ()).unwrap();
         rig.turn();
     }
     rig.got(ann);
