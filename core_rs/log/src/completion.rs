@@ -6,10 +6,12 @@ use bytes::Bytes;
 /// Something is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// This batch and all before it count as durable.
+    /// More batches count as durable, or more are on disk. Under [`super::Durability::Fsync`] these are the same.
     Durable {
-        /// The batch's number.
+        /// This batch and all before it count as durable.
         batch: u64,
+        /// This batch and all before it are on disk: an fdatasync that covers them has returned. Never above `batch`.
+        synced: u64,
     },
     /// A write or sync failed: the log has ended (I10). Said once.
     Failed(LogError),

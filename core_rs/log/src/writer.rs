@@ -105,6 +105,11 @@ impl<D: Disk> Writer<D> {
         if self.options.durability == Durability::Fsync { self.synced } else { self.written }
     }
 
+    /// The last batch that is on disk, whatever the durability: an fdatasync that covers it has returned.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
     /// Whether something is written that is not on disk.
     pub fn is_dirty(&self) -> bool {
         self.written > self.synced

@@ -177,7 +177,7 @@ impl Runtime {
         for _ in 0..COMPLETIONS_PER_TURN {
             let Some(done) = self.log.poll() else { return false };
             match done {
-                Completion::Durable { batch } => self.engine.durable(batch),
+                Completion::Durable { batch, .. } => self.engine.durable(batch),
                 Completion::Failed(error) => self.engine.fail(&error.to_string()),
                 Completion::Read { token, bodies } => self.engine.read_done(token, bodies),
                 Completion::Scanned { segment, records, findings, done } => {

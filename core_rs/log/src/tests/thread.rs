@@ -15,6 +15,11 @@ fn next(log: &mut LogThread) -> Completion {
     }
 }
 
+/// What is said of a batch that is on disk, and the last one of which that is known.
+fn durable(batch: u64) -> Completion {
+    Completion::Durable { batch, synced: batch }
+}
+
 /// Waits until the descriptor is readable.
 #[allow(unsafe_code)]
 fn wait(log: &LogThread) {
@@ -55,7 +60,7 @@ fn i1_batches_are_reported_durable_and_are_there_after_a_restart() {
             appender.recycle(buffer);
         }
     }
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     drop(log);
     let (log, _, records) = start(&dir, &small());
     assert_eq!(records.iter().map(|record| record.kind).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
@@ -72,7 +77,7 @@ fn a_batch_without_sync_rides_along_and_is_synced_before_the_log_closes() {
     assert_eq!(until_idle(&mut log), []);
     one(&mut appender, 2, &[b"waited for"], true);
     log.submit(appender.take(2));
-    assert_eq!(next(&mut log), Completion::Durable { batch: 2 });
+    assert_eq!(next(&mut log), durable(2));
     one(&mut appender, 3, &[b"last"], false);
     log.submit(appender.take(3));
     log.close(3).unwrap();
@@ -87,18 +92,41 @@ fn a_batch_without_sync_is_durable_in_the_end_by_itself() {
     let (mut log, mut appender, _) = start(&dir, &options);
     one(&mut appender, 1, &[b"alone"], false);
     log.submit(appender.take(1));
-    assert_eq!(next(&mut log), Completion::Durable { batch: 1 });
+    assert_eq!(next(&mut log), durable(1));
 }
 
 #[test]
-fn other_durabilities_report_what_is_written() {
+fn what_is_written_and_what_is_on_disk_are_reported_apart() {
     for durability in [Durability::Interval(3_600_000), Durability::None] {
-        let dir = TempDir::new();
-        let (mut log, mut appender, _) = start(&dir, &LogOptions { durability, ..small() });
-        one(&mut appender, 1, &[b"written"], true);
-        log.submit(appender.take(1));
-        assert_eq!(next(&mut log), Completion::Durable { batch: 1 });
+        let (_disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { durability, ..small() });
+        let mut reported = Vec::new();
+        while appender.segment() < 3 {
+            let (_, batch) = one(&mut appender, 1, &[&[1; 900]], true);
+            log.submit(appender.take(1));
+            let Completion::Durable { batch: durable, synced } = next(&mut log) else { panic!() };
+            assert_eq!(durable, batch);
+            reported.push(synced);
+        }
+        // A batch of 900 bytes: four to a segment, and one that is full is synced before the next one is begun.
+        assert_eq!(reported, [0, 0, 0, 0, 4, 4, 4, 4, 8]);
+        // Nothing of a segment goes before all is on disk, which is said at once.
+        log.unlink(1);
+        assert_eq!(next(&mut log), durable(9));
+        assert_eq!(next(&mut log), Completion::Unlinked(1));
     }
+}
+
+#[test]
+fn a_batch_is_on_disk_once_the_interval_is_over() {
+    let durability = Durability::Interval(1);
+    let (_disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { durability, ..small() });
+    one(&mut appender, 1, &[b"written"], true);
+    log.submit(appender.take(1));
+    let mut reported = Vec::new();
+    while reported.last() != Some(&durable(1)) {
+        reported.push(next(&mut log));
+    }
+    assert!(reported.iter().all(|done| matches!(done, Completion::Durable { batch: 1, .. })), "{reported:?}");
 }
 
 #[test]
@@ -107,7 +135,7 @@ fn bodies_are_read_by_position_in_the_order_of_the_question() {
     let (mut log, mut appender, _) = start(&dir, &small());
     let refs: Vec<Ref> = (0..100_u8).map(|n| one(&mut appender, 1, &[&[n; 90]], true).0).collect();
     log.submit(appender.take(1));
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     let mut asked: Vec<Ref> = refs.iter().rev().step_by(3).chain(&refs).copied().collect();
     let wrong = Ref { len: 89, ..refs[5] };
     asked.push(wrong);
@@ -135,7 +163,7 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     assert_eq!(beyond.segment, 2);
     let begins_2 = appender.last_batch();
     log.submit(appender.take(9));
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     log.scan(1);
     let mut seen = Vec::new();
     let mut parts = 0;
@@ -155,7 +183,7 @@ fn a_segment_is_scanned_in_bounded_parts_and_then_removed() {
     appender.keep_from(begins_2);
     one(&mut appender, 4, &[b"says what is trimmed"], true);
     log.submit(appender.take(10));
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     log.unlink(1);
     assert_eq!(next(&mut log), Completion::Unlinked(1));
     log.close(0).unwrap();
@@ -194,7 +222,7 @@ fn a_full_disk_is_told_before_anything_fails_and_so_is_room_after_a_removal() {
     while next(&mut log) != Completion::Space(true) {}
     one(&mut appender, 1, &[&[1; 900]], true);
     log.submit(appender.take(1));
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     log.close(1).unwrap();
 }
 
@@ -205,7 +233,7 @@ fn after_a_removal_that_failed_no_later_segment_goes() {
         one(&mut appender, 1, &[&[1; 900]], true);
         log.submit(appender.take(1));
     }
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     disk.fail(Call::Remove, 1, rustix::io::Errno::IO.raw_os_error());
     (1..4).for_each(|segment| log.unlink(segment));
     let failed = std::iter::from_fn(|| Some(next(&mut log))).find(|done| matches!(done, Completion::Failed(_)));
@@ -221,7 +249,7 @@ fn i10_a_failed_sync_is_told_once_and_everything_after_it_is_dropped() {
     let (disk, mut log, mut appender) = simulated(u64::MAX, &LogOptions { reserves: 0, ..small() });
     one(&mut appender, 1, &[b"begins the segment"], true);
     log.submit(appender.take(1));
-    while next(&mut log) != (Completion::Durable { batch: 1 }) {}
+    while next(&mut log) != durable(1) {}
     until_idle(&mut log);
     disk.fail(Call::Sync, 1, rustix::io::Errno::IO.raw_os_error());
     one(&mut appender, 2, &[b"lost"], true);
@@ -258,7 +286,7 @@ fn reads_and_scans_that_are_refused_are_told_once_and_answered_when_they_work_i1
     }
     refs.pop();
     log.submit(appender.take(1));
-    while next(&mut log) != (Completion::Durable { batch: appender.last_batch() }) {}
+    while next(&mut log) != durable(appender.last_batch()) {}
     until_idle(&mut log);
     // One after the other: what is delayed is tried again together.
     (1..=2).for_each(|call| disk.fail(Call::Open, call, rustix::io::Errno::MFILE.raw_os_error()));

@@ -30,8 +30,8 @@ struct Inside {
 impl Inside {
     fn push(&mut self, done: Completion) {
         match (self.completions.back_mut(), done) {
-            // Of several numbers only the highest says anything.
-            (Some(Completion::Durable { batch }), Completion::Durable { batch: later }) => *batch = later,
+            // The later numbers say all that the earlier ones did.
+            (Some(known @ Completion::Durable { .. }), later @ Completion::Durable { .. }) => *known = later,
             (_, done) => self.completions.push_back(done),
         }
     }

@@ -39,7 +39,9 @@ pub(super) struct Thread<D: Disk> {
     /// When the disk is asked for space again.
     retry_at: Option<Instant>,
     space: bool,
+    /// What was reported last.
     durable: u64,
+    synced: u64,
     failed: bool,
 }
 
@@ -58,6 +60,7 @@ impl<D: Disk> Thread<D> {
         };
         Thread {
             durable: log.durable(),
+            synced: log.synced(),
             log,
             shared,
             keeper,
@@ -118,8 +121,12 @@ impl<D: Disk> Thread<D> {
         if group.is_empty() {
             return;
         }
-        let result = if self.failed { Ok(self.durable) } else { self.log.write(group) };
-        let done = self.outcome(result);
+        let done = if self.failed {
+            None
+        } else {
+            let result = self.log.write(group);
+            self.outcome(result)
+        };
         let count = group.len();
         self.shared.settled(count, group.drain(..).map(|batch| batch.bytes), done);
         self.sync_at = match (self.log.is_dirty(), self.sync_at, self.patience) {
@@ -155,11 +162,12 @@ impl<D: Disk> Thread<D> {
     /// What the event loop must hear of a write or sync.
     fn outcome(&mut self, result: Result<u64, LogError>) -> Option<Completion> {
         match result {
-            Ok(durable) if durable > self.durable => {
-                self.durable = durable;
-                Some(Completion::Durable { batch: durable })
+            Ok(durable) => {
+                let before = (self.durable, self.synced);
+                (self.durable, self.synced) = (durable, self.log.synced());
+                let changed = before != (self.durable, self.synced);
+                changed.then_some(Completion::Durable { batch: durable, synced: self.synced })
             }
-            Ok(_) => None,
             Err(error) => {
                 self.failed = true;
                 self.sync_at = None;
