@@ -18,6 +18,17 @@ use crate::records::Record;
 use crate::rows::Kind;
 use crate::state::State;
 
+/// Where a device's queue stands in a conversation in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mailbox {
+    /// The conversation, …
+    pub slot: ConversationSlot,
+    /// … the member, …
+    pub member: MemberIndex,
+    /// … and the device.
+    pub device: DeviceId,
+}
+
 /// What is to be told of a member's progress, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
@@ -34,19 +45,19 @@ impl State {
     ///
     /// # Errors
     /// There is no such conversation for this device, or `seq` is above what it may have been shown.
-    pub fn ack(&mut self, author: Author<'_>, id: &ConversationId, seq: u64) -> Decided<Option<News>> {
-        let (slot, index) = self.mailbox(author, id)?;
+    pub fn ack(&mut self, at: Mailbox, seq: u64) -> Decided<Option<News>> {
+        let Mailbox { slot, member: index, device } = at;
         let Some(active) = self.conversation_mut(slot) else { return refuse(codes::UNKNOWN_CONVERSATION) };
         let Some(member) = active.row.member_mut(index) else { return refuse(codes::UNKNOWN_CONVERSATION) };
         if seq > active.visible.min(member.to) {
             return refuse(codes::ACK_BEYOND_HEAD);
         }
-        let Some(cursor) = member.cursor_mut(author.device) else { return refuse(codes::UNKNOWN_CONVERSATION) };
+        let Some(cursor) = member.cursor_mut(device) else { return refuse(codes::UNKNOWN_CONVERSATION) };
         if seq <= cursor.acked {
             return Ok(None);
         }
-        let upto = active.pass(seq, index, author.device);
-        active.advance(index, author.device, upto);
+        let upto = active.pass(seq, index, device);
+        active.advance(index, device, upto);
         let news = self.raise(slot, index);
         self.reclaim(slot);
         self.list(slot);
@@ -54,14 +65,13 @@ impl State {
     }
 
     /// The snapshot of a group was written to a device before a message that the device has acknowledged now.
-    pub fn saw_snapshot(&mut self, author: Author<'_>, id: &ConversationId) {
-        let Ok((slot, index)) = self.mailbox(author, id) else { return };
-        let Some(active) = self.conversation_mut(slot) else { return };
-        let cursor = active.row.member_mut(index).and_then(|member| member.cursor_mut(author.device));
+    pub fn saw_snapshot(&mut self, at: Mailbox) {
+        let Some(active) = self.conversation_mut(at.slot) else { return };
+        let cursor = active.row.member_mut(at.member).and_then(|member| member.cursor_mut(at.device));
         if let Some(cursor) = cursor.filter(|cursor| cursor.fresh) {
             cursor.fresh = false;
-            active.note_moved(index);
-            self.list(slot);
+            active.note_moved(at.member);
+            self.list(at.slot);
         }
     }
 
@@ -70,14 +80,8 @@ impl State {
     ///
     /// # Errors
     /// There is no such conversation for this device, or no device of the user has acknowledged `seq`.
-    pub fn read(
-        &mut self,
-        author: Author<'_>,
-        id: &ConversationId,
-        seq: u64,
-        authors: &[impl AsRef<str>],
-    ) -> Decided<Option<News>> {
-        let (slot, index) = self.mailbox(author, id)?;
+    pub fn read(&mut self, at: Mailbox, seq: u64, authors: &[impl AsRef<str>]) -> Decided<Option<News>> {
+        let Mailbox { slot, member: index, .. } = at;
         let named: SmallVec<[UserSlot; 8]> = authors.iter().filter_map(|name| self.names.find(name.as_ref())).collect();
         let strangers = named.len() < authors.len();
         let Some(active) = self.conversation_mut(slot) else { return refuse(codes::UNKNOWN_CONVERSATION) };
@@ -166,14 +170,13 @@ impl State {
         author: Author<'_>,
         change: impl FnOnce(&mut crate::rows::Device, &mut Vec<(ConversationId, u64)>) -> bool,
     ) -> Decided<()> {
-        let key = RowKey::device(author.user, author.device);
-        let Some(user) = self.names.find(author.user) else { return wait(key) };
-        let Some(entry) = self.users.get_mut(user).and_then(|entry| entry.device_mut(author.device)) else {
-            return wait(key);
+        let user = self.users.get_mut(author.user);
+        let Some(entry) = user.and_then(|entry| entry.device_mut(author.device)) else {
+            return wait(RowKey::device(author.name, author.device));
         };
         entry.dirty |= change(&mut entry.row, &mut entry.confirmed);
         if entry.dirty && !std::mem::replace(&mut entry.listed, true) {
-            self.dirty.push_back(Owner::Device(user, author.device));
+            self.dirty.push_back(Owner::Device(author.user, author.device));
         }
         Ok(())
     }
@@ -265,21 +268,27 @@ impl State {
     }
 
     /// The conversation and the member of a device that has a mailbox there. What is over for a device is not there for it.
-    fn mailbox(&self, author: Author<'_>, id: &ConversationId) -> Decided<(ConversationSlot, MemberIndex)> {
-        let Some(slot) = self.find(id) else {
+    /// `last`: one of the same device, of this conversation or another; if it is of this one, nothing is looked up.
+    ///
+    /// # Errors
+    /// There is no such mailbox, or the conversation is needed.
+    pub fn mailbox(&self, author: Author<'_>, id: &ConversationId, last: Option<Mailbox>) -> Decided<Mailbox> {
+        let Author { user, device, .. } = author;
+        let last = last.filter(|last| self.conversation(last.slot).is_some_and(|active| active.id == *id));
+        let Some(slot) = last.map(|last| last.slot).or_else(|| self.find(id)) else {
             let absent = self.is_absent(&RowKey::Conversation(*id));
             return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(*id)) };
         };
         let place = |active: &Active| {
-            let index = active.member(self.names.find(author.user)?, author.device)?;
+            let is = |index: &MemberIndex| {
+                active.row.member(*index).is_some_and(|member| member.user == user && member.admits(device))
+            };
+            let index = last.map(|last| last.member).filter(is).or_else(|| active.member(user, device))?;
             let member = active.row.member(index)?;
-            let cursor = member.cursor(author.device)?;
-            (member.is_current() || cursor.acked < member.to).then_some(index)
+            let cursor = member.cursor(device)?;
+            (member.is_current() || cursor.acked < member.to).then_some(Mailbox { slot, member: index, device })
         };
-        match self.conversation(slot).and_then(place) {
-            Some(index) => Ok((slot, index)),
-            None => refuse(codes::UNKNOWN_CONVERSATION),
-        }
+        self.conversation(slot).and_then(place).map_or_else(|| refuse(codes::UNKNOWN_CONVERSATION), Ok)
     }
 
     /// Raises what a member's user is known to have; before messages are let go.
@@ -323,10 +332,5 @@ impl State {
             }
         }
         Some(News { member: index, to, version })
-    }
-
-    /// Whether a device has a mailbox in a conversation that is in memory.
-    pub fn has_mailbox(&self, user: &str, device: DeviceId, id: &ConversationId) -> bool {
-        self.mailbox(Author { user, device }, id).is_ok()
     }
 }

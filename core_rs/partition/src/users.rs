@@ -1,6 +1,5 @@
 //! Users and devices in memory, by the slot of the name.
 
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
@@ -79,7 +78,8 @@ impl UserEntry {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Users {
-    entries: HashMap<UserSlot, Box<UserEntry>>,
+    /// By slot.
+    entries: Vec<Option<Box<UserEntry>>>,
     /// The store may hold rows: what is not in memory is not known of those who come now.
     pub store: bool,
 }
@@ -87,29 +87,36 @@ pub struct Users {
 impl Users {
     /// What is in memory of a user.
     pub fn get(&self, user: UserSlot) -> Option<&UserEntry> {
-        self.entries.get(&user).map(Box::as_ref)
+        self.entries.get(user.place())?.as_deref()
     }
 
     /// The same, to change.
     pub fn get_mut(&mut self, user: UserSlot) -> Option<&mut UserEntry> {
-        self.entries.get_mut(&user).map(Box::as_mut)
+        self.entries.get_mut(user.place())?.as_deref_mut()
     }
 
     /// The same; it is made if there is nothing yet.
+    #[allow(clippy::indexing_slicing, reason = "the table is long enough")]
     pub fn entry(&mut self, user: UserSlot) -> &mut UserEntry {
         let known = !self.store;
         let new =
             || Box::new(UserEntry { complete: known, groups_at_rest: known.then_some(0), ..UserEntry::default() });
-        self.entries.entry(user).or_insert_with(new)
+        if self.entries.len() <= user.place() {
+            self.entries.resize_with(user.place() + 1, || None);
+        }
+        self.entries[user.place()].get_or_insert_with(new)
     }
 
     /// Forgets a user whose name is released.
     pub fn remove(&mut self, user: UserSlot) {
-        self.entries.remove(&user);
+        if let Some(entry) = self.entries.get_mut(user.place()) {
+            *entry = None;
+        }
     }
 
-    /// All that are in memory, in no order.
+    /// All that are in memory, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (UserSlot, &UserEntry)> {
-        self.entries.iter().map(|(&slot, entry)| (slot, entry.as_ref()))
+        let entries = self.entries.iter().enumerate();
+        entries.filter_map(|(place, entry)| Some((UserSlot::new(place), entry.as_deref()?)))
     }
 }

@@ -4,7 +4,7 @@ use partition::commit::Scratch;
 use partition::config::{Config, Now};
 use partition::ids::{ConversationId, Place, Position};
 use partition::journal::{Encoded, Full, Journal};
-use partition::propose::{self, Author, Fitting, Sent};
+use partition::propose::{self, Fitting, Sent};
 use partition::records::{Record, kind};
 use partition::recover::Recovery;
 use partition::state::State;
@@ -131,7 +131,7 @@ impl World {
         self.sent += 1;
         let id = self.sent.to_le_bytes();
         let manage = Manage { id: (&id[..]).into(), conversation, change };
-        let author = Author { user, device: 1 };
+        let author = self.state.author(user, 1).unwrap();
         let Self { state, journal, config, now, scratch, stored, .. } = self;
         let sent = propose::change(state, *now, config, author, &manage, stored).unwrap();
         let Sent::New { conversation, records, .. } = sent else { panic!("a repeat") };
@@ -156,7 +156,7 @@ impl World {
         let (id, body) = ((&id[..]).into(), (&BODY[..bytes]).into());
         let send = Send { id, target, body, bodies: Vec::new(), lists: Vec::new(), media: Vec::new() };
         let Self { state, journal, config, now, scratch, stored, .. } = self;
-        let sent = propose::send(state, *now, config, Author { user, device: 1 }, &send, stored).unwrap();
+        let sent = propose::send(state, *now, config, state.author(user, 1).unwrap(), &send, stored).unwrap();
         let Sent::New { conversation, seq, records } = sent else { panic!("a repeat") };
         state.commit(journal, scratch, &records).unwrap();
         (conversation, seq)
@@ -169,11 +169,14 @@ impl World {
     }
 
     pub fn ack(&mut self, user: &str, id: &ConversationId, seq: u64) {
-        self.state.ack(Author { user, device: 1 }, id, seq).unwrap();
+        let author = self.state.author(user, 1).unwrap();
+        let at = self.state.mailbox(author, id, None).unwrap();
+        self.state.ack(at, seq).unwrap();
     }
 
     pub fn confirm(&mut self, user: &str, id: &ConversationId, seq: u64) {
-        self.state.confirm(Author { user, device: 1 }, &[(*id, seq)]).unwrap();
+        let author = self.state.author(user, 1).unwrap();
+        self.state.confirm(author, &[(*id, seq)]).unwrap();
     }
 
     /// Lazy facts are logged.

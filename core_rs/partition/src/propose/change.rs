@@ -38,11 +38,11 @@ pub fn change<'a>(
     if manage.id.is_empty() || manage.id.len() > MAX_ID {
         return refuse(codes::BAD_ID);
     }
-    let (user, device) = state.need_author(author)?;
+    let device = state.need_author(author)?;
     let creates = matches!(manage.change, Change::Created { .. });
     let id = match manage.conversation {
         Some(id) if !creates => id,
-        _ => group_id(author.user, author.device, &manage.id),
+        _ => group_id(author.name, author.device, &manage.id),
     };
     if let Some(repeat) = device.row.repeat(&manage.id) {
         return if id == repeat.conversation { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };
@@ -55,10 +55,10 @@ pub fn change<'a>(
         return refuse(codes::UNKNOWN_CONVERSATION);
     }
     let view = View { state, active, now_ms: now.wall_ms, most: config.group_members };
-    check_names(&view, author.user, &manage.change)?;
-    let decided = view.decide(author.user, &manage.change)?;
+    check_names(&view, author.name, &manage.change)?;
+    let decided = view.decide(author.name, &manage.change)?;
     let seq = active.map_or(0, |active| active.row.head) + 1;
-    let came = came(state, config, author, user, &manage.change, &decided)?;
+    let came = came(state, config, author, &manage.change, &decided)?;
     let mut records = Vec::new();
     let mut change = active.map_or(0, |active| active.row.changes);
     match active {
@@ -67,7 +67,7 @@ pub fn change<'a>(
                 change = raised.change;
                 records.push(Record::Floor(raised));
             }
-            for (member, device) in unfitted(state, active, &decided, author.user)? {
+            for (member, device) in unfitted(state, active, &decided, author.name)? {
                 change = change.wrapping_add(1);
                 let name = active.row.member(member).map_or("", |member| state.names.text(member.user)).to_owned();
                 records.push(Record::Mailbox(devices::begins(active, member, (name.into(), device), change)));
@@ -86,7 +86,7 @@ pub fn change<'a>(
     let message = wire::types::Message {
         conversation: id,
         seq,
-        sender: author.user,
+        sender: author.name,
         device: u32::from(author.device),
         id: &manage.id,
         time: now.wall_ms,
@@ -143,17 +143,16 @@ fn came<'a>(
     state: &State,
     config: &Config,
     author: Author<'a>,
-    actor: UserSlot,
     wanted: &'a Change<'a>,
     decided: &Change<'a>,
 ) -> Decided<Vec<Came<'a>>> {
     let (first, others): (Option<&'a str>, &[Cow<'a, str>]) = match decided {
-        Change::Created { members, .. } => (Some(author.user), members),
+        Change::Created { members, .. } => (Some(author.name), members),
         Change::Added(users) => (None, users),
-        Change::Joined { .. } => (Some(author.user), &[]),
+        Change::Joined { .. } => (Some(author.name), &[]),
         _ => return Ok(Vec::new()),
     };
-    if is_in_too_many(state, config, actor)? && first.is_some() {
+    if is_in_too_many(state, config, author.user)? && first.is_some() {
         return refuse(codes::TOO_MANY);
     }
     let mut came = Vec::with_capacity(others.len() + 1);
@@ -162,7 +161,7 @@ fn came<'a>(
     let others = others.iter().filter_map(|user| given.iter().find(|given| *given == user)).map(AsRef::as_ref);
     for name in first.into_iter().chain(others) {
         let Some((slot, row)) = state.need_user(name)? else { return refuse(codes::UNKNOWN_USER) };
-        if Some(name) != first && (row.blocks(author.user) || is_in_too_many(state, config, slot)?) {
+        if Some(name) != first && (row.blocks(author.name) || is_in_too_many(state, config, slot)?) {
             return refuse(codes::CANNOT_ADD);
         }
         came.push(Came { user: name, devices: row.devices.clone() });

@@ -46,12 +46,15 @@ pub enum Stop {
 /// The result of a proposal.
 pub type Decided<T> = Result<T, Stop>;
 
-/// Who gives a command.
+/// Who gives a command. It is found once, by [`State::author`], and holds while the rows of the user and of the device are in
+/// memory, so that a command looks nothing up by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Author<'a> {
-    /// A user's name.
-    pub user: &'a str,
-    /// One of its devices.
+    /// A user's name, …
+    pub name: &'a str,
+    /// … its slot, …
+    pub user: UserSlot,
+    /// … and one of its devices.
     pub device: DeviceId,
 }
 
@@ -89,15 +92,26 @@ impl State {
         }
     }
 
+    /// A device, as an author of commands.
+    ///
+    /// # Errors
+    /// There is no such device, or its row or that of its user is needed.
+    pub fn author<'a>(&self, name: &'a str, device: DeviceId) -> Decided<Author<'a>> {
+        let Some((user, _)) = self.need_user(name)? else { return refuse(wire::codes::BAD_TOKEN) };
+        let author = Author { name, user, device };
+        self.need_author(author).map(|_| author)
+    }
+
     /// The author's device. The user's list says whether there is one: a row in the store may be that of one that ended.
-    pub(crate) fn need_author(&self, author: Author<'_>) -> Decided<(UserSlot, &DeviceEntry)> {
-        let user = match self.need_user(author.user)? {
-            Some((user, row)) if row.devices.contains(&author.device) => user,
-            _ => return refuse(wire::codes::BAD_TOKEN),
-        };
-        match self.device(user, author.device) {
-            Some(entry) => Ok((user, entry)),
-            None => wait(RowKey::device(author.user, author.device)),
+    pub(crate) fn need_author(&self, author: Author<'_>) -> Decided<&DeviceEntry> {
+        match self.user(author.user) {
+            None => return wait(RowKey::user(author.name)),
+            Some(row) if !row.devices.contains(&author.device) => return refuse(wire::codes::BAD_TOKEN),
+            Some(_) => {}
+        }
+        match self.device(author.user, author.device) {
+            Some(entry) => Ok(entry),
+            None => wait(RowKey::device(author.name, author.device)),
         }
     }
 

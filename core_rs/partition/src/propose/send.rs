@@ -39,13 +39,14 @@ pub fn send<'a>(
     if send.id.is_empty() || send.id.len() > MAX_ID {
         return refuse(codes::BAD_ID);
     }
-    let (user, device) = state.need_author(author)?;
+    let device = state.need_author(author)?;
+    let user = author.user;
     if let Some(repeat) = device.row.repeat(&send.id) {
         // A repeat is the same message, whatever has changed since: who is there, which devices, the room on the disk.
         let same = target_id(author, &send.target) == repeat.conversation;
         return if same { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };
     }
-    let to = destination(state, author, user, &send.target)?;
+    let to = destination(state, author, &send.target)?;
     if !send.bodies.is_empty() {
         match to.kind {
             Kind::Group => return refuse(codes::BAD_FIELD),
@@ -78,12 +79,12 @@ pub fn send<'a>(
         records.push(Record::Image { row: RowKey::Conversation(to.id), bytes: bytes.into() });
     }
     let other = to.users.iter().copied().find(|&other| other != user).filter(|_| to.kind == Kind::Direct);
-    let withheld = other.and_then(|other| state.user(other)).is_some_and(|other| other.blocks(author.user));
+    let withheld = other.and_then(|other| state.user(other)).is_some_and(|other| other.blocks(author.name));
     let seq = active.map_or(0, |active| active.row.head) + 1;
     let message = wire::types::Message {
         conversation: to.id,
         seq,
-        sender: author.user,
+        sender: author.name,
         device: u32::from(author.device),
         id: &send.id,
         time: now.wall_ms,
@@ -114,17 +115,17 @@ pub fn send<'a>(
 fn target_id(author: Author<'_>, target: &Target<'_>) -> ConversationId {
     match target {
         Target::Conversation(id) => *id,
-        Target::User(name) => conversation_id(Kind::Direct, [(author.user, 0), (name, 0)]),
+        Target::User(name) => conversation_id(Kind::Direct, [(author.name, 0), (name, 0)]),
         Target::Device(name, other) => {
-            conversation_id(Kind::Device, [(author.user, author.device.into()), (name, *other)])
+            conversation_id(Kind::Device, [(author.name, author.device.into()), (name, *other)])
         }
     }
 }
 
-fn destination(state: &State, author: Author<'_>, user: UserSlot, target: &Target<'_>) -> Decided<Destination> {
-    let id = target_id(author, target);
+fn destination(state: &State, author: Author<'_>, target: &Target<'_>) -> Decided<Destination> {
+    let (id, user) = (target_id(author, target), author.user);
     let (name, other) = match target {
-        Target::Conversation(_) => return existing(state, author, user, id),
+        Target::Conversation(_) => return existing(state, author, id),
         Target::User(name) => (name, None),
         Target::Device(name, other) => (name, Some(*other)),
     };
@@ -150,7 +151,8 @@ fn destination(state: &State, author: Author<'_>, user: UserSlot, target: &Targe
 }
 
 /// A conversation that is there, if it is the author's to write in; else one cannot tell it from one that is not (I8).
-fn existing(state: &State, author: Author<'_>, user: UserSlot, id: ConversationId) -> Decided<Destination> {
+fn existing(state: &State, author: Author<'_>, id: ConversationId) -> Decided<Destination> {
+    let user = author.user;
     let Some(active) = state.active(&id) else {
         let absent = state.is_absent(&RowKey::Conversation(id));
         return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(id)) };

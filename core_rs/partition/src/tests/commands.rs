@@ -94,9 +94,9 @@ impl Run {
 
     fn device(&mut self) -> Option<Author<'static>> {
         let user = self.user();
-        let (_, row) = self.world.state.user_named(user)?;
+        let (slot, row) = self.world.state.user_named(user)?;
         let devices = row.devices.clone();
-        self.random.pick(&devices).map(|&device| Author { user, device })
+        self.random.pick(&devices).map(|&device| Author { name: user, user: slot, device })
     }
 
     fn conversation(&mut self) -> Option<ConversationId> {
@@ -140,7 +140,7 @@ impl Run {
         if self.random.one_in(6)
             && let Some((user, device, send)) = self.random.pick(&self.sends).cloned()
         {
-            return self.give(Author { user: &user, device }, &send);
+            return self.give((&user, device), &send);
         }
         let Some(author) = self.device() else { return };
         let target = match self.random.below(8) {
@@ -163,18 +163,22 @@ impl Run {
             && let Target::User(other) = &send.target
         {
             let other = other.to_string();
-            self.bodies(&mut send, [author.user, &other]);
+            self.bodies(&mut send, [author.name, &other]);
         }
-        self.sends.push((author.user.to_owned(), author.device, send.clone()));
-        self.give(author, &send);
+        self.sends.push((author.name.to_owned(), author.device, send.clone()));
+        self.give((author.name, author.device), &send);
     }
 
-    fn give(&mut self, author: Author<'_>, send: &Send<'_>) {
+    fn give(&mut self, (user, device): (&str, DeviceId), send: &Send<'_>) {
         let (mut stored, now, config) = (Vec::new(), self.world.now, self.world.config.clone());
         for _ in 0..TRIES {
-            let sent = propose::send(&self.world.state, now, &config, author, send, &mut stored);
+            let state = &self.world.state;
+            let sent = match state.author(user, device) {
+                Ok(author) => propose::send(state, now, &config, author, send, &mut stored),
+                Err(stop) => Err(stop),
+            };
             if let Ok(sent) = &sent {
-                self.oracle.sent((author.user, author.device), &send.id, sent);
+                self.oracle.sent((user, device), &send.id, sent);
             }
             if self.sent(sent) {
                 break;
@@ -273,9 +277,10 @@ impl Run {
         let most = 1 + self.random.below(6);
         self.take(&user, device, id, most);
         // What is not there to be had is refused, and changes nothing.
-        let (author, before) = (Author { user: &user, device }, self.world.state.rows());
+        let (slot, before) = (self.world.state.names.find(&user).unwrap(), self.world.state.rows());
+        let author = Author { name: &user, user: slot, device };
         let head = self.world.state.active(&id).map_or(0, |active| active.row.head);
-        assert!(matches!(self.world.state.ack(author, &id, head + 1), Err(Stop::Refused(_))));
+        assert!(matches!(self.world.ack(author, &id, head + 1), Err(Stop::Refused(_))));
         assert_eq!(self.world.state.rows(), before);
     }
 
@@ -290,15 +295,11 @@ impl Run {
         self.oracle.served(state, &id, (user, device), acked, &items);
         let some = items.get(..1 + self.random.below(items.len())).unwrap_or_default();
         let Some(seq) = some.last().map(Item::end).filter(|seq| *seq > 0) else { return !items.is_empty() };
-        let author = Author { user, device };
-        match self.world.state.ack(author, &id, seq) {
-            Ok(_) => {
-                self.did[1] += 1;
-                if items.first() == Some(&Item::Snapshot) {
-                    self.world.state.saw_snapshot(author, &id);
-                }
-            }
-            Err(stop) => assert_eq!(stop, Stop::Conversations("".into()), "what was served can be acknowledged"),
+        let at = self.world.mailbox(Author { name: user, user: name, device }, &id).unwrap();
+        self.world.state.ack(at, seq).unwrap();
+        self.did[1] += 1;
+        if items.first() == Some(&Item::Snapshot) {
+            self.world.state.saw_snapshot(at);
         }
         true
     }
@@ -308,7 +309,7 @@ impl Run {
         let seq = self.random.below(30) as u64;
         let authors = [self.user()];
         let authors = if self.random.one_in(2) { &authors[..] } else { &[] };
-        if let Err(stop) = self.world.state.read(author, &id, seq, authors) {
+        if let Err(stop) = self.world.read(author, &id, seq, authors) {
             self.world.resolve(&stop);
         }
     }
@@ -322,11 +323,10 @@ impl Run {
             return self.world.resolve(&stop);
         }
         self.world.state.connected(author, seconds, self.random.one_in(2)).unwrap();
-        let user = self.world.state.names.find(author.user).unwrap();
-        let repeats = &self.world.state.device(user, author.device).unwrap().row.repeats;
+        let repeats = &self.world.state.device(author.user, author.device).unwrap().row.repeats;
         let some: Vec<(ConversationId, u64)> =
             repeats.iter().filter(|_| self.random.one_in(2)).map(|repeat| (repeat.conversation, repeat.seq)).collect();
-        self.oracle.confirmed((author.user, author.device), &some);
+        self.oracle.confirmed((author.name, author.device), &some);
         self.world.state.confirm(author, &some).unwrap();
     }
 

@@ -7,9 +7,7 @@ use wire::types::{Change, Manage, Profile, Rules};
 
 use super::world::World;
 use crate::ids::ConversationId;
-use crate::propose::{self, Author, Sent, Stop};
-
-const ANN: Author<'static> = Author { user: "ann", device: 1 };
+use crate::propose::{self, Sent, Stop};
 
 /// ann, and so many others with a device each.
 fn world(others: usize) -> (World, Vec<String>) {
@@ -34,7 +32,8 @@ fn manage(
 ) -> Result<ConversationId, Stop> {
     let manage = Manage { id: id.to_be_bytes().to_vec().into(), conversation, change };
     let mut stored = Vec::new();
-    let sent = propose::change(&world.state, world.now, &world.config, ANN, &manage, &mut stored)?;
+    let sent =
+        propose::change(&world.state, world.now, &world.config, world.state.author("ann", 1)?, &manage, &mut stored)?;
     let Sent::New { conversation, records, .. } = sent else { unreachable!("it is new") };
     world.commit(&records);
     world.sync();
@@ -74,7 +73,8 @@ fn places_of_former_members_are_reused_above_the_bound() {
         manage(&mut world, 20 + number, Some(id), Change::Removed(named(some))).unwrap();
         let head = world.state.active(&id).unwrap().row.head;
         for user in some {
-            world.state.ack(Author { user, device: 1 }, &id, head).unwrap();
+            let author = world.state.author(user, 1).unwrap();
+            world.ack(author, &id, head).unwrap();
         }
     }
     let places = |world: &World| {
@@ -85,7 +85,8 @@ fn places_of_former_members_are_reused_above_the_bound() {
     // One returns, and is not among those who are dropped.
     manage(&mut world, 30, Some(id), Change::Added(named(&names[..1]))).unwrap();
     assert_eq!(places(&world), (1201, 1201 - 64));
-    assert!(world.state.has_mailbox(&names[0], 1, &id));
+    let first = world.state.author(&names[0], 1).unwrap();
+    assert!(world.state.mailbox(first, &id, None).is_ok());
     // A user who comes again after its place was given away is new.
     manage(&mut world, 31, Some(id), Change::Added(named(&names[1..3]))).unwrap();
     assert_eq!(places(&world), (1201, 1201 - 62));

@@ -7,7 +7,7 @@ use super::random::Random;
 use super::world::{Logged, World, recover};
 use crate::bytes::Malformed;
 use crate::ids::{Place, Position, RowKey};
-use crate::propose::{self, Author, Sent};
+use crate::propose::{self, Sent};
 use crate::records::kind;
 use crate::recover::{Problem, Recovery};
 
@@ -31,7 +31,7 @@ fn world() -> World {
             lists: Vec::new(),
             media: Vec::new(),
         };
-        let (mut stored, author) = (Vec::new(), Author { user: "ann", device: 1 });
+        let (mut stored, author) = (Vec::new(), world.state.author("ann", 1).unwrap());
         let sent = propose::send(&world.state, world.now, &world.config, author, &send, &mut stored).unwrap();
         let Sent::New { records, .. } = sent else { unreachable!("it is new") };
         world.commit(&records);

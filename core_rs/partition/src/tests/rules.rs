@@ -9,7 +9,7 @@ use super::world::World;
 use crate::apply::device::MAX_REPEATS;
 use crate::ids::{ConversationId, DeviceId};
 use crate::lazy::News;
-use crate::propose::{self, Author, Fitting, Sent, Stop};
+use crate::propose::{self, Fitting, Sent, Stop};
 use crate::rows::{Kind, Member};
 use crate::serve::Item;
 
@@ -71,7 +71,7 @@ impl Scenario {
     fn give(&mut self, user: &str, send: &Send<'_>) -> Result<(ConversationId, u64), Stop> {
         let mut stored = Vec::new();
         let (state, now, config) = (&self.world.state, self.world.now, &self.world.config);
-        match propose::send(state, now, config, Author { user, device: 1 }, send, &mut stored)? {
+        match propose::send(state, now, config, state.author(user, 1)?, send, &mut stored)? {
             Sent::New { conversation, seq, records } => {
                 self.world.commit(&records);
                 self.world.sync();
@@ -95,7 +95,7 @@ impl Scenario {
         let manage = Manage { id: self.id(), conversation, change };
         let mut stored = Vec::new();
         let (state, now, config) = (&self.world.state, self.world.now, &self.world.config);
-        match propose::change(state, now, config, Author { user, device: 1 }, &manage, &mut stored)? {
+        match propose::change(state, now, config, state.author(user, 1)?, &manage, &mut stored)? {
             Sent::New { conversation, records, .. } => {
                 self.world.commit(&records);
                 self.world.sync();
@@ -112,7 +112,19 @@ impl Scenario {
     }
 
     fn ack(&mut self, user: &str, device: DeviceId, id: &ConversationId, seq: u64) -> Result<Option<News>, Stop> {
-        self.world.state.ack(Author { user, device }, id, seq)
+        let author = self.world.state.author(user, device)?;
+        self.world.ack(author, id, seq)
+    }
+
+    fn read(&mut self, user: &str, id: &ConversationId, seq: u64, of: &[&str]) -> Result<Option<News>, Stop> {
+        let author = self.world.state.author(user, 1)?;
+        self.world.read(author, id, seq, of)
+    }
+
+    fn saw_snapshot(&mut self, user: &str, id: &ConversationId) {
+        let author = self.world.state.author(user, 1).unwrap();
+        let at = self.world.mailbox(author, id).unwrap();
+        self.world.state.saw_snapshot(at);
     }
 
     fn member(&self, id: &ConversationId, user: &str) -> Member {
@@ -168,7 +180,6 @@ fn send_with_a_known_id_returns_the_first_message_i4() {
 fn recovery_keeps_the_ids_of_a_full_list_after_a_confirmation_i4() {
     let mut s = Scenario::new();
     s.world.config.conversation_messages = 1000;
-    let ann = Author { user: "ann", device: 1 };
     let mut first = Vec::new();
     for number in 0..MAX_REPEATS as u16 {
         let send = Send { id: number.to_be_bytes().to_vec().into(), ..s.to(BOB) };
@@ -177,6 +188,7 @@ fn recovery_keeps_the_ids_of_a_full_list_after_a_confirmation_i4() {
             s.ids = 0;
         }
     }
+    let ann = s.world.state.author("ann", 1).unwrap();
     s.world.state.confirm(ann, &first[5..6]).unwrap();
     let oldest = Send { id: 0_u16.to_be_bytes().to_vec().into(), ..s.to(BOB) };
     let another = Send { id: vec![9; 9].into(), ..s.to(BOB) };
@@ -195,7 +207,7 @@ fn non_members_get_the_answers_of_an_unknown_conversation_i8() {
         let answers = [
             code(s.send("cid", Target::Conversation(id))),
             code(s.ack("cid", 1, &id, 1)),
-            code(s.world.state.read(Author { user: "cid", device: 1 }, &id, 1, &["ann"])),
+            code(s.read("cid", &id, 1, &["ann"])),
             code(s.manage("cid", Some(id), Change::Added(named(&["nobody"])))),
             code(s.manage("cid", Some(id), Change::Left { successor: "".into() })),
         ];
@@ -212,7 +224,7 @@ fn ack_above_the_durable_head_is_refused() {
     let send = s.to(BOB);
     let mut stored = Vec::new();
     let (state, now, config) = (&s.world.state, s.world.now, &s.world.config);
-    let author = Author { user: "ann", device: 1 };
+    let author = state.author("ann", 1).unwrap();
     let Ok(Sent::New { conversation, records, .. }) = propose::send(state, now, config, author, &send, &mut stored)
     else {
         unreachable!("it is new")
@@ -305,7 +317,7 @@ fn cap_refuses_in_direct_conversations_and_raises_the_floor_in_groups() {
     for _ in 1..most {
         s.send("ann", Target::Conversation(id)).unwrap();
     }
-    s.world.state.saw_snapshot(Author { user: "bob", device: 1 }, &id);
+    s.saw_snapshot("bob", &id);
     assert!(!s.member(&id, "bob").cursors[0].fresh);
     let (_, seq) = s.send("ann", Target::Conversation(id)).unwrap();
     assert_eq!((seq, s.world.state.active(&id).unwrap().row.floor), (most + 1, 2));
@@ -329,7 +341,7 @@ fn snapshot_comes_again_before_a_skip_of_dropped_messages() {
         items.into_iter().map(|item| (item == Item::Snapshot, item.end())).collect::<Vec<_>>()
     };
     assert_eq!(serve(&s, 0), [(true, 0), (false, 1), (false, 2), (false, 3)]);
-    s.world.state.saw_snapshot(Author { user: "bob", device: 1 }, &id);
+    s.saw_snapshot("bob", &id);
     assert_eq!(serve(&s, 0), [(false, 1), (false, 2), (false, 3)]);
     for _ in 0..2 {
         s.send("ann", Target::Conversation(id)).unwrap();
@@ -415,13 +427,12 @@ fn read_at_the_same_seq_notifies_a_newly_named_author() {
     s.send("bob", Target::Conversation(id)).unwrap();
     s.send("cid", Target::Conversation(id)).unwrap();
     s.ack("ann", 1, &id, 3).unwrap();
-    let ann = Author { user: "ann", device: 1 };
-    let first = s.world.state.read(ann, &id, 3, &["bob"]).unwrap().unwrap();
+    let first = s.read("ann", &id, 3, &["bob"]).unwrap().unwrap();
     assert_eq!(s.member(&id, "bob").owed, first.version);
-    let later = s.world.state.read(ann, &id, 3, &["cid"]).unwrap().unwrap();
+    let later = s.read("ann", &id, 3, &["cid"]).unwrap().unwrap();
     assert_eq!((s.member(&id, "cid").owed, s.member(&id, "ann").read), (later.version, 3));
-    assert_eq!(s.world.state.read(ann, &id, 2, &["nobody"]).unwrap(), None);
-    assert_eq!(code(s.world.state.read(ann, &id, 4, &["bob"])), codes::ACK_BEYOND_HEAD);
+    assert_eq!(s.read("ann", &id, 2, &["nobody"]).unwrap(), None);
+    assert_eq!(code(s.read("ann", &id, 4, &["bob"])), codes::ACK_BEYOND_HEAD);
 }
 
 #[test]

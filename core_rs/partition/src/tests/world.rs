@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 
 use crate::commit::{Committed, Scratch};
 use crate::config::{Config, Now};
-use crate::ids::{ConversationId, Place, Position, RowKey};
+use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey};
 use crate::journal::{Encoded, Full, Journal};
+use crate::lazy::{Mailbox, News};
 use crate::names::Names;
-use crate::propose::Stop;
+use crate::propose::{Author, Decided, Stop};
 use crate::records::{Message, Record, kind};
 use crate::recover::{Problem, Recovery};
 use crate::rest::Rest;
@@ -82,6 +83,8 @@ pub struct World {
     pub store: BTreeMap<RowKey, Vec<u8>>,
     scratch: Scratch,
     snapshots: BTreeMap<Position, Snapshot>,
+    /// What each device used last, as its session remembers it.
+    last: BTreeMap<(String, DeviceId), Mailbox>,
 }
 
 impl World {
@@ -105,7 +108,27 @@ impl World {
             store: BTreeMap::new(),
             scratch: Scratch::default(),
             snapshots: BTreeMap::new(),
+            last: BTreeMap::new(),
         }
+    }
+
+    /// A mailbox, with what its device used last in mind, also of before a crash.
+    pub fn mailbox(&mut self, author: Author<'_>, id: &ConversationId) -> Decided<Mailbox> {
+        let key = (author.name.to_owned(), author.device);
+        let at = self.state.mailbox(author, id, self.last.get(&key).copied())?;
+        self.last.insert(key, at);
+        assert_eq!(self.state.mailbox(author, id, None), Ok(at));
+        Ok(at)
+    }
+
+    pub fn ack(&mut self, author: Author<'_>, id: &ConversationId, seq: u64) -> Decided<Option<News>> {
+        let at = self.mailbox(author, id)?;
+        self.state.ack(at, seq)
+    }
+
+    pub fn read(&mut self, author: Author<'_>, id: &ConversationId, seq: u64, of: &[&str]) -> Decided<Option<News>> {
+        let at = self.mailbox(author, id)?;
+        self.state.read(at, seq, of)
     }
 
     pub fn commit(&mut self, records: &[Record<'_>]) -> Committed {
