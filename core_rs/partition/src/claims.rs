@@ -7,6 +7,7 @@
 use smallvec::SmallVec;
 
 use crate::active::Active;
+use crate::entries::Entry;
 use crate::ids::{DeviceId, MemberIndex};
 use crate::rows::{Cursor, Member};
 
@@ -46,9 +47,11 @@ impl Active {
             hidden = gone.is_some();
             claim = gone.map_or(first - 1, |range| range.0 - 1).max(claim);
         }
-        for seq in first.max(member.delivered + 1)..=top {
-            match self.has(member, index, seq, 0) {
-                Has::No => break,
+        for (seq, entry) in self.entries.from(first.max(member.delivered + 1)).take_while(|(seq, _)| *seq <= top) {
+            // Numbers that were given to none are passed with what lies before them.
+            claim = if hidden { claim } else { claim.max(seq - 1) };
+            match self.has(member, index, (seq, entry), 0) {
+                Has::No => return claim,
                 Has::Withheld => hidden = true,
                 Has::Yes => hidden = false,
                 Has::NotForIt | Has::Skipped => {}
@@ -57,7 +60,7 @@ impl Active {
                 claim = seq;
             }
         }
-        claim
+        if hidden { claim } else { claim.max(top) }
     }
 
     /// The messages among `from..=to` that are the user's to have, and that no device of it has; those that were noted before,
@@ -71,9 +74,9 @@ impl Active {
     ) -> Ranges {
         let mut ranges = Ranges::new();
         let Some(member) = self.row.member(index) else { return ranges };
-        for (seq, _) in self.entries.from(from.max(member.delivered + 1)).take_while(|&(seq, _)| seq <= to) {
-            if self.has(member, index, seq, gone) != Has::No || member.cursors.iter().any(|cursor| served(cursor, seq))
-            {
+        let entries = self.entries.from(from.max(member.delivered + 1)).take_while(|&(seq, _)| seq <= to);
+        for (seq, _) in entries.filter(|&found| self.has(member, index, found, gone) == Has::No) {
+            if member.cursors.iter().any(|cursor| served(cursor, seq)) {
                 continue;
             }
             match ranges.last_mut() {
@@ -88,9 +91,8 @@ impl Active {
     /// nothing up to there.
     pub fn unvouched(&self, index: MemberIndex) -> u64 {
         let Some(member) = self.row.member(index) else { return 0 };
-        let first = self.entries.first().max(member.delivered + 1);
-        let lacks = |seq: &u64| matches!(self.has(member, index, *seq, 0), Has::No | Has::Withheld);
-        (first..=self.row.head).rev().find(lacks).unwrap_or(0)
+        let lacks = |&found: &(u64, &Entry)| matches!(self.has(member, index, found, 0), Has::No | Has::Withheld);
+        self.entries.from(member.delivered + 1).rev().find(lacks).map_or(0, |(seq, _)| seq)
     }
 
     /// Members among the authors of `from..=to`, without the one at `index`; places in ascending order. Members who left are
@@ -115,8 +117,7 @@ impl Active {
         self.entries.has_body(seq, member.user, device)
     }
 
-    fn has(&self, member: &Member, index: MemberIndex, seq: u64, gone: DeviceId) -> Has {
-        let Some(entry) = self.entries.get(seq) else { return Has::NotForIt };
+    fn has(&self, member: &Member, index: MemberIndex, (seq, entry): (u64, &Entry), gone: DeviceId) -> Has {
         if entry.is_by(index) || !member.sees(seq) {
             return Has::NotForIt;
         }

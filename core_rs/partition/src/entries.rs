@@ -4,9 +4,10 @@
 //! entry. A cursor that moves changes two counters; messages leave from the front while nobody stands behind. So an
 //! acknowledgement looks at no other member, and an absent member costs nothing.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 use hashbrown::HashMap;
+use thin_vec::ThinVec;
 
 use crate::ids::{DeviceId, MemberIndex, Place, UserSlot};
 
@@ -51,10 +52,13 @@ impl Entry {
 /// Devices that have a body of their own in a message.
 pub type Devices = Box<[(UserSlot, DeviceId)]>;
 
-/// See the module. Consecutive numbers from `first` on.
+/// See the module. Numbers are consecutive but for gaps between generations.
 #[derive(Debug)]
 pub struct Entries {
     first: u64,
+    next: u64,
+    /// First and last number of each gap between `first` and `next`, in order.
+    gaps: ThinVec<(u64, u64)>,
     list: VecDeque<Entry>,
     bytes: u64,
     behind: u32,
@@ -64,7 +68,7 @@ pub struct Entries {
 impl Entries {
     /// None, of a conversation whose next message is `first`.
     pub fn new(first: u64) -> Self {
-        Self { first, list: VecDeque::new(), bytes: 0, behind: 0, bodies: None }
+        Self { first, next: first, gaps: ThinVec::new(), list: VecDeque::new(), bytes: 0, behind: 0, bodies: None }
     }
 
     /// The number of the first message that is here; of the next one, if none is.
@@ -87,26 +91,55 @@ impl Entries {
         self.bytes
     }
 
-    /// A message by its number.
-    pub fn get(&self, seq: u64) -> Option<&Entry> {
-        self.list.get(usize::try_from(seq.checked_sub(self.first)?).ok()?)
+    /// How many messages here have a number below `seq`, and whether `seq` is one of them.
+    fn place(&self, seq: u64) -> (usize, bool) {
+        let mut below = seq.saturating_sub(self.first);
+        let mut inside = self.first <= seq && seq < self.next;
+        for &(from, to) in self.gaps.iter().take_while(|gap| gap.0 <= seq) {
+            below -= seq.min(to + 1) - from;
+            inside &= to < seq;
+        }
+        (self.list.len().min(usize::try_from(below).unwrap_or(usize::MAX)), inside)
     }
 
-    fn get_mut(&mut self, seq: u64) -> Option<&mut Entry> {
-        self.list.get_mut(usize::try_from(seq.checked_sub(self.first)?).ok()?)
+    /// A message by its number.
+    pub fn get(&self, seq: u64) -> Option<&Entry> {
+        let (place, inside) = self.place(seq);
+        self.list.get(place).filter(|_| inside)
     }
 
     /// Messages and their numbers, from `seq` on.
-    pub fn from(&self, seq: u64) -> impl Iterator<Item = (u64, &Entry)> {
-        let skip = seq.saturating_sub(self.first).min(self.list.len() as u64);
-        (self.first + skip..).zip(self.list.range(skip as usize..))
+    pub fn from(&self, seq: u64) -> Numbered<'_> {
+        let list = self.list.range(self.place(seq).0..);
+        let gaps = self.gaps.partition_point(|gap| gap.1 < seq);
+        let mut gaps = self.gaps.get(gaps..).unwrap_or_default();
+        let mut next = seq.max(self.first);
+        if let Some((gap, rest)) = gaps.split_first().filter(|(gap, _)| gap.0 <= next) {
+            (next, gaps) = (gap.1 + 1, rest);
+        }
+        Numbered { next, end: self.next, gaps, list }
     }
 
-    /// Adds message `seq`. After a gap in the numbers (a new generation) the list must be empty or is filled with lost ones.
-    pub fn push(&mut self, seq: u64, entry: Entry, bodies: Option<Devices>) {
-        if self.list.is_empty() && seq > self.first {
-            self.first = seq;
+    /// The next message is `next`; numbers between it and the last one are given to none.
+    pub fn jump(&mut self, next: u64) {
+        if next <= self.next {
+            return;
         }
+        if self.list.is_empty() {
+            self.first = next;
+        } else {
+            match self.gaps.last_mut().filter(|gap| gap.1 + 1 == self.next) {
+                Some(gap) => gap.1 = next - 1,
+                None => self.gaps.push((self.next, next - 1)),
+            }
+        }
+        self.next = next;
+    }
+
+    /// Adds message `seq`, which is above all that are here.
+    pub fn push(&mut self, seq: u64, entry: Entry, bodies: Option<Devices>) {
+        self.jump(seq);
+        self.next += 1;
         self.bytes += u64::from(entry.place.len);
         self.list.push_back(entry);
         if let Some(bodies) = bodies {
@@ -132,19 +165,16 @@ impl Entries {
 
     /// A message's record was carried to another place.
     pub fn carry(&mut self, seq: u64, place: Place) {
-        if let Some(entry) = self.get_mut(seq) {
+        let (index, inside) = self.place(seq);
+        if let Some(entry) = self.list.get_mut(index).filter(|_| inside) {
             entry.place = place;
         }
     }
 
     /// Messages `from..=to` cannot be read any more.
     pub fn lose(&mut self, from: u64, to: u64) {
-        let end = self.first + self.list.len() as u64;
-        for seq in from.max(self.first)..to.saturating_add(1).min(end) {
-            if let Some(entry) = self.get_mut(seq) {
-                entry.place.segment = 0;
-            }
-        }
+        let (from, to) = (self.place(from).0, self.place(to.saturating_add(1)).0);
+        self.list.range_mut(from.min(to)..to).for_each(|entry| entry.place.segment = 0);
     }
 
     /// A mailbox that has everything up to `acked` is counted.
@@ -157,15 +187,11 @@ impl Entries {
         self.add(acked, u32::MAX);
     }
 
+    /// A mailbox in a gap stands on the last message before it.
     fn add(&mut self, acked: u64, more: u32) {
-        let count = if acked < self.first {
-            &mut self.behind
-        } else {
-            match self.get_mut(acked) {
-                Some(entry) => &mut entry.at,
-                None => return,
-            }
-        };
+        let upto = self.place(acked.saturating_add(1)).0;
+        let entry = upto.checked_sub(1).and_then(|last| self.list.get_mut(last));
+        let count = entry.map_or(&mut self.behind, |entry| &mut entry.at);
         *count = count.wrapping_add(more);
     }
 
@@ -190,6 +216,10 @@ impl Entries {
         let seq = self.first;
         let entry = self.list.pop_front()?;
         self.first += 1;
+        if let Some(gap) = self.gaps.first().filter(|gap| gap.0 == self.first) {
+            self.first = gap.1 + 1;
+            self.gaps.remove(0);
+        }
         self.behind = self.behind.wrapping_add(entry.at);
         self.bytes -= u64::from(entry.place.len).min(self.bytes);
         if let Some(bodies) = &mut self.bodies {
@@ -202,5 +232,107 @@ impl Entries {
             self.list.shrink_to_fit();
         }
         Some((seq, entry))
+    }
+}
+
+/// Messages and their numbers, in order.
+#[derive(Clone, Debug)]
+pub struct Numbered<'a> {
+    next: u64,
+    end: u64,
+    gaps: &'a [(u64, u64)],
+    list: vec_deque::Iter<'a, Entry>,
+}
+
+impl<'a> Iterator for Numbered<'a> {
+    type Item = (u64, &'a Entry);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((gap, rest)) = self.gaps.split_first()
+            && gap.0 == self.next
+        {
+            (self.next, self.gaps) = (gap.1 + 1, rest);
+        }
+        let entry = self.list.next()?;
+        self.next += 1;
+        Some((self.next - 1, entry))
+    }
+}
+
+impl DoubleEndedIterator for Numbered<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if let Some((gap, rest)) = self.gaps.split_last()
+            && gap.1 + 1 == self.end
+        {
+            (self.end, self.gaps) = (gap.0, rest);
+        }
+        let entry = self.list.next_back()?;
+        self.end -= 1;
+        Some((self.end, entry))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Messages with gaps, mailboxes that acknowledge them, and a plain map beside that counts everything anew.
+        #[test]
+        fn entries_equal_a_map_of_numbers(steps in proptest::collection::vec((0..6_u8, 0..12_u64), 0..60)) {
+            let mut entries = Entries::new(1);
+            let (mut model, mut cursors, mut next) = (BTreeMap::new(), vec![0_u64; 3], 1);
+            entries.recount(cursors.iter().copied());
+            for (step, value) in steps {
+                match step {
+                    0 | 1 => {
+                        let place = Place { segment: 1, offset: next as u32, len: 1 };
+                        entries.push(next, Entry::new(place, 0, None, 0, false), None);
+                        model.insert(next, place);
+                        next += 1;
+                    }
+                    2 => {
+                        next += value << 36;
+                        entries.jump(next);
+                    }
+                    3 | 4 => {
+                        let index = value as usize % cursors.len();
+                        let numbers: BTreeSet<u64> = model.keys().copied().chain([next - 1]).collect();
+                        let above: Vec<u64> = numbers.into_iter().filter(|seq| *seq > cursors[index]).collect();
+                        if let Some(&acked) = above.get(value as usize % above.len().max(1)) {
+                            entries.leave(cursors[index]);
+                            entries.stand(acked);
+                            cursors[index] = acked;
+                        }
+                    }
+                    _ => {
+                        let from = next.saturating_sub(value);
+                        entries.lose(from, from + 1);
+                        model.range_mut(from..=from + 1).for_each(|(_, place)| place.segment = 0);
+                    }
+                }
+                if value == 0 {
+                    while entries.reclaim().is_some() {}
+                    let lowest = cursors.iter().min().copied().unwrap_or(0);
+                    model.retain(|seq, _| *seq > lowest);
+                }
+                let all = |from: u64| model.range(from..).map(|(&seq, &place)| (seq, place)).collect::<Vec<_>>();
+                let probes = model.keys().flat_map(|&seq| [seq - 1, seq, seq + 1]).chain([0, next, next + 5]);
+                for seq in probes {
+                    prop_assert_eq!(entries.get(seq).map(|entry| entry.place), model.get(&seq).copied(), "{}", seq);
+                    let found: Vec<_> = entries.from(seq).map(|(seq, entry)| (seq, entry.place)).collect();
+                    prop_assert_eq!(&found, &all(seq), "from {}", seq);
+                    let mut back: Vec<_> = entries.from(seq).rev().map(|(seq, entry)| (seq, entry.place)).collect();
+                    back.reverse();
+                    prop_assert_eq!(&back, &all(seq), "back to {}", seq);
+                }
+                prop_assert_eq!(entries.first(), model.keys().next().copied().unwrap_or(next));
+            }
+        }
     }
 }
