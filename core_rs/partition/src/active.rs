@@ -87,16 +87,17 @@ impl Active {
     }
 
     /// The last message that an acknowledgement of `acked` covers: it passes over directly following ones that the mailbox
-    /// does not get. It stops at one that is withheld: the mailbox is told of that first.
+    /// does not get, and over numbers that no message has. It stops at one that is withheld: the mailbox is told of that first.
     pub fn pass(&self, acked: u64, index: MemberIndex, device: DeviceId) -> u64 {
         let Some(member) = self.row.member(index) else { return acked };
-        let mut upto = acked;
-        for (seq, entry) in self.entries.from(acked + 1) {
+        let over = |upto: u64| (self.row.after(upto) - 1).min(member.to);
+        let mut upto = over(acked);
+        for (seq, entry) in self.entries.from(upto + 1) {
             let told = entry.withheld && !entry.is_by(index) && member.sees(seq);
             if seq != upto + 1 || seq > member.to || told || self.is_for(entry, seq, index, device) {
                 break;
             }
-            upto = seq;
+            upto = over(seq);
         }
         upto
     }

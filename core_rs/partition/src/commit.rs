@@ -13,14 +13,14 @@ use wire::types::ConversationId;
 use crate::apply;
 use crate::apply::device::MAX_REPEATS;
 use crate::entries::Entry;
-use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot};
+use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot, version_base};
 use crate::journal::{Encoded, Full, Journal};
 use crate::lazy::News;
 use crate::names::Names;
 use crate::records::{self, Message, Record, UserChange};
 use crate::rest::Stored;
 use crate::rows::{Conversation, Device, User};
-use crate::state::{Durable, Pending, State};
+use crate::state::{Durable, Generation, Pending, State};
 use crate::users::DeviceEntry;
 
 /// The bound of receipt versions is raised by so many, when fewer than half of them are left.
@@ -109,7 +109,12 @@ impl State {
     pub fn bound_due(&self) -> Option<Record<'static>> {
         let versions = self.versions.last + VERSIONS_AHEAD;
         let due = self.versions.last + VERSIONS_AHEAD / 2 > self.versions.bound;
-        due.then_some(Record::Bound { versions, time_ms: self.time_ms })
+        due.then_some(self.bound(versions))
+    }
+
+    /// The bound of receipt versions and of the server's time, and what the store must reflect.
+    pub(crate) fn bound(&self, versions: u64) -> Record<'static> {
+        Record::Bound { versions, time_ms: self.time_ms, reflects: self.reflects }
     }
 
     /// The bound rises in time, so that what is told before it is logged finds a version.
@@ -117,7 +122,7 @@ impl State {
         let last = records.iter().filter_map(version).fold(self.versions.last, u64::max);
         let explicit = records.iter().any(|record| matches!(record, Record::Bound { .. }));
         if !explicit && last + VERSIONS_AHEAD / 2 > self.versions.bound {
-            scratch.lazy(Record::Bound { versions: last + VERSIONS_AHEAD, time_ms: self.time_ms });
+            scratch.lazy(self.bound(last + VERSIONS_AHEAD));
         }
     }
 
@@ -139,7 +144,8 @@ impl State {
             }
             Record::Mailbox(records::Mailbox { conversation, .. })
             | Record::Floor(records::Floor { conversation, .. })
-            | Record::Lost(records::Lost { conversation, .. }) => {
+            | Record::Lost(records::Lost { conversation, .. })
+            | Record::Enter(records::Enter { conversation, .. }) => {
                 let Some(slot) = self.find(conversation) else { return };
                 self.image_conversation(slot, scratch);
                 self.cursors_first(slot, scratch);
@@ -165,6 +171,7 @@ impl State {
                 }
             }
             Record::Image { .. } | Record::Carried(_) | Record::Stored { .. } | Record::Bound { .. } => {}
+            Record::Generation { .. } | Record::Clock { .. } | Record::Gone(_) => {}
         }
     }
 
@@ -280,11 +287,24 @@ impl State {
                     entry.confirmed.clear();
                 }
             }
-            Record::Bound { versions, time_ms } => {
+            Record::Bound { versions, time_ms, .. } => {
                 self.versions.bound = self.versions.bound.max(*versions);
                 self.time_ms = self.time_ms.max(*time_ms);
                 self.pending.push_back(Pending { position, what: Durable::Versions(*versions) });
-                self.retention.bounded(place.segment);
+                self.retention.bound = place.segment;
+            }
+            Record::Generation { number, position } => {
+                self.generation = self.generation.max(Generation { number: *number, position: *position });
+                self.retention.generation = place.segment;
+            }
+            Record::Clock { time_ms, set_s } => {
+                (self.time_ms, self.set_s) = (*time_ms, *set_s);
+                self.retention.clock = place.segment;
+            }
+            Record::Enter(r) => self.apply_enter(r, position),
+            Record::Gone(row) => {
+                self.stored.remove(row);
+                self.owner(row).into_iter().for_each(|owner| self.remove(owner));
             }
             Record::Stored { row, position, change, head } => {
                 let segment = place.segment;
@@ -293,10 +313,27 @@ impl State {
         }
     }
 
+    /// A conversation enters a generation. Below its base nothing comes any more, so that much can be acknowledged as soon as
+    /// what was numbered before is durable.
+    fn apply_enter(&mut self, record: &records::Enter, position: Position) {
+        let Some(slot) = self.find(&record.conversation) else { return };
+        let Some(active) = self.conversation_mut(slot) else { return };
+        let all = active.visible == active.row.head;
+        active.entries.jump(record.base + 1);
+        (active.changed, active.skipped) = (position, position);
+        self.with(&record.conversation, position, |row, _| apply::conversation::enter(row, record));
+        if all && let Some(active) = self.conversation_mut(slot) {
+            active.visible = active.row.head;
+        }
+        let what = Durable::Message(record.conversation, record.base);
+        self.pending.push_back(Pending { position, what });
+    }
+
     /// A row is in the store, and leaves memory.
     fn rests(&mut self, key: &RowKey, stored: Stored) {
         let Some(owner) = self.owner(key) else { return };
         self.remove(owner);
+        self.reflects = self.reflects.max(stored.position);
         self.retention.stored(key.clone(), stored.segment);
         self.stored.insert(key.clone(), stored);
     }
@@ -406,6 +443,7 @@ fn settles(record: &Record<'_>) -> Option<ConversationId> {
         Record::Mailbox(mailbox) => Some(mailbox.conversation),
         Record::Floor(floor) => Some(floor.conversation),
         Record::Lost(lost) => Some(lost.conversation),
+        Record::Enter(enter) => Some(enter.conversation),
         _ => None,
     }
 }
@@ -417,6 +455,8 @@ fn version(record: &Record<'_>) -> Option<u64> {
         Record::Mailbox(mailbox) => Some(mailbox.version),
         Record::Floor(floor) => Some(floor.version),
         Record::Lost(lost) => Some(lost.version),
+        Record::Enter(enter) => Some(enter.version),
+        Record::Generation { number, .. } => Some(version_base(*number)),
         _ => None,
     }
 }

@@ -41,8 +41,15 @@ index!(
 /// Bits of a sequence number below its generation.
 pub const GENERATION_SHIFT: u32 = 36;
 
-/// The first sequence number of a generation. A number is generation × 2³⁶ + n, n from 1; numbers stay below 2⁵³, so
-/// that a JSON client reads them exactly.
+/// So many generations there may be: numbers stay below 2⁵³, so that a JSON client reads them exactly.
+pub const GENERATIONS: u32 = 1 << 17;
+
+/// The number below the first one of a generation. A number is generation × 2³⁶ + n, n from 1.
 pub fn generation_base(generation: u32) -> u64 {
     u64::from(generation) << GENERATION_SHIFT
+}
+
+/// The same of receipt versions, which are opaque to clients: generation × 2⁴⁴ + n.
+pub fn version_base(generation: u32) -> u64 {
+    u64::from(generation) << 44
 }

@@ -20,7 +20,9 @@ use crate::bytes::Malformed;
 use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey, UserSlot};
 use crate::names::Names;
 use crate::records::{self, Message, Record, UserChange};
+use crate::retention::Retention;
 use crate::rows::{Conversation, Device, User};
+use crate::state::Generation;
 use crate::users::Mark;
 
 /// Why a log does not make rows.
@@ -125,12 +127,17 @@ pub struct Recovery {
     pub conversations: Table<ConversationId, Found<Conversation>>,
     /// Message records of each conversation, in the order of the log.
     pub bodies: HashMap<ConversationId, Vec<Body>>,
-    /// The highest receipt version and time below which everything may have been used.
-    pub bound: (u64, u64),
-    /// The segment that says so.
-    pub bound_in: u32,
-    /// The latest time of a message, ms since 1970.
-    pub last_time_ms: u64,
+    /// The highest receipt version below which everything may have been used.
+    pub versions: u64,
+    /// See [`Generation`].
+    pub generation: Generation,
+    /// The latest time of a message or bound since the clock was put right, ms since 1970.
+    pub time_ms: u64,
+    /// When it was, seconds since 1970; 0: never.
+    pub set_s: u32,
+    /// What the store reflects at least.
+    pub reflects: Position,
+    pub(crate) retention: Retention,
     /// The last batch.
     pub position: Position,
 }
@@ -206,10 +213,29 @@ impl Recovery {
             Record::Stored { row, position, change, head } => {
                 self.stored(row, (*position, *change, *head, place.segment))
             }
-            Record::Bound { versions, time_ms } => {
-                self.bound = (self.bound.0.max(*versions), self.bound.1.max(*time_ms));
-                self.bound_in = place.segment;
+            Record::Bound { versions, time_ms, reflects } => {
+                self.versions = self.versions.max(*versions);
+                self.time_ms = self.time_ms.max(*time_ms);
+                self.reflects = self.reflects.max(*reflects);
+                self.retention.bound = place.segment;
             }
+            Record::Generation { number, position } => {
+                self.generation = self.generation.max(Generation { number: *number, position: *position });
+                self.retention.generation = place.segment;
+            }
+            Record::Clock { time_ms, set_s } => {
+                (self.time_ms, self.set_s) = (*time_ms, *set_s);
+                self.retention.clock = place.segment;
+            }
+            Record::Enter(r) => {
+                let key = || RowKey::Conversation(r.conversation);
+                if let Some(row) =
+                    exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
+                {
+                    apply::conversation::enter(row, r);
+                }
+            }
+            Record::Gone(row) => self.gone(row),
         }
         Ok(())
     }
@@ -261,6 +287,8 @@ impl Recovery {
         if let Some(row) = exact(self.devices.entry(device), (record.device_change, position), |d| d.changes, key)? {
             apply::device::sent(row, record);
         }
+        // Not that of a message that is carried: the clock may have been put right since.
+        self.time_ms = self.time_ms.max(record.message.time);
         self.body(record, place);
         Ok(())
     }
@@ -280,7 +308,6 @@ impl Recovery {
             withheld: record.withheld,
             bodies: own.then_some(bodies),
         };
-        self.last_time_ms = self.last_time_ms.max(message.time);
         let list = self.bodies.entry(message.conversation).or_default();
         if list.len() >= PRUNE && list.len() == list.capacity() {
             // What every mailbox has, and every user is known to have, is not looked for any more: both only rise.
@@ -299,7 +326,22 @@ impl Recovery {
         list.push(body);
     }
 
+    fn gone(&mut self, row: &RowKey) {
+        match row {
+            RowKey::User(name) => drop(self.users.remove(name)),
+            RowKey::Device(name, device) => drop(self.devices.remove(&(name.clone(), *device))),
+            RowKey::Conversation(id) => {
+                if let Some(Found::Active(row, _)) = self.conversations.remove(id) {
+                    release(&mut self.names, &row);
+                }
+                let bodies = self.bodies.remove(id).unwrap_or_default();
+                bodies.iter().for_each(|body| body.release(&mut self.names));
+            }
+        }
+    }
+
     fn stored(&mut self, row: &RowKey, (position, change, head, segment): (Position, u16, u64, u32)) {
+        self.reflects = self.reflects.max(position);
         match row {
             RowKey::User(name) => {
                 self.users.insert(name.clone(), Found::Stored { position, change, head, segment });

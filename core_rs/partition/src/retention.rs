@@ -1,5 +1,5 @@
-//! Which contents of the log's oldest segment are still needed: images of rows, records of undelivered messages, and the bound of
-//! receipt versions. They are written again, so that the segment can be deleted.
+//! Which contents of the log's oldest segment are still needed: images of rows, records of undelivered messages, the generation,
+//! the clock's correction, and the bound of receipt versions and of what the store reflects. They are written again, so that the segment can be deleted.
 //!
 //! # Rules
 //! - Only what lies in the oldest segment is written again, a bounded number of records a turn.
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::commit::Owner;
 use crate::ids::{ConversationId, ConversationSlot, Place, Position, RowKey};
 use crate::records::Record;
-use crate::state::State;
+use crate::state::{Generation, State};
 
 /// What was written to a segment. A row that was written anew since, or is not in memory any more, is passed over.
 #[derive(Debug, Default)]
@@ -25,8 +25,12 @@ struct Segment {
 #[derive(Debug, Default)]
 pub struct Retention {
     segments: BTreeMap<u32, Segment>,
-    /// The segment that holds the bound of receipt versions.
-    bound: u32,
+    /// The segment that holds the bound of receipt versions and of what the store reflects.
+    pub(crate) bound: u32,
+    /// The segment that holds the generation; 0: it is the first one, of which no record tells.
+    pub(crate) generation: u32,
+    /// The same of the clock's last correction.
+    pub(crate) clock: u32,
 }
 
 /// What is to be written before the oldest segment can go.
@@ -62,10 +66,6 @@ impl Retention {
     pub(crate) fn stored(&mut self, row: RowKey, segment: u32) {
         self.segments.entry(segment).or_default().stored.push(row);
     }
-
-    pub(crate) fn bounded(&mut self, segment: u32) {
-        self.bound = self.bound.max(segment);
-    }
 }
 
 impl State {
@@ -81,9 +81,17 @@ impl State {
     /// written.
     pub fn retain(&mut self, oldest: u32, most: usize) -> Oldest {
         let mut needs = Vec::new();
-        if self.retention.bound == oldest {
-            let (versions, time_ms) = (self.versions.bound, self.time_ms);
-            needs.push(Need::Record(Record::Bound { versions, time_ms }));
+        let Retention { bound, generation, clock, .. } = &self.retention;
+        // It is written behind every `stored` record of this segment, so it covers those.
+        if *bound == oldest {
+            needs.push(Need::Record(self.bound(self.versions.bound)));
+        }
+        if *generation == oldest {
+            let Generation { number, position } = self.generation;
+            needs.push(Need::Record(Record::Generation { number, position }));
+        }
+        if *clock == oldest {
+            needs.push(Need::Record(Record::Clock { time_ms: self.time_ms, set_s: self.set_s }));
         }
         if let Some(mut segment) = self.retention.segments.remove(&oldest) {
             self.keep_rows(oldest, &mut segment.images, most, &mut needs);
@@ -91,6 +99,11 @@ impl State {
             self.retention.segments.insert(oldest, segment);
         }
         if needs.is_empty() { Oldest::FreeAt(self.position) } else { Oldest::Needs(needs) }
+    }
+
+    /// The store holds rows that reflect positions up to this one.
+    pub fn reflected(&mut self, position: Position) {
+        self.reflects = self.reflects.max(position);
     }
 
     /// The first segment is gone.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::active::Active;
 use crate::commit::Owner;
 use crate::entries::{Entries, Entry};
-use crate::ids::{ConversationId, DeviceId, RowKey};
+use crate::ids::{ConversationId, DeviceId, RowKey, version_base};
 use crate::recover::{Body, Found, Problem, Recovery};
 use crate::rest::Stored;
 use crate::rows::Conversation;
@@ -21,11 +21,12 @@ impl Recovery {
         self.finish()?;
         let mut state = State::default();
         state.names = std::mem::take(&mut self.names);
-        let (versions, time_ms) = self.bound;
+        let versions = self.versions.max(version_base(self.generation.number));
         state.versions = Versions { last: versions, bound: versions, durable: versions };
-        state.time_ms = time_ms.max(self.last_time_ms);
+        (state.generation, state.time_ms, state.set_s) = (self.generation, self.time_ms, self.set_s);
         (state.position, state.synced) = (self.position, self.position);
-        state.retention.bounded(self.bound_in);
+        state.reflects = self.reflects;
+        state.retention = std::mem::take(&mut self.retention);
         // Known before users come: what is at rest is not known of them then.
         state.users.store = store || self.has_stored();
         for (name, found) in self.users.drain() {
@@ -113,12 +114,17 @@ fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
     let by_seq: HashMap<u64, &Body> = bodies.iter().map(|body| (body.seq, body)).collect();
     // Also the messages directly before them, as far as users are not known to have those: their authors are told when they are.
     let known = active.row.known();
-    let mut first = (lowest + 1).max(active.row.floor);
-    while first > active.row.floor && first > known + 1 && by_seq.contains_key(&(first - 1)) {
-        first -= 1;
+    let floor = active.row.floor;
+    let mut first = active.row.after(lowest.max(floor - 1));
+    let mut before = active.row.before(first);
+    while before >= floor && first > known + 1 && by_seq.contains_key(&before) {
+        (first, before) = (before, active.row.before(before));
     }
     active.entries = Entries::new(first);
-    for seq in first..=active.row.head {
+    let mut next = first;
+    while next <= active.row.head {
+        let seq = next;
+        next = active.row.after(seq);
         let lost = active.row.is_lost(seq);
         let entry = match by_seq.get(&seq) {
             Some(body) => {
@@ -135,6 +141,7 @@ fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
             active.entries.lose(seq, seq);
         }
     }
+    active.entries.jump(next);
     active.reindex();
     Ok(())
 }

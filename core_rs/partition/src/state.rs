@@ -28,6 +28,15 @@ pub struct Versions {
     pub durable: u64,
 }
 
+/// The generation in which numbers are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation {
+    /// Numbers are given above its [`generation_base`](crate::ids::generation_base).
+    pub number: u32,
+    /// The highest position that may have been used before it began: rows in the store may reflect it, whatever the log says.
+    pub position: Position,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct State {
@@ -41,8 +50,14 @@ pub struct State {
     pub absent: HashSet<RowKey>,
     /// What becomes durable with a batch: positions in ascending order.
     pub(crate) pending: VecDeque<Pending>,
-    /// The latest time in a record, ms since 1970.
+    /// See [`Generation`].
+    pub generation: Generation,
+    /// The latest time in a record since it was put right, ms since 1970.
     pub time_ms: u64,
+    /// When it was last put right, seconds since 1970; 0: never.
+    pub set_s: u32,
+    /// The highest position that a row in the store reflects.
+    pub reflects: Position,
     /// The last batch that a record went to.
     pub position: Position,
     /// The last batch that is durable.

@@ -5,7 +5,7 @@ use wire::types::SkipReason;
 
 use crate::ids::MemberIndex;
 use crate::names::Names;
-use crate::records::{Cursors, Floor, Lacked, Lost, Mailbox};
+use crate::records::{Cursors, Enter, Floor, Lacked, Lost, Mailbox};
 use crate::rows::{Conversation, Member, SkipRange};
 
 /// A device's mailbox begins or ends.
@@ -99,6 +99,34 @@ fn lack(member: &mut Member, (from, to): (u64, u64), reason: SkipReason, version
     if from <= to {
         member.skip(SkipRange { from, to, reason, version });
     }
+}
+
+/// The conversation goes on above the base of a generation. Current members will never have what may have been numbered
+/// between; mailboxes that have everything go on with the new numbers, those of a group with a snapshot.
+pub fn enter(row: &mut Conversation, record: &Enter) {
+    row.changes = record.change;
+    let (head, base) = (row.head, record.base);
+    if base <= head {
+        return;
+    }
+    let lowest = row.lowest().unwrap_or(head);
+    row.gaps.retain(|gap| gap.1 > lowest);
+    row.gaps.push((head + 1, base));
+    row.head = base;
+    let range = SkipRange { from: head + 1, to: base, reason: SkipReason::Lost, version: record.version };
+    for member in row.members.iter_mut().flatten().filter(|member| member.is_current()) {
+        member.skip(range);
+        for cursor in &mut member.cursors {
+            cursor.acked = if cursor.acked >= head { base } else { cursor.acked };
+            cursor.fresh |= row.group.is_some();
+        }
+        member.delivered = if member.delivered >= head { base } else { member.delivered };
+    }
+    if let Some(group) = &mut row.group {
+        // A snapshot that is as new as anything that was lost.
+        group.seq = base;
+    }
+    row.owe_all(record.version);
 }
 
 /// Lazy: cursors and receipts rise.

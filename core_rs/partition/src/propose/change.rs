@@ -57,7 +57,6 @@ pub fn change<'a>(
     let view = View { state, active, now_ms: now.wall_ms, most: config.group_members };
     check_names(&view, author.name, &manage.change)?;
     let decided = view.decide(author.name, &manage.change)?;
-    let seq = active.map_or(0, |active| active.row.head) + 1;
     let came = came(state, config, author, &manage.change, &decided)?;
     let mut records = Vec::new();
     let mut change = active.map_or(0, |active| active.row.changes);
@@ -78,6 +77,11 @@ pub fn change<'a>(
             Conversation::new(Kind::Group).encode(&state.names, &mut bytes);
             records.push(Record::Image { row: RowKey::Conversation(id), bytes: bytes.into() });
         }
+    }
+    let (seq, enter) = state.next_seq(id, active.map_or(0, |active| active.row.head), change);
+    if let Some(enter) = enter {
+        change = enter.change;
+        records.push(Record::Enter(enter));
     }
     let dropped = active.map_or_else(Vec::new, |active| freed(state, active, &came));
     let leaves = matches!(decided, Change::Removed(_) | Change::Left { .. } | Change::Closed);

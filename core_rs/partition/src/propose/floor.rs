@@ -33,12 +33,16 @@ pub(super) fn cap(state: &State, config: &Config, active: &Active) -> Option<Flo
     Some(raise(state, active, floor, SkipReason::Cap))
 }
 
-/// Messages at the front of a conversation that were held too long. `None`: there are none.
+/// Messages at the front of a conversation that were held too long. `None`: there are none. What was accepted before a message
+/// that was held too long was held longer, whatever time it has; a time above the server's is one that was put right.
 pub fn expire(state: &State, now: Now, config: &Config, active: &Active) -> Option<Vec<Record<'static>>> {
     let entries = &active.entries;
-    let old = |time_s: u32| (u64::from(time_s) * 1000).saturating_add(config.hold_ms) <= now.wall_ms;
-    let expired = entries.from(entries.first()).take(config.expire_at_once);
-    let (last, _) = expired.take_while(|(seq, entry)| *seq <= active.visible && old(entry.time_s)).last()?;
+    let now_s = now.wall_ms / 1000;
+    let wrong = |time_s: u32| u64::from(time_s) > now_s && state.set_s != 0;
+    let accepted_s = |time_s: u32| u64::from(if wrong(time_s) { state.set_s } else { time_s });
+    let old = |time_s: u32| (accepted_s(time_s) * 1000).saturating_add(config.hold_ms) <= now.wall_ms;
+    let front = entries.from(entries.first()).take(config.expire_at_once).take_while(|(seq, _)| *seq <= active.visible);
+    let (last, _) = front.filter(|(_, entry)| old(entry.time_s)).last()?;
     Some(vec![Record::Floor(raise(state, active, last + 1, SkipReason::Expired))])
 }
 

@@ -10,6 +10,7 @@
 mod change;
 mod devices;
 mod floor;
+mod generations;
 mod rules;
 mod send;
 
@@ -19,6 +20,7 @@ use smallvec::{SmallVec, smallvec};
 pub use change::change;
 pub use devices::{Fitting, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
+pub use generations::{clock, enter, generation};
 pub use seam::Refusal;
 pub use send::send;
 pub use wire::ids::{conversation_id, group_id, hash_of};

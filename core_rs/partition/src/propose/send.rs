@@ -80,7 +80,11 @@ pub fn send<'a>(
     }
     let other = to.users.iter().copied().find(|&other| other != user).filter(|_| to.kind == Kind::Direct);
     let withheld = other.and_then(|other| state.user(other)).is_some_and(|other| other.blocks(author.name));
-    let seq = active.map_or(0, |active| active.row.head) + 1;
+    let (seq, enter) = state.next_seq(to.id, active.map_or(0, |active| active.row.head), change);
+    if let Some(enter) = enter {
+        change = enter.change;
+        records.push(Record::Enter(enter));
+    }
     let message = wire::types::Message {
         conversation: to.id,
         seq,

@@ -1,9 +1,9 @@
 //! Records from bytes.
 
 use super::message::Message;
-use super::{Begins, Cursors, Floor, Lacked, Lost, Mailbox, Moved, Record, Seen, User, UserChange, kind};
+use super::{Begins, Cursors, Enter, Floor, Lacked, Lost, Mailbox, Moved, Record, Seen, User, UserChange, kind};
 use crate::bytes::{Malformed, Read, Reader};
-use crate::ids::{DeviceId, Position, RowKey};
+use crate::ids::{DeviceId, GENERATIONS, Position, RowKey, generation_base};
 use crate::rows::Fit;
 use crate::rows::member::skip_reason;
 use smallvec::SmallVec;
@@ -53,11 +53,33 @@ pub fn decode(kind: u8, body: &[u8]) -> Read<Record<'_>> {
             change: reader.fixed16()?,
             head: reader.u64()?,
         },
-        kind::BOUND => Record::Bound { versions: reader.u64()?, time_ms: reader.u64()? },
+        kind::BOUND => {
+            Record::Bound { versions: reader.u64()?, time_ms: reader.u64()?, reflects: Position(reader.u64()?) }
+        }
+        kind::GENERATION => {
+            let number = reader.u32()?;
+            if number >= GENERATIONS {
+                return Err(Malformed::Value("the number of a generation"));
+            }
+            Record::Generation { number, position: Position(reader.u64()?) }
+        }
+        kind::ENTER => Record::Enter(Enter {
+            conversation: reader.array()?,
+            change: reader.fixed16()?,
+            base: base(reader.u64()?)?,
+            version: reader.u64()?,
+        }),
+        kind::CLOCK => Record::Clock { time_ms: reader.u64()?, set_s: reader.u32()? },
+        kind::GONE => Record::Gone(key(reader)?),
         found => return Err(Malformed::Unknown { what: "kind of a record", found }),
     };
     reader.end()?;
     Ok(record)
+}
+
+fn base(value: u64) -> Read<u64> {
+    let fits = value & (generation_base(1) - 1) == 0 && value < generation_base(GENERATIONS);
+    if fits { Ok(value) } else { Err(Malformed::Value("the base of a generation")) }
 }
 
 fn key(reader: &mut Reader<'_>) -> Read<RowKey> {

@@ -69,10 +69,30 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_u64(out, *head);
             kind::STORED
         }
-        Record::Bound { versions, time_ms } => {
-            put_u64(out, *versions);
-            put_u64(out, *time_ms);
+        Record::Bound { versions, time_ms, reflects } => {
+            [*versions, *time_ms, reflects.0].into_iter().for_each(|value| put_u64(out, value));
             kind::BOUND
+        }
+        Record::Generation { number, position } => {
+            put_u64(out, u64::from(*number));
+            put_u64(out, position.0);
+            kind::GENERATION
+        }
+        Record::Enter(enter) => {
+            out.extend_from_slice(&enter.conversation);
+            out.extend_from_slice(&enter.change.to_le_bytes());
+            put_u64(out, enter.base);
+            put_u64(out, enter.version);
+            kind::ENTER
+        }
+        Record::Clock { time_ms, set_s } => {
+            put_u64(out, *time_ms);
+            put_u64(out, u64::from(*set_s));
+            kind::CLOCK
+        }
+        Record::Gone(row) => {
+            put_key(out, row);
+            kind::GONE
         }
     }
 }

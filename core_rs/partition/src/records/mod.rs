@@ -46,8 +46,16 @@ pub mod kind {
     pub const CARRIED: u8 = 10;
     /// A row is in the store.
     pub const STORED: u8 = 11;
-    /// Receipt versions and time below which everything may have been used.
+    /// Receipt versions and time below which everything may have been used, and what the store must reflect.
     pub const BOUND: u8 = 12;
+    /// A new generation of numbers begins.
+    pub const GENERATION: u8 = 13;
+    /// A conversation enters the generation.
+    pub const ENTER: u8 = 14;
+    /// The server's time is another one.
+    pub const CLOCK: u8 = 15;
+    /// A row was given up.
+    pub const GONE: u8 = 16;
 }
 
 /// A record. Borrowed parts lie in the bytes that it was read from.
@@ -106,7 +114,40 @@ pub enum Record<'a> {
         versions: u64,
         /// The server's time may have been as late as this, ms since 1970.
         time_ms: u64,
+        /// The store reflects at least this: one that does not is an older copy.
+        reflects: Position,
     },
+    /// See [`kind::GENERATION`].
+    Generation {
+        /// Its number; numbers and receipt versions go on at its base.
+        number: u32,
+        /// The highest position that what was lost may have used: the store may hold rows that reflect it.
+        position: Position,
+    },
+    /// See [`kind::ENTER`].
+    Enter(Enter),
+    /// See [`kind::CLOCK`].
+    Clock {
+        /// The server's time, which replaces what it was; ms since 1970.
+        time_ms: u64,
+        /// When it was last put right, seconds since 1970: what has a later time than the server's counts as of then.
+        set_s: u32,
+    },
+    /// See [`kind::GONE`]. What the log said of this row counts no more: the store has it, or there is none.
+    Gone(RowKey),
+}
+
+/// A conversation goes on above the base of a generation. What lies between may have been used by messages that were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enter {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Count of the conversation's row after it.
+    pub change: u16,
+    /// The generation's base: the next message has the number above it.
+    pub base: u64,
+    /// Receipt version of the skips that follow from it.
+    pub version: u64,
 }
 
 /// A device of a member begins to take part, or does no more.

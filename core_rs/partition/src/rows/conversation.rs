@@ -1,6 +1,7 @@
 //! A conversation: its head and floor, its members, and for a group what all of them share.
 
 use smallvec::SmallVec;
+use thin_vec::ThinVec;
 pub use wire::ids::Kind;
 use wire::types::{Role, SkipReason};
 
@@ -26,6 +27,8 @@ pub struct Conversation {
     pub floor_reason: SkipReason,
     /// Messages at or above the floor that cannot be read any more: ranges in order.
     pub lost: Vec<(u64, u64)>,
+    /// Numbers that no message has, where a generation ended: ranges in order, as long as a mailbox may stand below.
+    pub gaps: ThinVec<(u64, u64)>,
     /// Who takes part, or did and is still referred to. Places are stable: messages name their author by place.
     pub members: SmallVec<[Option<Member>; 2]>,
     /// `Some` exactly for [`Kind::Group`].
@@ -43,6 +46,7 @@ impl Conversation {
             floor: 1,
             floor_reason: SkipReason::Expired,
             lost: Vec::new(),
+            gaps: ThinVec::new(),
             members: SmallVec::new(),
             group,
         }
@@ -73,6 +77,18 @@ impl Conversation {
     /// Whether a message cannot be read any more.
     pub fn is_lost(&self, seq: u64) -> bool {
         self.lost.iter().any(|&(from, to)| from <= seq && seq <= to)
+    }
+
+    /// The number of the message after `seq`, or that the next one will have, as far as generations tell.
+    pub fn after(&self, seq: u64) -> u64 {
+        let next = seq.saturating_add(1);
+        self.gaps.iter().find(|gap| gap.0 <= next && next <= gap.1).map_or(next, |gap| gap.1 + 1)
+    }
+
+    /// The number of the message before `seq`.
+    pub fn before(&self, seq: u64) -> u64 {
+        let last = seq.saturating_sub(1);
+        self.gaps.iter().find(|gap| gap.0 <= last && last <= gap.1).map_or(last, |gap| gap.0 - 1)
     }
 
     /// The authors in a group are to be notified of skips with this version. Which authors a skip concerns depends on the
@@ -122,10 +138,12 @@ impl Conversation {
         put_u64(out, self.head);
         put_u64(out, self.floor);
         out.push(self.floor_reason as u8);
-        put_u64(out, self.lost.len() as u64);
-        for &(from, to) in &self.lost {
-            put_u64(out, from);
-            put_u64(out, to);
+        for ranges in [&self.lost[..], &self.gaps] {
+            put_u64(out, ranges.len() as u64);
+            for &(from, to) in ranges {
+                put_u64(out, from);
+                put_u64(out, to);
+            }
         }
         put_u64(out, self.members.len() as u64);
         for member in &self.members {
@@ -172,6 +190,15 @@ impl Conversation {
         }
         for _ in 0..reader.count()? {
             row.lost.push((reader.u64()?, reader.u64()?));
+        }
+        let mut last = 0;
+        for _ in 0..reader.count()? {
+            let gap = (reader.u64()?, reader.u64()?);
+            if gap.0 <= last || gap.1 < gap.0 || gap.1 > row.head {
+                return Err(Malformed::Value("gaps out of order"));
+            }
+            last = gap.1;
+            row.gaps.push(gap);
         }
         for _ in 0..reader.count()? {
             members.push(if reader.flag()? { Some(Member::decode(reader, names)?) } else { None });

@@ -114,6 +114,7 @@ proptest! {
     fn conversation_rows_come_back_and_have_one_encoding(
         members in vec((any::<Plain>(), rare(), any::<bool>()), 0..4),
         (changes, head, below) in any::<(u16, u32, u32)>(),
+        mut gaps in vec(1..u64::from(u32::MAX), 0..4),
         group in group_part(),
         kind in prop_oneof![Just(Kind::Direct), Just(Kind::Device), Just(Kind::Group)],
     ) {
@@ -121,6 +122,9 @@ proptest! {
         let mut row = Conversation::new(kind);
         (row.changes, row.head) = (changes, u64::from(head));
         row.floor = 1 + row.head.saturating_sub(below.into());
+        gaps.sort_unstable();
+        gaps.dedup();
+        row.gaps = gaps.chunks_exact(2).map(|gap| (gap[0], gap[1])).filter(|gap| gap.1 <= row.head).collect();
         for (plain, rare, there) in members {
             row.members.push(there.then(|| member(&mut names, plain, rare)));
         }

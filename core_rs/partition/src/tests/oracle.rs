@@ -116,6 +116,12 @@ impl Oracle {
         }
     }
 
+    fn between(&self, id: &ConversationId, from: u64, to: u64) -> impl Iterator<Item = (u64, &Said)> {
+        let id = *id;
+        let said = self.said.range((id, from)..).take_while(move |((at, seq), _)| (*at, *seq) <= (id, to));
+        said.map(|((_, seq), said)| (*seq, said))
+    }
+
     /// A device that acknowledged everything up to `acked` is given this: in order, all that is its own to have, each message as
     /// itself or as a skip (I3), and nothing else (I8).
     pub fn served(
@@ -138,7 +144,7 @@ impl Oracle {
                 Item::Skip { from, to, .. } => (from, to),
             };
             assert!(upto < from && from <= to && to <= active.visible, "{item:?} after {upto}");
-            for seq in upto + 1..from {
+            for (seq, _) in self.between(id, upto + 1, from - 1) {
                 assert!(!self.is_for(active.row.kind, id, (user, device), seq), "{user}/{device} {seq}: {items:?}");
             }
             if matches!(item, Item::Message { .. }) {
@@ -177,8 +183,7 @@ impl Oracle {
                 let user = state.names.text(member.user);
                 let before = self.delivered.insert((active.id, user.to_owned(), member.only), member.delivered);
                 assert!(before.is_none_or(|before| before <= member.delivered), "{user}: {before:?} {member:#?}");
-                for seq in 1..=member.delivered {
-                    let Some(said) = self.said.get(&(active.id, seq)) else { continue };
+                for (seq, said) in self.between(&active.id, 1, member.delivered) {
                     let concerns = said.author != user && self.is_inside(active.row.kind, &active.id, user, seq);
                     let fine = !concerns
                         || said.withheld
@@ -237,8 +242,9 @@ impl Oracle {
                 for (&member, &upto) in delivered.iter().filter(|(member, _)| **member != listener) {
                     let user = state.names.text(active.row.member(member).unwrap().user);
                     let skipped = |seq: u64| skips.iter().any(|&(m, from, to)| m == member && from <= seq && seq <= to);
-                    let mine = |seq: &u64| self.said.get(&(active.id, *seq)).is_some_and(|said| said.author == author);
-                    for seq in (1..=upto).filter(mine).filter(|&seq| !skipped(seq)) {
+                    let said = self.between(&active.id, 1, upto);
+                    let mine = said.filter(|(_, said)| said.author == author).map(|(seq, _)| seq);
+                    for seq in mine.filter(|&seq| !skipped(seq)) {
                         let inside = self.is_inside(active.row.kind, &active.id, user, seq);
                         let had = self.had.contains(&(active.id, user.to_owned(), seq));
                         assert!(had || !inside, "{author} believes that {user} has {seq}: {:#?}", active.row);

@@ -13,6 +13,8 @@ use crate::propose::{self, Fitting, Sent, Stop};
 use crate::rows::{Kind, Member};
 use crate::serve::Item;
 
+mod generations;
+
 /// A world, and the commands that the tests give.
 struct Scenario {
     world: World,

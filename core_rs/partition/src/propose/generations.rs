@@ -1,0 +1,37 @@
+//! Generations of numbers: after a loss, conversations go on above everything that may have been numbered. And the server's time.
+
+use crate::active::Active;
+use crate::ids::{ConversationId, GENERATIONS, Position, generation_base};
+use crate::records::{Enter, Record};
+use crate::state::State;
+
+/// A conversation in memory of which a device attaches goes on in the generation: before the device acknowledges anything, since
+/// it may have had what was lost. `None`: it does already.
+pub fn enter(state: &State, active: &Active) -> Option<Vec<Record<'static>>> {
+    let (_, enter) = state.next_seq(active.id, active.row.head, active.row.changes);
+    enter.map(|enter| vec![Record::Enter(enter)])
+}
+
+/// A new generation of numbers begins, above all positions that may have been used: what the log lost may have been told.
+///
+/// `None`: there were as many generations as there can be.
+pub fn generation(state: &State, used: Position) -> Option<Record<'static>> {
+    let number = state.generation.number.checked_add(1).filter(|number| *number < GENERATIONS)?;
+    Some(Record::Generation { number, position: used.max(state.position) })
+}
+
+/// The server's time is put right: it goes on at `now_ms`, wherever it was.
+pub fn clock(now_ms: u64) -> Record<'static> {
+    Record::Clock { time_ms: now_ms, set_s: u32::try_from(now_ms / 1000).unwrap_or(u32::MAX) }
+}
+
+impl State {
+    /// The number of a conversation's next message; and before its record, if the conversation is not in the generation yet, the
+    /// record that it enters, after `change` others.
+    pub(crate) fn next_seq(&self, id: ConversationId, head: u64, change: u16) -> (u64, Option<Enter>) {
+        let base = generation_base(self.generation.number);
+        let version = self.version_for_decision();
+        let enter = Enter { conversation: id, change: change.wrapping_add(1), base, version };
+        (head.max(base) + 1, (head < base).then_some(enter))
+    }
+}
