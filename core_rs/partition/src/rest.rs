@@ -4,8 +4,9 @@
 //! - The store gets a row as it is at a durable position: without unlogged lazy facts, and a conversation without undelivered
 //!   messages. Receipts that a conversation owes to a device are logged in the device's row first.
 //! - A row leaves memory when its `stored` record is committed. Until then the log holds the row.
-//! - A loaded row is compared with its `stored` record while the log still has that record. A row that differs, cannot be read or
-//!   is missing is an error ([`Misfit`]).
+//! - A loaded row is compared with its `stored` record, position included, while the log still has that record. A row that
+//!   differs, cannot be read or is missing is an error ([`Misfit`]), and so is one above the log's end. Only a generation explains
+//!   a row that is newer than its record: the log lost what came between.
 
 use smallvec::SmallVec;
 
@@ -55,8 +56,10 @@ pub enum Misfit {
     Missing(Stored),
     /// It cannot be read.
     Unreadable(Malformed),
-    /// It is not the row that the log speaks of: its count and head.
-    Other(Stored, u16, u64),
+    /// It is not the row that the log speaks of: its position, count and head.
+    Other(Stored, Position, u16, u64),
+    /// It reflects a position that the log does not have yet.
+    Ahead(Position),
 }
 
 impl State {
@@ -139,16 +142,16 @@ impl State {
         }
     }
 
-    /// What a store answered: the row's bytes, or that there is none.
+    /// What a store answered: the position that the row reflects and its bytes, or that there is none.
     ///
     /// # Errors
     /// It is not what the log said: see [`Misfit`]. Nothing is taken, and nothing begins without it.
-    pub fn loaded(&mut self, key: &RowKey, bytes: Option<&[u8]>) -> Result<(), Misfit> {
+    pub fn loaded(&mut self, key: &RowKey, row: Option<(Position, &[u8])>) -> Result<(), Misfit> {
         if self.owner(key).is_some() {
             return Ok(());
         }
         let said = self.stored.get(key).copied();
-        let Some(bytes) = bytes else {
+        let Some((position, bytes)) = row else {
             if let Some(said) = said {
                 return Err(Misfit::Missing(said));
             }
@@ -159,8 +162,15 @@ impl State {
             self.absent.insert(key.clone());
             return Ok(());
         };
-        let fits = |change: u16, head: u64| match said {
-            Some(said) if (said.change, said.head) != (change, head) => Err(Misfit::Other(said, change, head)),
+        if position > self.position {
+            return Err(Misfit::Ahead(position));
+        }
+        // What the log lost may have changed the row after the last record that speaks of it.
+        let newer = |said: Stored| said.position < position && position <= self.generation.position;
+        let fits = |change: u16, head: u64| match said.filter(|said| !newer(*said)) {
+            Some(said) if (said.position, said.change, said.head) != (position, change, head) => {
+                Err(Misfit::Other(said, position, change, head))
+            }
             _ => Ok(()),
         };
         let owner = match key {
@@ -185,8 +195,8 @@ impl State {
                 Owner::Conversation(slot)
             }
         };
-        if let (Some(mark), Some(said)) = (self.mark_mut(owner), said) {
-            mark.position = said.position;
+        if let Some(mark) = self.mark_mut(owner) {
+            mark.position = position;
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ pub struct World {
     pub config: Config,
     pub now: Now,
     pub synced: Position,
-    pub store: BTreeMap<RowKey, Vec<u8>>,
+    pub store: BTreeMap<RowKey, (Position, Vec<u8>)>,
     scratch: Scratch,
     snapshots: BTreeMap<Position, Snapshot>,
     /// What each device used last, as its session remembers it.
@@ -143,7 +143,7 @@ impl World {
             Stop::Groups(user) => {
                 let mut names = Names::default();
                 let mut groups = 0;
-                for (key, bytes) in &self.store {
+                for (key, (_, bytes)) in &self.store {
                     let RowKey::Conversation(id) = key else { continue };
                     let row = Conversation::decode(bytes, &mut names).unwrap();
                     let member = row.iter().any(|(_, m)| m.role.is_some() && names.text(m.user) == user.as_str());
@@ -159,7 +159,7 @@ impl World {
                 };
                 let conversations = self.store.iter().filter(|(key, _)| matches!(key, RowKey::Conversation(_)));
                 let keys: Vec<RowKey> =
-                    conversations.filter(|(_, bytes)| takes_part(bytes)).map(|(key, _)| key.clone()).collect();
+                    conversations.filter(|(_, (_, bytes))| takes_part(bytes)).map(|(key, _)| key.clone()).collect();
                 keys.iter().for_each(|key| self.load(key));
                 self.state.loaded_conversations(user);
             }
@@ -167,7 +167,7 @@ impl World {
     }
 
     fn load(&mut self, key: &RowKey) {
-        self.state.loaded(key, self.store.get(key).map(Vec::as_slice)).unwrap();
+        self.state.loaded(key, self.store.get(key).map(|(position, bytes)| (*position, &**bytes))).unwrap();
     }
 
     /// A row goes to the store, if it may; the record that says so comes back.
@@ -184,8 +184,9 @@ impl World {
                 None
             }
             Ok(Rest::Write(bytes, record)) => {
-                assert!(matches!(record, Record::Stored { position, .. } if position <= self.synced));
-                self.store.insert(key.clone(), bytes);
+                let Record::Stored { position, .. } = record else { unreachable!("{record:?}") };
+                assert!(position <= self.synced);
+                self.store.insert(key.clone(), (position, bytes));
                 Some(record)
             }
             Err(stop) => {
