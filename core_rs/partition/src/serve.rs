@@ -7,15 +7,19 @@
 //!   mailbox. So an acknowledgement of the last item claims nothing that the device was not given.
 
 use crate::active::Active;
-use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place};
+use crate::ids::{MemberIndex, Place};
+use crate::lazy::Mailbox;
 use crate::rows::{Cursor, Member};
 use crate::state::State;
 use wire::types::SkipReason;
 
+/// Most messages that one step looks at.
+const LOOKS: usize = 1024;
+
 /// What a mailbox gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// The group as it is; before the first of the others for a mailbox that is new, or that lost messages.
+    /// The group as it is; before the next of the others for a mailbox that is new, or that lost messages.
     Snapshot,
     /// A message, to be read from its place.
     Message {
@@ -35,98 +39,84 @@ pub enum Item {
     },
 }
 
-impl Item {
-    fn is_skip(&self) -> bool {
-        matches!(self, Self::Skip { .. })
-    }
-
-    /// The highest number that an acknowledgement of it covers; 0: none.
-    pub fn end(&self) -> u64 {
-        match *self {
-            Self::Snapshot => 0,
-            Self::Message { seq, .. } => seq,
-            Self::Skip { to, .. } => to,
-        }
-    }
+/// A step of serving a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This comes next.
+    Item(Item),
+    /// Nothing up to here is for the mailbox; to be asked again from there on.
+    Pass(u64),
+    /// There is no more, until something else is durable.
+    Nothing,
 }
 
 impl State {
-    /// What a mailbox gets after message `after`, or after what it acknowledged if that is more: at most `most` items, none that
-    /// is not durable.
-    pub fn next(
-        &self,
-        slot: ConversationSlot,
-        index: MemberIndex,
-        device: DeviceId,
-        after: u64,
-        most: usize,
-    ) -> Vec<Item> {
-        let found = self.conversation(slot).and_then(|active| {
-            let member = active.row.member(index)?;
-            Some((active, member, member.cursor(device)?))
+    /// What a mailbox gets after message `after`, or after what it acknowledged if that is more. `shown`: it was given the
+    /// group's snapshot, and lost nothing since.
+    pub fn next(&self, at: Mailbox, after: u64, shown: bool) -> Next {
+        let found = self.conversation(at.slot).and_then(|active| {
+            let member = active.row.member(at.member)?;
+            Some((active, member, member.cursor(at.device)?))
         });
-        let Some((active, member, cursor)) = found else { return Vec::new() };
-        let mut items = Vec::new();
-        if cursor.fresh && active.changed > self.synced {
-            return items;
+        let Some((active, member, cursor)) = found else { return Next::Nothing };
+        let durable = active.skipped <= self.synced;
+        let next = active.step((at.member, member, cursor), after.max(cursor.acked), durable);
+        // A former member has no claim to the group as it is now.
+        if !cursor.fresh || shown || !member.is_current() || !matches!(next, Next::Item(_)) {
+            return next;
         }
-        active.serve((index, member, cursor), after.max(cursor.acked), active.skipped <= self.synced, most, &mut items);
-        // First of all, or again before the skip that made the mailbox lose changes of the group.
-        let first = if after <= cursor.acked { Some(0) } else { items.iter().position(Item::is_skip) };
-        if let Some(place) = first.filter(|_| cursor.fresh && !items.is_empty()) {
-            items.insert(place, Item::Snapshot);
-        }
-        items
+        if active.changed <= self.synced { Next::Item(Item::Snapshot) } else { Next::Nothing }
     }
 }
 
 impl Active {
-    /// `durable`: the last floor and the last loss are.
-    fn serve(
-        &self,
-        (index, member, cursor): (MemberIndex, &Member, &Cursor),
-        after: u64,
-        durable: bool,
-        most: usize,
-        items: &mut Vec<Item>,
-    ) {
+    /// The next message or skip after `after`. `durable`: the last floor and the last loss are.
+    fn step(&self, (index, member, cursor): (MemberIndex, &Member, &Cursor), after: u64, durable: bool) -> Next {
         let last = self.visible.min(member.to);
         let below = self.row.floor - 1;
         if after < below {
             if !durable {
-                return;
+                return Next::Nothing;
             }
-            let lost = member.intervals().map(|(from, to)| (from.max(after + 1), to.min(below).min(last)));
-            let reason = self.row.floor_reason;
-            items.extend(lost.filter(|(from, to)| from <= to).map(|(from, to)| Item::Skip { from, to, reason }));
+            let mut lost = member.intervals().map(|(from, to)| (from.max(after + 1), to.min(below).min(last)));
+            if let Some((from, to)) = lost.find(|(from, to)| from <= to) {
+                return Next::Item(Item::Skip { from, to, reason: self.row.floor_reason });
+            }
         }
-        for (seq, entry) in self.entries.from(after.max(below) + 1).take_while(|(seq, _)| *seq <= last) {
+        let after = after.max(below);
+        let mut passed = after;
+        let mut skip: Option<(u64, u64, SkipReason)> = None;
+        for (seq, entry) in self.entries.from(after + 1).take_while(|(seq, _)| *seq <= last).take(LOOKS) {
             let reason = if !member.sees(seq) {
-                continue;
+                None
             } else if entry.withheld && !entry.is_by(index) {
-                SkipReason::Blocked
+                Some(SkipReason::Blocked)
             } else if !self.is_for(entry, seq, index, cursor.device) {
-                continue;
+                None
             } else if entry.is_lost() {
                 if !durable {
-                    return;
+                    break;
                 }
-                SkipReason::Lost
+                Some(SkipReason::Lost)
             } else if !self.has_body(member, cursor.device, seq) {
-                SkipReason::NoBody
+                Some(SkipReason::NoBody)
             } else {
-                if items.len() >= most {
-                    return;
+                if skip.is_none() {
+                    return Next::Item(Item::Message { seq, place: entry.place });
                 }
-                items.push(Item::Message { seq, place: entry.place });
-                continue;
+                break;
             };
-            let full = items.len() >= most;
-            match items.last_mut() {
-                Some(Item::Skip { to, reason: before, .. }) if *to + 1 == seq && *before == reason => *to = seq,
-                _ if full => return,
-                _ => items.push(Item::Skip { from: seq, to: seq, reason }),
+            match (&mut skip, reason) {
+                (Some((_, to, before)), Some(reason)) if *to + 1 == seq && *before == reason => *to = seq,
+                (Some(_), _) => break,
+                (None, Some(reason)) => skip = Some((seq, seq, reason)),
+                (None, None) => passed = seq,
             }
+        }
+        match skip {
+            Some((from, to, reason)) => Next::Item(Item::Skip { from, to, reason }),
+            None if passed > after => Next::Pass(passed),
+            None => Next::Nothing,
         }
     }
 }

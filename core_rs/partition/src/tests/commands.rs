@@ -8,6 +8,7 @@ use super::oracle::Oracle;
 use super::random::Random;
 use super::world::World;
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
+use crate::lazy::Mailbox;
 use crate::propose::{self, Author, Decided, Fitting, Sent, Stop, hash_of};
 use crate::records::Record;
 use crate::rows::Kind;
@@ -291,10 +292,14 @@ impl Run {
         let active = state.conversation(slot).unwrap();
         let index = active.member(name, device).unwrap();
         let acked = active.row.member(index).unwrap().cursor(device).unwrap().acked;
-        let items = state.next(slot, index, device, 0, most);
+        let items = self.world.items(Mailbox { slot, member: index, device }, 0, most);
         self.oracle.served(state, &id, (user, device), acked, &items);
         let some = items.get(..1 + self.random.below(items.len())).unwrap_or_default();
-        let Some(seq) = some.last().map(Item::end).filter(|seq| *seq > 0) else { return !items.is_empty() };
+        let seq = match some.last() {
+            Some(Item::Message { seq, .. }) => *seq,
+            Some(Item::Skip { to, .. }) => *to,
+            _ => return !items.is_empty(),
+        };
         let at = self.world.mailbox(Author { name: user, user: name, device }, &id).unwrap();
         self.world.state.ack(at, seq).unwrap();
         self.did[1] += 1;

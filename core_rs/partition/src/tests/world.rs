@@ -16,6 +16,7 @@ use crate::recover::{Problem, Recovery};
 use crate::rest::Rest;
 use crate::retention::{Need, Oldest};
 use crate::rows::{Conversation, Device};
+use crate::serve::{Item, Next};
 use crate::state::State;
 
 /// Kind, body and place of a record.
@@ -119,6 +120,26 @@ impl World {
         self.last.insert(key, at);
         assert_eq!(self.state.mailbox(author, id, None), Ok(at));
         Ok(at)
+    }
+
+    /// What a mailbox gets after `after`, without acknowledging anything in between: at most `most` items.
+    pub fn items(&self, at: Mailbox, after: u64, most: usize) -> Vec<Item> {
+        let (mut items, mut upto, mut shown) = (Vec::new(), after, false);
+        while items.len() < most {
+            match self.state.next(at, upto, shown) {
+                Next::Nothing => break,
+                Next::Pass(seq) => upto = seq,
+                Next::Item(item) => {
+                    match item {
+                        Item::Snapshot => shown = true,
+                        Item::Message { seq, .. } => upto = seq,
+                        Item::Skip { to, .. } => upto = to,
+                    }
+                    items.push(item);
+                }
+            }
+        }
+        items
     }
 
     pub fn ack(&mut self, author: Author<'_>, id: &ConversationId, seq: u64) -> Decided<Option<News>> {
