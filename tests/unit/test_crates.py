@@ -22,7 +22,7 @@ DEPENDS_ON: dict[str, set[str]] = {
     "pyrouter-link": set(),
     "pyrouter-load": set(),
     "pyrouter-log": set(),
-    "pyrouter-node": {"pyrouter-seam"},
+    "pyrouter-node": {"pyrouter-log", "pyrouter-seam"},
     "pyrouter-partition": {"pyrouter-seam", "pyrouter-wire"},
     "pyrouter-seam": {"pyrouter-wire"},
     "pyrouter-store": set(),

@@ -2,7 +2,9 @@
 //! docs/adr/0010-gateway-and-node.md. No server uses it yet.
 //!
 //! - [`bodies`]: bodies of messages in memory, and those that are being read. [`clock`]: the server's time.
+//!   [`journal`]: the log, as the partition writes it.
 #![deny(unsafe_code)]
 
 pub mod bodies;
 pub mod clock;
+pub mod journal;
