@@ -15,6 +15,7 @@ from pathlib import Path
 SOURCES = {
     "_core": (
         *("Cargo.lock", "Cargo.toml", "core_rs/Cargo.toml", "core_rs/src"),
+        *("core_rs/gateway/Cargo.toml", "core_rs/gateway/src"),
         *("core_rs/link/Cargo.toml", "core_rs/link/src"),
         *("core_rs/load/Cargo.toml", "core_rs/load/src"),
         *("core_rs/log/Cargo.toml", "core_rs/log/src"),

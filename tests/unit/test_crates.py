@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 DEPENDS_ON: dict[str, set[str]] = {
     "pyrouter-core": {"pyrouter-link", "pyrouter-load", "pyrouter-log", "pyrouter-wire"},
+    "pyrouter-gateway": {"pyrouter-link", "pyrouter-seam", "pyrouter-wire"},
     "pyrouter-link": set(),
     "pyrouter-load": set(),
     "pyrouter-log": set(),
