@@ -232,11 +232,6 @@ impl Outs {
         }
     }
 
-    /// Whether the transport takes more.
-    pub fn writable(&self, slot: u32) -> bool {
-        self.get(slot).is_some_and(|out| out.writable)
-    }
-
     /// Bytes that wait for a connection's transport, here and in it.
     pub fn backlog(&self, slot: u32) -> usize {
         self.get(slot).map_or(0, |out| out.waits() + out.in_transport as usize)
