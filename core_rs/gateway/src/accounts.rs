@@ -326,3 +326,6 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
