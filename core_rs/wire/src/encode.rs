@@ -115,13 +115,27 @@ impl Describe for ServerFrame<'_> {
 impl Describe for Message<'_> {
     #[inline]
     fn describe<S: Sink>(&self, sink: &mut S) {
+        self.describe_head(sink);
+        sink.bytes(7, "body", self.body);
+        self.describe_tail(sink);
+    }
+}
+
+impl Message<'_> {
+    /// The fields before the body.
+    #[inline]
+    pub(super) fn describe_head<S: Sink>(&self, sink: &mut S) {
         sink.bytes(1, "conversation", &self.conversation);
         sink.uint(2, "seq", self.seq);
         sink.string(3, "sender", self.sender);
         sink.uint(4, "device", self.device.into());
         sink.bytes(5, "id", self.id);
         sink.uint(6, "time", self.time);
-        sink.bytes(7, "body", self.body);
+    }
+
+    /// The fields after it.
+    #[inline]
+    pub(super) fn describe_tail<S: Sink>(&self, sink: &mut S) {
         sink.byte_strings(8, "media", &self.media);
         sink.string(9, "to", self.to);
         if let Some(change) = &self.change {

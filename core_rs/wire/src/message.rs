@@ -26,6 +26,19 @@ pub fn encode_stored(message: &Message<'_>, out: &mut Vec<u8>) {
     message.describe(&mut Proto(out));
 }
 
+/// Appends a message as it is stored, but for the bytes of its body; gives the length of `out` at which these belong. So a body
+/// need not be copied before it is written.
+pub fn encode_stored_around(message: &Message<'_>, out: &mut Vec<u8>) -> usize {
+    message.describe_head(&mut Proto(out));
+    if !message.body.is_empty() {
+        put_tag(out, BODY, wire_type::BYTES);
+        put_varint(out, message.body.len() as u64);
+    }
+    let place = out.len();
+    message.describe_tail(&mut Proto(out));
+    place
+}
+
 /// Appends a message as it is stored: a body for each device, `message.body` empty.
 pub fn encode_stored_bodies(message: &Message<'_>, bodies: &[DeviceBody<'_>], out: &mut Vec<u8>) {
     debug_assert!(message.body.is_empty());

@@ -50,6 +50,18 @@ fn a_stored_message_reads_back_and_its_frame_is_what_the_encoder_makes() {
 }
 
 #[test]
+fn stored_message_around_its_body_is_the_stored_message_without_it() {
+    for body in [&b"body"[..], b"", &[7; 300]] {
+        let (mut whole, mut around) = (Vec::new(), Vec::new());
+        encode_stored(&message(body, "bob"), &mut whole);
+        let place = encode_stored_around(&message(body, "bob"), &mut around);
+        assert!(around.len() + body.len() == whole.len() && place < around.len());
+        around.splice(place..place, body.iter().copied());
+        assert_eq!(around, whole);
+    }
+}
+
+#[test]
 fn each_device_gets_its_own_body_and_no_other() {
     let mut stored = Vec::new();
     encode_stored_bodies(&message(b"", ""), &bodies(), &mut stored);
