@@ -16,7 +16,7 @@ from benches.figures import Figure, at_most
 from benches.harness import floor_program, pyrouter, scratch, write_users
 
 PAIRS = 50
-BATCH_HEADER = struct.Struct("<4sIQQQQIII")  # magic, crc, number, watermark, time, first, length, salt, marks
+BATCH_HEADER = struct.Struct("<4sIQQQQIIII")  # magic, crc, number, watermark, time, first, length, salt, marks, before
 RECORD_HEADER = struct.Struct("<IHI")  # crc, check, length << 8 | kind
 MESSAGE_KIND = 1  # core_rs/src/engine/records.rs
 
@@ -34,7 +34,7 @@ def records(segment: Path) -> Iterator[Record]:
     """Walks the batches of a sound segment; ends where they end."""
     data, at = memoryview(segment.read_bytes()), 0
     while len(data) - at >= BATCH_HEADER.size:
-        magic, _, _, _, _, _, length, _, _ = BATCH_HEADER.unpack_from(data, at)
+        magic, _, _, _, _, _, length, *_ = BATCH_HEADER.unpack_from(data, at)
         if magic[:3] != b"PRB":
             return
         at += BATCH_HEADER.size

@@ -1,4 +1,4 @@
-"""docs/log.md suffices to read a log: a reader written from it alone reads the fixture of format 2."""
+"""docs/log.md suffices to read a log: a reader written from it alone reads the fixture of format 3."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "log-v2"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "log-v3"
 
 
 def seed(segment: int, offset: int, salt: int) -> int:
@@ -18,21 +18,21 @@ def check(kind: int, length: int, seed: int) -> int:
     return (((length * 256 + kind) ^ seed) * 0x9E3779B1 & 0xFFFFFFFF) >> 16
 
 
-def batches(data: bytes, segment: int) -> Iterator[tuple[int, int, int, list[tuple[int, bytes]]]]:
-    """Whole batches from the start of a segment: number, watermark, time and records."""
+def batches(data: bytes, segment: int) -> Iterator[tuple[int, int, int, int, list[tuple[int, bytes]]]]:
+    """Whole batches from the start of a segment: number, watermark, marks, time and records."""
     offset = 0
-    while len(data) - offset >= 52:
+    while len(data) - offset >= 56:
         magic, crc = struct.unpack_from("<4sI", data, offset)
-        header = data[offset + 8 : offset + 52]
-        if magic != b"PRB\x02" or crc != zlib.crc32(header, seed(segment, offset, 0)):
+        header = data[offset + 8 : offset + 56]
+        if magic != b"PRB\x03" or crc != zlib.crc32(header, seed(segment, offset, 0)):
             return
-        number, watermark, time, first, length, salt, marks = struct.unpack("<QQQQIII", header)
-        assert (first, marks) == (1, 0)  # nothing was trimmed, nothing was put into the store
-        offset += 52
+        number, watermark, time, first, length, salt, marks, before = struct.unpack("<QQQQIIII", header)
+        assert (first, before) == (1, segment - 1)  # nothing was trimmed, no id was skipped
+        offset += 56
         records = list(records_of(data[offset : offset + length], segment, offset, salt))
         if sum(10 + len(body) for _, body in records) != length:
             return
-        yield number, watermark, time, records
+        yield number, watermark, marks, time, records
         offset += length
 
 
@@ -51,15 +51,20 @@ def records_of(data: bytes, segment: int, offset: int, salt: int) -> Iterator[tu
 def test_a_reader_written_from_the_document_reads_the_fixture() -> None:
     first = list(batches((FIXTURE / "000000000001.seg").read_bytes(), 1))
     second = list(batches((FIXTURE / "000000000002.seg").read_bytes(), 2))
-    assert [number for number, *_ in first + second] == [1, 2, 3, 4, 5, 6]
-    assert [watermark for _, watermark, *_ in first] == [0, 1, 2, 3]
+    assert [number for number, *_ in first + second] == [1, 2, 3, 4, 11, 12]
+    assert [watermark for _, watermark, *_ in first + second] == [0, 1, 2, 3, 4, 11]
+    # A clean end; then a run that reports what it has written, whose numbers go on above 10.
+    assert [marks for _, _, marks, *_ in first + second] == [0, 0, 0, 8, 4 + 16, 4]
     records = [record for *_, records in first + second for record in records]
     assert [kind for kind, _ in records] == [1, 2, 255, 3, 1, 4, 5]
     assert records[2] == (255, bytes(range(256)))
     assert records[3] == (3, "zwölf Boxkämpfer".encode())
-    assert first[3][3] == []  # closed cleanly: an empty batch whose watermark covers all others
-    assert first[2][2] == 1_700_000_001_000
+    assert first[3][4] == []  # closed cleanly: an empty batch whose watermark covers all others
+    assert first[2][3] == 1_700_000_001_000
 
 
 def test_the_identity_of_the_log_is_one_line_of_text() -> None:
-    assert (FIXTURE / "FORMAT").read_bytes() == b"pyrouter log, format 2, salt 1a2b3c4d, begun\n"
+    line, _, crc = (FIXTURE / "FORMAT").read_bytes().decode().rpartition(", crc ")
+    identity = "1a2b3c4d2072616e646f6d2062797465"
+    assert line == f"pyrouter log, format 3, id {identity}, boot {1:032x}, batch 4 in segment 1"
+    assert crc == f"{zlib.crc32(line.encode()):08x}\n"

@@ -12,7 +12,7 @@ const SEGMENT: &str = "000000000001.seg";
 fuzz_target!(|data: &[u8]| {
     let [choice, place, rest @ ..] = data else { return };
     let disk = SimDisk::new(1);
-    write(&disk, &Recovered { salt: 7, ..Recovered::default() });
+    write(&disk, &recover(&disk, &mut |_| ()).expect("an empty disk"));
     let mut bytes = disk.contents(SEGMENT).unwrap_or_default();
     let at = usize::from(*place) * 4 % bytes.len().max(1);
     match choice % 4 {

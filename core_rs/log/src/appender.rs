@@ -28,16 +28,18 @@ pub struct Batch {
     pub(super) time_ms: u64,
     /// The lowest batch that the log keeps.
     pub(super) first: u64,
-    /// See [`BatchHeader::marks`].
+    /// See [`BatchHeader::marks`]: those that hold for the log, and that of a close.
     pub(super) marks: u32,
+    /// See [`BatchHeader::before`].
+    pub(super) before: u32,
 }
 
 impl Batch {
-    /// Completes the header: `watermark` is the highest batch known to be on disk.
-    pub(super) fn stamp(&mut self, watermark: u64, salt: u32) {
+    /// Completes the header: `watermark` is the highest batch known to be on disk, `marks` are more than its own.
+    pub(super) fn stamp(&mut self, watermark: u64, salt: u32, marks: u32) {
         let length = self.bytes.len().saturating_sub(BATCH_HEADER) as u32;
-        let (number, first, marks) = (self.number, self.first, self.marks);
-        let header = BatchHeader { number, watermark, time_ms: self.time_ms, first, length, salt, marks };
+        let (number, first, time_ms, before) = (self.number, self.first, self.time_ms, self.before);
+        let header = BatchHeader { number, watermark, time_ms, first, length, salt, marks: self.marks | marks, before };
         if let Some(place) = self.bytes.first_chunk_mut::<BATCH_HEADER>() {
             *place = header.encode(self.segment, self.offset);
         }
@@ -58,6 +60,8 @@ pub struct Appender {
     /// The lowest batch that the log keeps.
     first: u64,
     marks: u32,
+    /// The segment before the current one; 0: there is none.
+    before: u32,
     segment: u32,
     /// Where the open batch starts, or the next one would.
     offset: u32,
@@ -79,9 +83,10 @@ impl Appender {
         Appender {
             segment_bytes: options.segment_bytes,
             batch_bytes: options.batch_bytes as usize,
-            salt: recovered.salt,
+            salt: recovered.salt(),
             first: recovered.first_batch(),
             marks: recovered.marks(),
+            before: recovered.segment_before(),
             segment: recovered.next_segment,
             offset: recovered.next_offset,
             number: recovered.next_batch,
@@ -99,9 +104,10 @@ impl Appender {
         self.max_decision().saturating_sub(RECORD_HEADER).min(MAX_BODY)
     }
 
-    /// The most that the records of one decision may take, bytes, with 10 for the header of each: a batch lies in one segment.
+    /// The most that the records of one decision may take, bytes, with 10 for the header of each: a batch lies in one
+    /// segment, which has room for the batch of a close besides.
     pub fn max_decision(&self) -> usize {
-        (self.segment_bytes as usize).saturating_sub(BATCH_HEADER)
+        (self.segment_bytes as usize).saturating_sub(2 * BATCH_HEADER)
     }
 
     /// Adds the records of one decision, all in one batch: a kind each, and the parts of its body, which are written one
@@ -125,6 +131,7 @@ impl Appender {
             self.seal();
         }
         if needed > self.room() as usize {
+            self.before = self.segment;
             self.segment += 1;
             self.offset = 0;
         }
@@ -198,7 +205,7 @@ impl Appender {
 
     /// Bytes left in the segment for records with their headers of 10 bytes.
     pub fn room(&self) -> u32 {
-        let used = self.offset as usize + self.open.len().max(BATCH_HEADER);
+        let used = self.offset as usize + self.open.len().max(BATCH_HEADER) + BATCH_HEADER;
         (self.segment_bytes as usize).saturating_sub(used) as u32
     }
 
@@ -243,12 +250,12 @@ impl Appender {
             return;
         }
         let bytes = std::mem::take(&mut self.open);
-        let (segment, offset) = (self.segment, self.offset);
+        let (number, segment, offset, before) = (self.number, self.segment, self.offset, self.before);
         self.offset += bytes.len() as u32;
         self.sealed_bytes += bytes.len();
         self.appended += bytes.len() as u64;
         let sync = std::mem::take(&mut self.open_sync);
-        self.sealed.push(Batch { number: self.number, segment, offset, bytes, sync, time_ms: 0, first: 0, marks: 0 });
+        self.sealed.push(Batch { number, segment, offset, bytes, sync, time_ms: 0, first: 0, marks: 0, before });
         self.number += 1;
     }
 }

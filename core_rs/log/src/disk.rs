@@ -21,8 +21,11 @@ pub trait Disk {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Brings creations, renames and removals to disk.
     fn sync_dir(&self) -> io::Result<()>;
-    /// A number that nobody can guess.
-    fn random(&self) -> io::Result<u32>;
+    /// Bytes that nobody can guess.
+    fn random(&self) -> io::Result<[u8; 16]>;
+    /// Tells this boot of the machine from all others; 0: not known. What was written in an earlier boot, and not synced,
+    /// may be gone.
+    fn boot(&self) -> u128;
     /// Where the directory is, for messages.
     fn path(&self) -> String;
 }
@@ -115,8 +118,12 @@ impl<D: Disk> Disk for std::sync::Arc<D> {
         (**self).sync_dir()
     }
 
-    fn random(&self) -> io::Result<u32> {
+    fn random(&self) -> io::Result<[u8; 16]> {
         (**self).random()
+    }
+
+    fn boot(&self) -> u128 {
+        (**self).boot()
     }
 
     fn path(&self) -> String {

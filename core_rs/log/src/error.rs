@@ -57,13 +57,15 @@ pub enum LogError {
         /// The version of its format.
         version: u8,
     },
+    /// The file FORMAT is there, and is not what any version of pyrouter writes.
+    GarbledFormat,
     /// Batches are not there that were durable and were not trimmed: a segment's file is missing.
     Missing {
         /// The first batch.
         first: u64,
         /// The last batch.
         last: u64,
-        /// The segment that stands behind them.
+        /// The segment that stands behind them; 0: none does, the file FORMAT says that they were there.
         behind: u32,
     },
     /// There is no batch, although the file FORMAT says that there were some.
@@ -143,13 +145,26 @@ impl std::fmt::Display for LogError {
             ),
             LogError::NewerFormat { segment, version } => write!(
                 f,
-                "log: segment {segment} has format {version}, which a later version of pyrouter wrote; run that version. \
-                 Nothing was changed"
+                "log: {} has format {version}, which a later version of pyrouter wrote; run that version. Nothing was \
+                 changed",
+                said_by(*segment)
             ),
             LogError::OlderFormat { segment, version } => write!(
                 f,
-                "log: segment {segment} has format {version}, which this version of pyrouter does not read any more; run \
-                 the version that wrote it. Nothing was changed"
+                "log: {} has format {version}, which this version of pyrouter does not read any more; run the version \
+                 that wrote it. Nothing was changed",
+                said_by(*segment)
+            ),
+            LogError::GarbledFormat => write!(
+                f,
+                "log: its file FORMAT is damaged. Put it back from a copy of the data directory. Without one, move it away: \
+                 the log can be read without it, but nothing says then whether the store belongs to it, or whether its end \
+                 is all there. Nothing was changed"
+            ),
+            LogError::Missing { first, last, behind: 0 } => write!(
+                f,
+                "log: batches {first} to {last} at its end are not there, although its file FORMAT says that they were: the \
+                 file of a segment is missing. Put it back, or restore the data directory from a copy. Nothing was changed"
             ),
             LogError::Missing { first, last, behind } => write!(
                 f,
@@ -175,6 +190,11 @@ impl std::fmt::Display for LogError {
             LogError::Misused(what) => write!(f, "log: {what} (a bug in pyrouter)"),
         }
     }
+}
+
+/// What says which format the log has.
+fn said_by(segment: u32) -> String {
+    if segment == 0 { "its file FORMAT".to_owned() } else { format!("segment {segment}") }
 }
 
 impl std::error::Error for LogError {}

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// another one locked in its place.
 const LOCK: &str = "LOCK";
 
+/// Linux draws it at each boot (Documentation/admin-guide/sysctl/kernel.rst).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// A directory on a file system.
 #[derive(Debug)]
 pub struct FileDisk {
@@ -112,13 +115,18 @@ impl Disk for FileDisk {
         self.dir.sync_all()
     }
 
-    fn random(&self) -> io::Result<u32> {
-        let mut bytes = [0; 4];
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
         let n = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
         if n < bytes.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(u32::from_le_bytes(bytes))
+        Ok(bytes)
+    }
+
+    fn boot(&self) -> u128 {
+        let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+        u128::from_str_radix(&text.trim_end().replace('-', ""), 16).unwrap_or(0)
     }
 
     fn path(&self) -> String {

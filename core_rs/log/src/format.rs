@@ -1,15 +1,15 @@
-//! The bytes of the log, format 2: a batch's header, a record's header, and the seeds of their checksums.
+//! The bytes of the log, format 3: a batch's header, a record's header, and the seeds of their checksums.
 //!
-//! docs/log.md draws them; tests/fixtures/log-v2 holds some. All integers are little-endian.
+//! docs/log.md draws them; tests/fixtures/log-v3 holds some. All integers are little-endian.
 
 use crc32fast::Hasher;
 
 /// The first bytes of every batch; the fourth is the version of the format.
 pub(super) const MAGIC: [u8; 4] = [b'P', b'R', b'B', VERSION];
 /// The version of the format that this code writes.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 /// Length of a batch's header, bytes.
-pub(super) const BATCH_HEADER: usize = 52;
+pub(super) const BATCH_HEADER: usize = 56;
 /// Length of a record's header, bytes.
 pub(super) const RECORD_HEADER: usize = 10;
 /// Longest body of a record: its length has 24 bits.
@@ -18,7 +18,7 @@ pub(super) const MAX_BODY: usize = (1 << 24) - 1;
 /// A batch's header, its checksum aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BatchHeader {
-    /// The batch's number: from 1, without gaps, through the whole log.
+    /// The batch's number: from 1, without gaps but where [`MARK_JUMP`] says so, through the whole log.
     pub number: u64,
     /// The highest batch that was known to be on disk when this one was written.
     pub watermark: u64,
@@ -30,14 +30,33 @@ pub(super) struct BatchHeader {
     pub length: u32,
     /// Random, the same in every batch of one log: what a body holds can never pass for a batch or a record.
     pub salt: u32,
-    /// Facts about the log that hold from this batch on: [`MARK_STORED`], [`MARK_DAMAGED`].
+    /// Facts about the batch or the log: the constants below.
     pub marks: u32,
+    /// The segment that stood before this one when it was begun; 0: none. The ids between the two held no batch.
+    pub before: u32,
 }
 
 /// A row was put into the store: what the log does not know may stand there.
 pub(super) const MARK_STORED: u32 = 1;
 /// A start found damage: what was lost then may be missing ever after.
 pub(super) const MARK_DAMAGED: u32 = 2;
+/// The marks that hold for the log from a batch on. The others concern the batch alone.
+pub(super) const MARKS_KEPT: u32 = MARK_STORED | MARK_DAMAGED;
+/// The batch was written in a run that reports batches before they are on disk: behind it some may be gone that were
+/// reported. The first such batch of a run is on disk before it is reported, so that there is always one that says so.
+pub(super) const MARK_UNSYNCED: u32 = 4;
+/// The batch ends a run that was closed: all before it was on disk when it was written.
+pub(super) const MARK_CLEAN: u32 = 8;
+/// The numbers between the watermark and the batch's own were never given.
+pub(super) const MARK_JUMP: u32 = 16;
+/// All marks of this format.
+pub(super) const MARKS: u32 = MARKS_KEPT | MARK_UNSYNCED | MARK_CLEAN | MARK_JUMP;
+
+/// The salt of the log with this identity.
+pub(super) fn salt_of(id: &[u8; 16]) -> u32 {
+    let [a, b, c, d, ..] = *id;
+    u32::from_be_bytes([a, b, c, d])
+}
 
 /// Seeds a checksum with the place that it belongs to, so that bytes of another place or an earlier life never fit.
 ///
@@ -65,6 +84,7 @@ impl BatchHeader {
         put(&self.length.to_le_bytes());
         put(&self.salt.to_le_bytes());
         put(&self.marks.to_le_bytes());
+        put(&self.before.to_le_bytes());
         let crc = header_crc(&out, segment, offset);
         if let Some(place) = out.get_mut(4..8) {
             place.copy_from_slice(&crc.to_le_bytes());
@@ -86,7 +106,13 @@ impl BatchHeader {
             length: u32_at(bytes, 40)?,
             salt: u32_at(bytes, 44)?,
             marks: u32_at(bytes, 48)?,
+            before: u32_at(bytes, 52)?,
         })
+    }
+
+    /// The number of the batch before it.
+    pub fn predecessor(&self) -> u64 {
+        if self.marks & MARK_JUMP != 0 { self.watermark } else { self.number.saturating_sub(1) }
     }
 }
 

@@ -31,6 +31,21 @@ pub struct SegmentInfo {
     pub first_batch: u64,
 }
 
+/// How the last run ended, as plain facts. What follows from them is for others to decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// The log was closed, and nothing was written since: all that it held was on disk.
+    pub clean: bool,
+    /// The last batch is of a run that reported batches before they were on disk ([`super::Durability`]), and that was not
+    /// closed: if the machine has started anew since, what that run reported last may be gone.
+    pub unsynced: bool,
+    /// The machine has not started anew since the run whose first batch reached the disk last; false if that is not known.
+    pub same_boot: bool,
+    /// The log holds batches, and the file FORMAT was missing or is another log's: the identity is a new one. So it says until
+    /// a batch of a later run is on disk.
+    pub new_id: bool,
+}
+
 /// What kind of thing was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingKind {

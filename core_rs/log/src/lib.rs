@@ -32,6 +32,7 @@ mod salvage;
 pub mod sim;
 mod thread;
 mod walk;
+mod walked;
 mod window;
 mod writer;
 
@@ -41,7 +42,7 @@ pub use disk::{Disk, DiskFile};
 pub use error::LogError;
 pub use fetch::Fetch;
 pub use file::FileDisk;
-pub use found::{Finding, FindingKind, Record, SegmentInfo};
+pub use found::{End, Finding, FindingKind, Record, SegmentInfo};
 pub use reader::{Part, Reader, Scanned, unlink};
 pub use recover::{FsckReport, Recovered, Unsettled, fsck, read, recover};
 pub use reserve::make_room;

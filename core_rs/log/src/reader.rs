@@ -54,7 +54,7 @@ pub struct Reader<D: Disk> {
 impl<D: Disk> Reader<D> {
     /// A reader of a recovered log.
     pub fn new(disk: D, recovered: &Recovered) -> Self {
-        Reader { disk, salt: recovered.salt, open: Vec::new(), buffer: Vec::new(), refused: None }
+        Reader { disk, salt: recovered.salt(), open: Vec::new(), buffer: Vec::new(), refused: None }
     }
 
     /// Tries to read what `fetch` still wants. Records near each other are read at once; where the disk refuses that, each

@@ -2,10 +2,11 @@
 
 use super::disk::{Disk, DiskFile, read_full, write_full};
 use super::error::LogError;
-use super::format::{MARK_DAMAGED, MARK_STORED, segment_name};
-use super::identity::{self, Identity};
-use super::walk::{Cut, Walked, unreadable, walk};
-use super::{Finding, FindingKind, Record, SegmentInfo};
+use super::format::{MARK_DAMAGED, MARK_STORED, salt_of, segment_name};
+use super::identity::{self, DRAWN_ANEW, Identity};
+use super::walk::{unreadable, walk};
+use super::walked::{Cut, Walked};
+use super::{End, Finding, FindingKind, Record, SegmentInfo};
 use std::io::IoSlice;
 
 /// Names of files to which damaged bytes are set aside begin with this.
@@ -18,14 +19,17 @@ pub struct Recovered {
     pub next_segment: u32,
     /// Where in that segment the next batch goes.
     pub next_offset: u32,
-    /// The number of the next batch.
+    /// The number of the next batch; see [`Recovered::jump_above`].
     pub next_batch: u64,
+    /// The last batch that was on disk; 0 in an empty log.
+    pub last_batch: u64,
     /// The latest time of any batch, milliseconds since 1970; 0 in an empty log.
     pub last_time_ms: u64,
-    /// The log's salt. Nobody else's log has it: it tells whether a store belongs to this one.
-    pub salt: u32,
-    /// Whether the log holds a batch, and its file FORMAT says so.
-    pub begun: bool,
+    /// The log's identity. Nobody else's log has it: it tells whether a store belongs to this one.
+    pub id: [u8; 16],
+    /// How the run before ended.
+    pub end: End,
+    pub(super) format: Identity,
     /// Whether the log says that rows were put into the store.
     pub stored: bool,
     /// Whether this start, or one before it, found damage.
@@ -43,9 +47,11 @@ impl Default for Recovered {
             next_segment: 1,
             next_offset: 0,
             next_batch: 1,
+            last_batch: 0,
             last_time_ms: 0,
-            salt: 0,
-            begun: false,
+            id: [0; 16],
+            end: End::default(),
+            format: Identity { id: [0; 16], boot: 0, batch: 0, segment: 0 },
             stored: false,
             damaged_once: false,
             segments: vec![],
@@ -55,6 +61,23 @@ impl Default for Recovered {
 }
 
 impl Recovered {
+    /// The log's salt, which is a part of its identity.
+    pub fn salt(&self) -> u32 {
+        salt_of(&self.id)
+    }
+
+    /// The numbers of batches go on above `batch`, if they are not above it anyway: the ones between may have been given, and
+    /// are known elsewhere. The log says that none is missing there.
+    pub fn jump_above(&mut self, batch: u64) {
+        self.next_batch = self.next_batch.max(batch.saturating_add(1));
+    }
+
+    /// The segment before the next one; 0: there is none.
+    pub(super) fn segment_before(&self) -> u32 {
+        let before = self.segments.iter().rev().find(|info| info.id < self.next_segment);
+        before.map_or(0, |info| info.id)
+    }
+
     /// What batches say of the log.
     pub(super) fn marks(&self) -> u32 {
         (if self.stored { MARK_STORED } else { 0 }) | (if self.damaged_once { MARK_DAMAGED } else { 0 })
@@ -70,33 +93,48 @@ impl Recovered {
 #[derive(Debug)]
 pub struct Unsettled {
     walked: Walked,
-    known: Option<Identity>,
+    end: End,
 }
 
 /// Reads the log and calls `visit` with every record in order. Changes nothing.
 ///
 /// # Errors
-/// [`LogError::Io`] if the disk refuses; [`LogError::NewerFormat`] and [`LogError::OlderFormat`]; [`LogError::Missing`] if
-/// a part of it is not there that was not trimmed. The caller must then drop what it built.
+/// [`LogError::Io`] if the disk refuses; [`LogError::NewerFormat`], [`LogError::OlderFormat`] and
+/// [`LogError::GarbledFormat`]; [`LogError::Missing`] and [`LogError::Empty`] if a part of it is not there that was not
+/// trimmed. The caller must then drop what it built.
 pub fn read<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Unsettled, LogError> {
-    let known = identity::read(disk)?;
-    let walked = walk(disk, visit)?;
-    match missing(&walked, known) {
+    let walked = walk(disk, identity::read(disk)?, visit)?;
+    match missing(&walked) {
         Some(missing) => Err(missing),
-        None => Ok(Unsettled { walked, known }),
+        None => Ok(Unsettled { end: walked.ended(disk.boot()), walked }),
     }
 }
 
 /// What is not there that must be.
-fn missing(walked: &Walked, known: Option<Identity>) -> Option<LogError> {
-    let empty = walked.last_batch.is_none() && known.is_some_and(|known| known.begun);
+fn missing(walked: &Walked) -> Option<LogError> {
+    let empty = walked.last_batch.is_none() && walked.format.is_some_and(|format| format.batch > 0);
     walked.missing().or_else(|| empty.then_some(LogError::Empty))
 }
 
 impl Unsettled {
+    /// The log's identity; `None` if there is no FORMAT file, or one of another log: then [`Unsettled::settle`] draws one.
+    pub fn id(&self) -> Option<[u8; 16]> {
+        self.walked.format.map(|format| format.id)
+    }
+
     /// The log's salt, if it has one already.
     pub fn salt(&self) -> Option<u32> {
-        self.walked.salt.or(self.known.map(|known| known.salt))
+        self.walked.salt
+    }
+
+    /// How the last run ended.
+    pub fn end(&self) -> End {
+        self.end
+    }
+
+    /// The last batch that was on disk; 0 in an empty log.
+    pub fn last_batch(&self) -> u64 {
+        self.walked.reached()
     }
 
     /// Whether the log says that rows were put into the store.
@@ -105,42 +143,63 @@ impl Unsettled {
     }
 
     /// Cuts the torn end, and makes sure that all that was visited is on disk: whatever the caller concludes from a record
-    /// is as durable as the record.
+    /// is as durable as the record. If this is interrupted, the next start finds what this one found.
     ///
     /// # Errors
     /// [`LogError::Io`] if the disk refuses.
     pub fn settle<D: Disk>(mut self, disk: &D) -> Result<Recovered, LogError> {
         spare_unread(&self.walked)?;
         set_aside(disk, &mut self.walked.findings);
-        settle(disk, &self.walked)?;
-        let salt = match self.salt() {
-            Some(salt) => salt,
-            None => disk.random().map_err(|error| LogError::io("draw a random number for", &disk.path(), &error))?,
-        };
-        let identity = Identity { salt, begun: self.walked.last_batch.is_some() };
-        if self.known != Some(identity) {
-            let written = identity::write(disk, identity);
-            let written = written.map_err(|error| LogError::io("write the FORMAT file in", &disk.path(), &error));
-            // On a full disk the next start says that the log is begun.
-            written.or_else(|error| if error.is_full() && self.known.is_some() { Ok(()) } else { Err(error) })?;
-        }
-        let stored = self.stored();
-        let walked = self.walked;
-        let damage = walked.findings.iter().any(|finding| finding.kind != FindingKind::TornEnd);
+        bring_to_disk(disk, &self.walked)?;
+        let damage = self.walked.findings.iter().any(|finding| finding.kind != FindingKind::TornEnd);
+        let format = note_end(disk, &self.walked, damage)?;
+        cut(disk, &self.walked)?;
+        let (stored, last_batch) = (self.stored(), self.last_batch());
+        let (walked, end) = (self.walked, self.end);
         let last_segment = walked.files.last().copied().unwrap_or(0);
-        let last_batch = walked.last_batch.unwrap_or(0).max(walked.watermark);
         Ok(Recovered {
             next_segment: last_segment.checked_add(1).ok_or(LogError::Misused("the segment ids are used up"))?,
             next_offset: 0,
             next_batch: last_batch.checked_add(1).ok_or(LogError::Misused("the batch numbers are used up"))?,
+            last_batch,
             last_time_ms: walked.last_time_ms,
-            salt,
-            begun: identity.begun,
+            id: format.id,
+            end,
+            format,
             stored,
             damaged_once: damage || walked.marks & MARK_DAMAGED != 0,
             segments: walked.segments,
             findings: walked.findings,
         })
+    }
+}
+
+/// Notes in FORMAT how far the log is on disk. The headers behind the cut may have been all that said so of a batch before
+/// it that is damaged. The boot stays that of the last run: a start after this one must still be able to tell that what
+/// that run reported may be gone.
+fn note_end<D: Disk>(disk: &D, walked: &Walked, damage: bool) -> Result<Identity, LogError> {
+    let known = match walked.format {
+        Some(known) => known,
+        None => {
+            let random = disk.random().map_err(|error| LogError::io("draw random bytes for", &disk.path(), &error))?;
+            let mut id = u128::from_be_bytes(random);
+            if let Some(salt) = walked.salt {
+                id = id << 32 >> 32 | u128::from(salt) << 96;
+            }
+            let boot = if walked.last_batch.is_none() { disk.boot() } else { DRAWN_ANEW };
+            Identity { id: id.to_be_bytes(), boot, batch: 0, segment: 0 }
+        }
+    };
+    let segment = walked.segments.last().map_or(0, |info| info.id);
+    let noted = Identity { batch: walked.reached(), segment, ..known };
+    if walked.format == Some(noted) {
+        return Ok(noted);
+    }
+    match identity::write(disk, noted).map_err(|error| LogError::io("write the FORMAT file in", &disk.path(), &error)) {
+        Ok(()) => Ok(noted),
+        // On a full disk, what it says is not needed unless something is damaged.
+        Err(error) if error.is_full() && walked.format.is_some() && !damage => Ok(known),
+        Err(error) => Err(error),
     }
 }
 
@@ -175,38 +234,45 @@ fn spare_unread(walked: &Walked) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Cuts what is not part of the log and brings the rest to disk.
-fn settle<D: Disk>(disk: &D, walked: &Walked) -> Result<(), LogError> {
+/// Brings what is part of the log to disk.
+fn bring_to_disk<D: Disk>(disk: &D, walked: &Walked) -> Result<(), LogError> {
+    for info in &walked.segments {
+        let name = segment_name(info.id);
+        let failed = |doing| {
+            let name = name.clone();
+            move |error| LogError::io(doing, &name, &error)
+        };
+        let file = disk.open(&name, true).map_err(failed("open"))?;
+        if let Some(batch) = walked.unconfirmed.iter().find(|batch| batch.segment == info.id) {
+            rewrite(&file, batch.offset, info.bytes).map_err(failed("rewrite"))?;
+        }
+        file.sync_all().map_err(failed("sync"))?;
+    }
+    disk.sync_dir().map_err(|error| LogError::io("sync", &disk.path(), &error))
+}
+
+/// Cuts what is not part of the log.
+fn cut<D: Disk>(disk: &D, walked: &Walked) -> Result<(), LogError> {
     let end = end_of(walked);
     // Last segment first: if this is interrupted, what remains is still a log with a torn end.
-    for id in walked.files.iter().rev() {
+    for id in walked.files.iter().rev().filter(|id| end.is_none_or(|end| **id >= end.segment)) {
         let name = segment_name(*id);
         let failed = |doing| {
             let name = name.clone();
             move |error| LogError::io(doing, &name, &error)
         };
-        let used = walked.segments.iter().find(|info| info.id == *id).map(|info| info.bytes);
-        let keeps = used.filter(|_| end.is_some_and(|end| *id <= end.segment));
-        match keeps {
-            None if end.is_none_or(|end| *id >= end.segment) => {
-                disk.remove(&name).map_err(failed("remove"))?;
-                // One name at a time, so that a later segment never outlives the one before it.
-                disk.sync_dir().map_err(failed("sync the directory of"))?;
-            }
-            None => {}
-            Some(used) => {
-                let file = disk.open(&name, true).map_err(failed("open"))?;
-                if end.is_some_and(|end| end.segment == *id) && file.len().map_err(failed("measure"))? > used {
-                    file.truncate(used).map_err(failed("cut"))?;
-                }
-                if let Some(batch) = walked.unconfirmed.iter().find(|batch| batch.segment == *id) {
-                    rewrite(&file, batch.offset, used).map_err(failed("rewrite"))?;
-                }
-                file.sync_all().map_err(failed("sync"))?;
-            }
+        let Some(used) = walked.segments.iter().find(|info| info.id == *id).map(|info| info.bytes) else {
+            disk.remove(&name).map_err(failed("remove"))?;
+            // One name at a time, so that a later segment never outlives the one before it.
+            disk.sync_dir().map_err(failed("sync the directory of"))?;
+            continue;
+        };
+        let file = disk.open(&name, true).map_err(failed("open"))?;
+        if file.len().map_err(failed("measure"))? > used {
+            file.truncate(used).and_then(|()| file.sync_all()).map_err(failed("cut"))?;
         }
     }
-    disk.sync_dir().map_err(|error| LogError::io("sync", &disk.path(), &error))
+    Ok(())
 }
 
 /// Writes a range again as it is. A batch whose sync failed is still in the kernel's memory, in pages that count as
@@ -264,8 +330,12 @@ pub struct FsckReport {
     pub findings: Vec<Finding>,
     /// Files that hold bytes which earlier recoveries set aside.
     pub set_aside: Vec<String>,
+    /// The log's identity, if FORMAT has it.
+    pub id: Option<[u8; 16]>,
     /// The log's salt, if it has one.
     pub salt: Option<u32>,
+    /// How the last run ended.
+    pub end: End,
     /// Whether the log says that rows were put into the store.
     pub stored: bool,
     /// Why a start would refuse this log, in words.
@@ -284,15 +354,16 @@ impl FsckReport {
 /// # Errors
 /// As [`read`], but for what is missing: that is part of the report.
 pub fn fsck<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<FsckReport, LogError> {
-    let known = identity::read(disk)?;
-    let walked = walk(disk, visit)?;
+    let walked = walk(disk, identity::read(disk)?, visit)?;
     let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
     let mut set_aside: Vec<String> = names.into_iter().filter(|name| name.starts_with(DAMAGED)).collect();
     set_aside.sort_unstable();
     Ok(FsckReport {
-        salt: walked.salt.or(known.map(|known| known.salt)),
+        id: walked.format.map(|format| format.id),
+        salt: walked.salt,
+        end: walked.ended(disk.boot()),
         stored: walked.marks & MARK_STORED != 0,
-        refusals: missing(&walked, known).or(spare_unread(&walked).err()).iter().map(ToString::to_string).collect(),
+        refusals: missing(&walked).or(spare_unread(&walked).err()).iter().map(ToString::to_string).collect(),
         batches: walked.batches,
         records: walked.segments.iter().map(|info| info.records).sum(),
         last_batch: walked.last_batch.unwrap_or(0),

@@ -13,67 +13,15 @@
 use super::disk::Disk;
 use super::error::LogError;
 use super::format::{
-    BATCH_HEADER, BatchHeader, MAX_BODY, RECORD_HEADER, RecordHeader, VERSION, other_version, record, segment_id,
-    segment_name,
+    BATCH_HEADER, BatchHeader, MARKS, MARKS_KEPT, MAX_BODY, RECORD_HEADER, RecordHeader, VERSION, other_version,
+    record, segment_id, segment_name,
 };
+use super::identity::Identity;
 use super::salvage::salvage;
+use super::walked::{Cut, Unconfirmed, Walked};
 use super::window::{PAGE, Window};
 use super::{Finding, FindingKind, Record, Ref, SegmentInfo};
-use std::collections::VecDeque;
 use std::ops::Range;
-
-/// Where a log ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cut {
-    pub segment: u32,
-    pub offset: u64,
-}
-
-/// A batch of which nothing says that it is on disk.
-#[derive(Debug)]
-pub(super) struct Unconfirmed {
-    number: u64,
-    pub segment: u32,
-    pub offset: u64,
-}
-
-/// What a walk learnt.
-#[derive(Debug, Default)]
-pub(super) struct Walked {
-    /// The segments that hold batches, by id.
-    pub segments: Vec<SegmentInfo>,
-    /// All segments that have a file, by id.
-    pub files: Vec<u32>,
-    pub findings: Vec<Finding>,
-    /// Set where a torn end was found: this and everything after it is not part of the log.
-    pub cut: Option<Cut>,
-    pub salt: Option<u32>,
-    pub last_batch: Option<u64>,
-    pub last_time_ms: u64,
-    pub batches: u64,
-    /// The highest watermark seen.
-    pub watermark: u64,
-    /// The batches above it, by number.
-    pub unconfirmed: VecDeque<Unconfirmed>,
-    /// The lowest batch that the log says it kept; 0 if it says nothing.
-    pub kept_from: u64,
-    /// All that headers say of the log.
-    pub marks: u32,
-    /// The first batch, if it stands whole where the first one must.
-    pub begins: Option<u64>,
-    /// Batches that were durable, from the first to the last, and whose segment has no file; what stands behind them.
-    pub missing: Option<(u64, u64, u32)>,
-}
-
-impl Walked {
-    /// What of the log is not there and was not trimmed.
-    pub fn missing(&self) -> Option<LogError> {
-        let at_first = self.begins.filter(|begins| *begins > self.kept_from && self.kept_from > 0);
-        let behind = self.segments.first().map_or(0, |info| info.id);
-        let (first, last, behind) = at_first.map(|begins| (self.kept_from, begins - 1, behind)).or(self.missing)?;
-        Some(LogError::Missing { first, last, behind })
-    }
-}
 
 /// The segments that have a file, by id.
 pub(super) fn segment_files<D: Disk>(disk: &D) -> Result<Vec<u32>, LogError> {
@@ -83,11 +31,20 @@ pub(super) fn segment_files<D: Disk>(disk: &D) -> Result<Vec<u32>, LogError> {
     Ok(ids)
 }
 
-/// Walks the whole log and calls `visit` with every record that belongs to it, in order.
-pub(super) fn walk<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Walked, LogError> {
+/// Walks the whole log and calls `visit` with every record that belongs to it, in order. `format` is what FORMAT says.
+pub(super) fn walk<D: Disk>(
+    disk: &D,
+    format: Option<Identity>,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> Result<Walked, LogError> {
     let files = segment_files(disk)?;
     let salt = find_salt(disk, &files)?;
-    let mut walker = Walker::new(disk, visit, Walked { files: files.clone(), salt, ..Walked::default() });
+    // The file of another log says nothing of this one.
+    let format = format.filter(|format| salt.is_none_or(|salt| salt == format.salt()));
+    let salt = salt.or(format.map(|format| format.salt()));
+    let watermark = format.map_or(0, |format| format.batch);
+    let out = Walked { files: files.clone(), salt, format, watermark, ..Walked::default() };
+    let mut walker = Walker::new(disk, visit, out);
     let mut buffer = Vec::new();
     for id in files {
         buffer = walker.segment(id, buffer)?;
@@ -96,6 +53,7 @@ pub(super) fn walk<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Resu
         }
         walker.previous = Some(id);
     }
+    walker.tail();
     Ok(walker.out)
 }
 
@@ -140,10 +98,8 @@ fn open<D: Disk>(disk: &D, id: u32, buffer: Vec<u8>) -> Result<Window<D::File>, 
     Window::new(file, buffer).map_err(io_error("read", id))
 }
 
-/// The log's salt: that of the first batch of some segment, which stands where it must, or the one in the file beside
-/// them. Also refuses other formats; but what stands before a batch of this one is of no other, it is damaged.
+/// The log's salt, as the first batch of some segment has it, which stands where it must. Also refuses other formats; but what stands before a batch of this one is of no other, it is damaged.
 fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> {
-    let beside = super::identity::read(disk)?.map(|identity| identity.salt);
     let mut salt = None;
     let mut other = None;
     for id in files {
@@ -161,7 +117,7 @@ fn find_salt<D: Disk>(disk: &D, files: &[u32]) -> Result<Option<u32>, LogError> 
     match other {
         Some((segment, version)) if version > VERSION => Err(LogError::NewerFormat { segment, version }),
         Some((segment, version)) => Err(LogError::OlderFormat { segment, version }),
-        None => Ok(salt.or(beside)),
+        None => Ok(salt),
     }
 }
 
@@ -244,18 +200,18 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
 
     /// Whether `header` may follow: no batch is missing before it, or those that are were durable, and are reported.
     fn gap(&mut self, window: &mut Window<D::File>, header: &BatchHeader, id: u32, at: u64) -> Result<bool, LogError> {
-        let Some(first) = self.next.filter(|next| self.follows && header.number > *next) else { return Ok(true) };
-        let last = header.number - 1;
+        let last = header.predecessor();
+        let Some(first) = self.next.filter(|next| self.follows && last >= *next) else { return Ok(true) };
         if !self.confirmed(last, window, id, at)? {
             return Ok(false);
         }
-        if !self.uncounted {
+        // An id without a file may be one that no batch was written to.
+        let gone = at == 0 && self.previous.is_some_and(|previous| previous < header.before);
+        if gone {
+            self.out.missing = self.out.missing.or(Some((first, last, id)));
+        }
+        if gone || !self.uncounted {
             self.found(FindingKind::Missing, id, at, 0, first, last);
-            // Segments follow each other by id, unless one was empty when a start cut the log: that holds no batch.
-            let gone = self.previous.is_some_and(|previous| previous + 1 < id);
-            if at == 0 && gone {
-                self.out.missing = self.out.missing.or(Some((first, last, id)));
-            }
         }
         Ok(true)
     }
@@ -268,6 +224,9 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         header: &BatchHeader,
     ) -> Result<Option<u64>, LogError> {
         let (id, at) = (info.id, info.bytes);
+        if header.marks & !MARKS != 0 {
+            return Err(LogError::NewerFormat { segment: id, version: VERSION });
+        }
         if !self.gap(window, header, id, at)? {
             return Ok(None);
         }
@@ -296,7 +255,8 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             self.out.begins = Some(header.number);
         }
         self.out.kept_from = self.out.kept_from.max(header.first);
-        self.out.marks |= header.marks;
+        self.out.marks |= header.marks & MARKS_KEPT;
+        self.out.last = (header.number, header.marks);
         self.out.unconfirmed.push_back(Unconfirmed { number: header.number, segment: id, offset: at });
         self.confirm(header.watermark);
         self.out.salt = Some(header.salt);
@@ -323,7 +283,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             Some(next) => next,
             // Which batches stood here is unknown, but not which was the last: that before the next one.
             None => match then.map_or_else(|| self.first_after(id), |header| Ok(Some(header)))? {
-                Some(header) => header.number.saturating_sub(1),
+                Some(header) => header.predecessor(),
                 // The end of a sealed segment is not the end of the log.
                 None if self.out.watermark == u64::MAX => 0,
                 None => return Ok(None),
@@ -336,7 +296,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             info.first_batch = first;
         }
         self.out.salt = self.out.salt.or(then.map(|header| header.salt));
-        let last = then.map_or(first, |header| first.max(header.number.saturating_sub(1)));
+        let last = then.map_or(first, |header| first.max(header.predecessor()));
         // Without a batch behind it, the range seems to end with its last byte that is not zero; a record may go on.
         let limit = if then.is_some() { end } else { end + MAX_BODY as u64 };
         let end = self.region(window, info, at..end, limit, (first, last))?;
@@ -444,6 +404,17 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         let first = self.next.unwrap_or(1);
         self.found(FindingKind::TornEnd, id, at, bytes, first, first);
         Ok(())
+    }
+
+    /// Looks for batches that should follow the last one: FORMAT says that they were on disk.
+    fn tail(&mut self) {
+        let Some(format) = self.out.format else { return };
+        let Some(first) = self.out.last_batch.filter(|last| *last < format.batch).map(|last| last + 1) else { return };
+        if !self.out.files.contains(&format.segment) {
+            self.out.missing = self.out.missing.or(Some((first, format.batch, 0)));
+        }
+        let (segment, offset) = self.out.segments.last().map_or((0, 0), |info| (info.id, info.bytes));
+        self.found(FindingKind::Missing, segment, offset, 0, first, format.batch);
     }
 
     fn found(&mut self, kind: FindingKind, segment: u32, offset: u64, bytes: u64, first_batch: u64, last_batch: u64) {

@@ -7,7 +7,7 @@
 use super::appender::Batch;
 use super::disk::{Disk, DiskFile, write_full};
 use super::error::LogError;
-use super::format::{BATCH_HEADER, segment_name};
+use super::format::{BATCH_HEADER, MARK_CLEAN, MARK_JUMP, MARK_UNSYNCED, MARKS_KEPT, segment_name};
 use super::identity::{self, Identity};
 use super::reserve::{self, Names, Reserve};
 use super::{Durability, LogOptions, Recovered};
@@ -17,15 +17,19 @@ use std::io::IoSlice;
 pub struct Writer<D: Disk> {
     disk: D,
     options: LogOptions,
-    salt: u32,
     /// The last batch written, and the last one on disk.
     written: u64,
     synced: u64,
+    /// The number of the next batch.
+    next: u64,
+    /// The number of the first batch of this run.
+    begins: u64,
     /// What the last batch said of the log.
     first: u64,
     marks: u32,
-    /// Whether the file FORMAT says that there is a batch.
-    begun: bool,
+    /// What the file FORMAT says; whether this run has seen to it.
+    format: Identity,
+    told: bool,
     current: Option<Current<D::File>>,
     /// Ids of segments from this one on have never had a file, unless the log goes on in its last segment.
     next_segment: u32,
@@ -43,6 +47,8 @@ pub struct Writer<D: Disk> {
 /// The segment being written.
 struct Current<F> {
     id: u32,
+    /// The segment before it.
+    before: u32,
     file: F,
     end: u64,
 }
@@ -54,16 +60,17 @@ impl<D: Disk> Writer<D> {
     /// [`LogError::Io`].
     pub fn open(disk: D, recovered: &Recovered, options: &LogOptions) -> Result<Self, LogError> {
         let (reserves, names) = reserve::adopt(&disk, options)?;
-        let last = recovered.next_batch.saturating_sub(1);
         Ok(Writer {
             disk,
             options: options.clone(),
-            salt: recovered.salt,
-            written: last,
-            synced: last,
+            written: recovered.last_batch,
+            synced: recovered.last_batch,
+            next: recovered.next_batch,
+            begins: recovered.next_batch,
             first: recovered.first_batch(),
             marks: recovered.marks(),
-            begun: recovered.begun,
+            format: recovered.format,
+            told: false,
             current: None,
             next_segment: recovered.next_segment,
             resume: (recovered.next_offset > 0).then_some(recovered.next_offset.into()),
@@ -75,13 +82,17 @@ impl<D: Disk> Writer<D> {
         })
     }
 
-    /// Writes `batches`, the next ones in order, and syncs if one of them asks for it and the durability is `Fsync`.
-    /// Returns the last batch that counts as durable.
+    /// Writes `batches`, the next ones in order, and syncs if one of them asks for it and the durability is `Fsync`; or,
+    /// under the others, if none of this run is on disk yet: what they report without a sync is only safe to lose if a
+    /// batch is left that says that some may be gone. Returns the last batch that counts as durable.
     ///
     /// # Errors
     /// Any error is final: every later call returns [`LogError::Refused`].
     pub fn write(&mut self, batches: &mut [Batch]) -> Result<u64, LogError> {
-        let sync = self.options.durability == Durability::Fsync && batches.iter().any(|batch| batch.sync);
+        let sync = match self.options.durability {
+            Durability::Fsync => batches.iter().any(|batch| batch.sync),
+            Durability::Interval(_) | Durability::None => self.synced < self.begins,
+        };
         self.guarded(|writer| {
             for run in batches.chunk_by_mut(|a, b| a.segment == b.segment) {
                 writer.write_run(run)?;
@@ -160,13 +171,20 @@ impl<D: Disk> Writer<D> {
         self.guarded(|writer| {
             writer.sync_current()?;
             let Some(current) = &writer.current else { return Ok(()) };
-            let bytes = vec![0; BATCH_HEADER];
-            if current.end + bytes.len() as u64 <= u64::from(writer.options.segment_bytes) {
-                let (segment, offset, number) = (current.id, current.end as u32, writer.written + 1);
-                let (first, marks, time_ms) = (writer.first, writer.marks, now_wall_ms);
-                let mut last = [Batch { number, segment, offset, bytes, sync: true, time_ms, first, marks }];
-                writer.write_run(&mut last)?;
-            }
+            let (segment, before) = (current.id, current.before);
+            let (number, offset, bytes) = (writer.next, current.end as u32, vec![0; BATCH_HEADER]);
+            let (first, marks, time_ms) = (writer.first, writer.marks | MARK_CLEAN, now_wall_ms);
+            writer.write_run(&mut [Batch {
+                number,
+                segment,
+                offset,
+                bytes,
+                sync: true,
+                time_ms,
+                first,
+                marks,
+                before,
+            }])?;
             if writer.short && writer.reserves.is_empty() {
                 // The next start may have no other room: what the segment does not use is kept for it.
                 return writer.sync_current();
@@ -187,18 +205,22 @@ impl<D: Disk> Writer<D> {
         let (segment, offset) = (first.segment, u64::from(first.offset));
         if self.current.as_ref().is_none_or(|current| current.id != segment) {
             self.seal()?;
-            self.begin(segment)?;
+            self.begin(segment, first.before)?;
         }
-        let (watermark, salt) = (self.synced, self.salt);
+        let (watermark, salt) = (self.synced, self.format.salt());
+        let unsynced = if self.options.durability == Durability::Fsync { 0 } else { MARK_UNSYNCED };
         let current = self.current.as_mut().ok_or(LogError::Misused("no segment is open"))?;
         let mut end = current.end;
         for batch in run.iter_mut() {
-            if u64::from(batch.offset) != end || batch.number != self.written + 1 {
+            if u64::from(batch.offset) != end || batch.number != self.next {
                 return Err(LogError::Misused("batches were written out of order"));
             }
-            batch.stamp(watermark, salt);
+            let jump = if batch.number == self.written + 1 { 0 } else { MARK_JUMP };
+            let unsynced = if batch.marks & MARK_CLEAN == 0 { unsynced } else { 0 };
+            batch.stamp(watermark, salt, jump | unsynced);
             end = batch.end();
-            (self.written, self.first, self.marks) = (batch.number, batch.first, batch.marks);
+            (self.written, self.next) = (batch.number, batch.number + 1);
+            (self.first, self.marks) = (batch.first, batch.marks & MARKS_KEPT);
         }
         let mut pieces: Vec<IoSlice<'_>> = run.iter().map(|batch| IoSlice::new(&batch.bytes)).collect();
         write_full(&current.file, &mut pieces, offset)
@@ -210,17 +232,24 @@ impl<D: Disk> Writer<D> {
     fn sync_current(&mut self) -> Result<(), LogError> {
         if let Some(current) = self.current.as_ref().filter(|_| self.written > self.synced) {
             current.file.sync_data().map_err(|error| LogError::io("sync", &segment_name(current.id), &error))?;
+            let (segment, is_first) = (current.id, self.synced < self.begins);
             self.synced = self.written;
-            self.say_begun();
+            if is_first {
+                self.tell(segment);
+            }
         }
         Ok(())
     }
 
-    /// From the first batch on, a log without one is a log that lost its segments. If this is not to be had now, the next
-    /// start does it.
-    fn say_begun(&mut self) {
-        let identity = Identity { salt: self.salt, begun: true };
-        self.begun = self.begun || (self.synced > 0 && identity::write(&self.disk, identity).is_ok());
+    /// Sees to it that FORMAT says that there is a batch, and in which boot of the machine the log is written to. It may
+    /// only say so once a batch of this run is on disk: it is how a start tells whether what an earlier run reported may be
+    /// gone, and this run's first batch holds what was concluded from that. If the disk is full, it is tried again with the
+    /// next segment, and a later start errs on the safe side.
+    fn tell(&mut self, segment: u32) {
+        let boot = self.disk.boot();
+        let stale = self.format.batch == 0 || self.format.boot != boot;
+        let identity = Identity { boot, batch: self.synced, segment, ..self.format };
+        self.told = self.told || !stale || identity::write(&self.disk, identity).is_ok();
     }
 
     /// Gives back what the current segment does not use and brings it to disk, whatever the durability: a loss is then
@@ -231,12 +260,14 @@ impl<D: Disk> Writer<D> {
         current.file.truncate(current.end).map_err(failed)?;
         current.file.sync_all().map_err(failed)?;
         self.synced = self.written;
-        self.say_begun();
+        if !self.told && self.synced >= self.begins {
+            self.tell(current.id);
+        }
         Ok(())
     }
 
     /// Begins a segment: a reserved one under its own name, or a new one.
-    fn begin(&mut self, id: u32) -> Result<(), LogError> {
+    fn begin(&mut self, id: u32, before: u32) -> Result<(), LogError> {
         if id < self.next_segment {
             return Err(LogError::Misused("a segment was begun twice"));
         }
@@ -248,7 +279,7 @@ impl<D: Disk> Writer<D> {
         if let Some(end) = self.resume.take().filter(|_| id == self.next_segment) {
             let file = self.disk.open(&name, true).map_err(failed("open"))?;
             self.next_segment = id + 1;
-            self.current = Some(Current { id, file, end });
+            self.current = Some(Current { id, before, file, end });
             return Ok(());
         }
         let reserve = match self.reserves.pop() {
@@ -259,7 +290,7 @@ impl<D: Disk> Writer<D> {
         self.disk.sync_dir().map_err(failed("sync the directory of"))?;
         let file = self.disk.open(&name, true).map_err(failed("open"))?;
         self.next_segment = id + 1;
-        self.current = Some(Current { id, file, end: 0 });
+        self.current = Some(Current { id, before, file, end: 0 });
         Ok(())
     }
 }

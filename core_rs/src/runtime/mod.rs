@@ -134,11 +134,11 @@ impl Runtime {
         engine.start(&recovered, Appender::new(&recovered, &options.log));
         let log = LogThread::spawn(disk, &recovered, &options.log)?;
         let recovery = Recovery {
+            log_id: recovered.salt(),
             segments: recovered.segments,
             findings: recovered.findings,
             last_time_ms: recovered.last_time_ms,
             took_ms: now_since(started).mono_ms,
-            log_id: recovered.salt,
         };
         Ok((Self { engine, log, started_ms: started, requests: VecDeque::new() }, recovery))
     }

@@ -169,8 +169,14 @@ impl Disk for SimDisk {
         })
     }
 
-    fn random(&self) -> io::Result<u32> {
-        Ok(self.state().rng.next() as u32)
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let mut state = self.state();
+        let (a, b) = (state.rng.next(), state.rng.next());
+        Ok((u128::from(a) << 64 | u128::from(b)).to_be_bytes())
+    }
+
+    fn boot(&self) -> u128 {
+        self.state().boot
     }
 
     fn path(&self) -> String {

@@ -76,7 +76,10 @@ enum Change {
 pub(super) struct State {
     pub rng: Rng,
     pub hostile: bool,
+    /// Goes up whenever the process starts again.
     pub life: u32,
+    /// Goes up whenever the machine does.
+    pub boot: u128,
     pub calls: u64,
     pub crash_at: Option<u64>,
     pub crashed: bool,
@@ -100,6 +103,7 @@ impl State {
             rng: Rng::new(seed),
             hostile: false,
             life: 0,
+            boot: 1,
             calls: 0,
             crash_at: None,
             crashed: false,
@@ -166,6 +170,7 @@ impl State {
     }
 
     pub fn restart(&mut self) {
+        self.boot += 1;
         for change in std::mem::take(&mut self.changes) {
             if self.rng.once_in(2) {
                 self.apply(change);

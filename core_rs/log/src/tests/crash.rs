@@ -301,7 +301,7 @@ fn a_full_disk_is_known_before_the_segment_is_full_and_room_is_kept_for_two_more
     let (recovered, _) = recover_all(&disk);
     let mut appender = Appender::new(&recovered, &small());
     let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-    disk.set_capacity(4 * 4096);
+    disk.set_capacity(4 * 4096 + 400);
     assert!(writer.reserve());
     let mut fill = |writer: &mut Writer<SimDisk>| {
         let segment = appender.segment();

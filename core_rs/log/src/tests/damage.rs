@@ -187,15 +187,15 @@ fn a_body_that_looks_like_a_batch_is_not_taken_for_one() {
     let mut appender = Appender::new(&recovered, &LogOptions::default());
     let mut writer = Writer::open(disk.clone(), &recovered, &LogOptions::default()).unwrap();
     // All that a sender cannot know is the salt: the place is easily guessed.
-    let guess = Recovered { salt: recovered.salt ^ 1, ..Recovered::default() };
+    let guess = Recovered { id: recovered.id.map(|byte| byte ^ 1), ..Recovered::default() };
     let mut forger = Appender::new(&guess, &LogOptions::default());
     let padding = vec![0; BATCH_HEADER + RECORD_HEADER + 8];
     one(&mut forger, 9, &[&padding], true);
     let mut forged = forger.take(1);
     one(&mut forger, 9, &[b"forged"], true);
     let mut inner = forger.take(1).remove(0);
-    forged[0].stamp(0, guess.salt);
-    inner.stamp(0, guess.salt);
+    forged[0].stamp(0, guess.salt(), 0);
+    inner.stamp(0, guess.salt(), 0);
     assert_eq!(inner.offset as usize, BATCH_HEADER + RECORD_HEADER + padding.len());
     let mut body = vec![1; padding.len()];
     body.extend(inner.bytes);
@@ -237,9 +237,9 @@ fn i12_a_version_that_flips_in_the_middle_of_the_log_does_not_keep_it_from_being
 #[test]
 fn a_later_format_is_refused_and_not_called_damage() {
     let disk = SimDisk::new(1);
-    disk.put("000000000001.seg", b"PRB\x03 whatever a later version may write, longer than a header".to_vec());
+    disk.put("000000000001.seg", b"PRB\x04 whatever a later version may write, longer than a header".to_vec());
     let error = recover(&disk, &mut |_| ()).unwrap_err();
-    assert_eq!(error, LogError::NewerFormat { segment: 1, version: 3 });
+    assert_eq!(error, LogError::NewerFormat { segment: 1, version: 4 });
     assert!(disk.contents("000000000001.seg").is_some());
 }
 
@@ -259,7 +259,7 @@ fn nothing_follows_a_missing_batch_that_was_never_confirmed() {
             }
         }
         for batch in batches.iter_mut().filter(|batch| batch.number != 3) {
-            batch.stamp(if batch.number == 4 { watermark } else { 0 }, recovered.salt);
+            batch.stamp(if batch.number == 4 { watermark } else { 0 }, recovered.salt(), 0);
             segments[batch.segment as usize - 1].extend_from_slice(&batch.bytes);
         }
         disk.put("000000000001.seg", segments[0].clone());
@@ -359,7 +359,8 @@ fn a_log_that_was_begun_and_has_no_batch_is_refused() {
 fn a_format_file_of_another_version_is_refused_and_left_alone_whatever_else_it_says() {
     for (line, expected) in [
         ("pyrouter log, format 1, salt 1a2b3c4d\n", LogError::OlderFormat { segment: 0, version: 1 }),
-        ("pyrouter log, format 3, and whatever\n", LogError::NewerFormat { segment: 0, version: 3 }),
+        ("pyrouter log, format 2, salt 1a2b3c4d, begun\n", LogError::OlderFormat { segment: 0, version: 2 }),
+        ("pyrouter log, format 4, and whatever\n", LogError::NewerFormat { segment: 0, version: 4 }),
     ] {
         let (disk, _) = four_segments(1);
         disk.put("FORMAT", line.as_bytes().to_vec());
@@ -374,10 +375,10 @@ fn a_segment_of_the_format_before_is_refused_and_left_alone() {
     let disk = SimDisk::new(1);
     disk.put(
         "000000000001.seg",
-        b"PRB\x01 as an earlier version wrote it, longer than a header is, which takes 52".to_vec(),
+        b"PRB\x02 as an earlier version wrote it, longer than a header is, which takes 52".to_vec(),
     );
     let before = files(&disk);
-    assert_eq!(recover(&disk, &mut |_| ()).unwrap_err(), LogError::OlderFormat { segment: 1, version: 1 });
+    assert_eq!(recover(&disk, &mut |_| ()).unwrap_err(), LogError::OlderFormat { segment: 1, version: 2 });
     assert!(files(&disk) == before);
 }
 

@@ -22,7 +22,7 @@ fn a_decision_stands_in_one_batch_wherever_batches_and_segments_end() {
         for time_ms in 0..12 {
             let mut taken = Vec::new();
             for _ in 0..rng.below(6) {
-                let decision = decision(&mut rng, [40, 900, 4000][seed as usize % 3]);
+                let decision = decision(&mut rng, [40, 900, 3900][seed as usize % 3]);
                 let (places, batch) = decide(&mut appender, &decision, true).unwrap();
                 assert_eq!(places.len(), decision.len());
                 assert_eq!(appender.last_batch(), batch);

@@ -1,4 +1,4 @@
-//! The bytes of format 2, which every later version must read: tests/fixtures/log-v2, drawn in docs/log.md.
+//! The bytes of format 3, which every later version must read: tests/fixtures/log-v3, drawn in docs/log.md.
 //!
 //! `PYROUTER_WRITE_FIXTURES=1 cargo test --lib log::tests::format` writes the files again; a change in them is a change
 //! of the format, and needs a new one.
@@ -23,11 +23,17 @@ fn contents() -> Vec<(u8, Vec<u8>, u64)> {
 fn written() -> SimDisk {
     let disk = SimDisk::new(0);
     let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
-    disk.put("FORMAT", b"pyrouter log, format 2, salt 1a2b3c4d\n".to_vec());
+    let id = *b"\x1a\x2b\x3c\x4d random byte";
+    identity::write(&disk, identity::Identity { id, boot: 1, batch: 0, segment: 0 }).unwrap();
     let contents = contents();
     let (before, after) = contents.split_at(5);
     for (run, part) in [before, after].into_iter().enumerate() {
-        let (recovered, _) = recover_all(&disk);
+        let (mut recovered, _) = recover_all(&disk);
+        if run == 1 {
+            // The second run reports batches before they are on disk, and its numbers go on above what a store says.
+            recovered.jump_above(10);
+        }
+        let options = LogOptions { durability: [Durability::Fsync, Durability::None][run], ..options.clone() };
         let mut appender = Appender::new(&recovered, &options);
         let mut writer = Writer::open(disk.clone(), &recovered, &options).unwrap();
         for batch in part.chunk_by(|a, b| a.2 == b.2) {
@@ -55,7 +61,7 @@ fn written() -> SimDisk {
 const FILES: [&str; 3] = ["FORMAT", "000000000001.seg", "000000000002.seg"];
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/log-v2")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/log-v3")
 }
 
 #[test]
@@ -72,12 +78,13 @@ fn this_version_writes_the_bytes_of_the_fixture() {
 }
 
 #[test]
-fn the_fixture_of_format_2_is_read() {
+fn the_fixture_of_format_3_is_read() {
     let disk = FileDisk::open_read_only(&fixture()).unwrap();
     let mut seen = Vec::new();
     let report = fsck(&disk, &mut |record| seen.push((record.kind, record.body.to_vec(), record.time_ms))).unwrap();
     assert!(seen == contents());
-    assert_eq!((report.batches, report.last_batch), (6, 6));
+    assert_eq!((report.batches, report.last_batch), (6, 12));
+    assert_eq!(report.end, End { unsynced: true, ..End::default() });
     let [torn] = &report.findings[..] else { panic!("{:?}", report.findings) };
-    assert_eq!((torn.kind, torn.segment, torn.first_batch), (FindingKind::TornEnd, 2, 7));
+    assert_eq!((torn.kind, torn.segment, torn.first_batch), (FindingKind::TornEnd, 2, 13));
 }

@@ -6,6 +6,7 @@ mod damage;
 mod decisions;
 mod format;
 mod reads;
+mod settle;
 mod thread;
 
 use super::*;

@@ -1,0 +1,122 @@
+//! What a start changes, and that no power cut in the middle of it takes away what the next one must know.
+
+use super::sim::SimDisk;
+use super::*;
+
+const FIRST: &str = "000000000001.seg";
+
+/// Writes a batch of one record of 1,000 bytes; where it ends in its segment.
+fn batch(appender: &mut Appender, writer: &mut Writer<SimDisk>, kind: u8) -> usize {
+    let (at, _) = one(appender, kind, &[&[kind; 1000]], true);
+    writer.write(&mut appender.take(1)).unwrap();
+    (at.offset + at.len) as usize
+}
+
+/// A log of `count` batches whose last one is torn, though its header is whole; the batch before it is damaged: only that
+/// header says that it was durable. With four, the torn one begins the second segment.
+fn damaged_before_a_torn_end(seed: u64, count: u8) -> SimDisk {
+    let disk = SimDisk::new(seed);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    let ends: Vec<usize> = (1..=count).map(|kind| batch(&mut appender, &mut writer, kind)).collect();
+    drop(writer);
+    disk.damage(
+        &format!("{:012}.seg", appender.segment()),
+        ends[count as usize - 1] - 5..ends[count as usize - 1],
+        0xFF,
+    );
+    disk.damage(FIRST, ends[count as usize - 2] - 5..ends[count as usize - 2], 0xFF);
+    disk
+}
+
+/// What a start finds: the kinds of the records, and whether there is damage.
+fn start(disk: &SimDisk) -> (Vec<u8>, bool) {
+    let (recovered, records) = recover_all(disk);
+    let damaged = recovered.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
+    (records.iter().map(|record| record.kind).collect(), damaged)
+}
+
+#[test]
+fn damage_before_a_torn_end_is_damage_at_every_start_whenever_the_power_goes_i12() {
+    for (count, sound) in [(3, vec![1]), (4, vec![1, 2])] {
+        let mut died = 0;
+        for call in 1.. {
+            let disk = damaged_before_a_torn_end(call, count);
+            disk.crash_in(call);
+            let ended = recover(&disk, &mut |_| ());
+            let completed = !disk.is_crashed();
+            disk.crash();
+            for start_after in 0..3 {
+                disk.restart();
+                assert_eq!(start(&disk), (sound.clone(), true), "{count}, call {call}, {start_after}: {ended:?}");
+                disk.crash();
+            }
+            if completed {
+                break;
+            }
+            died += 1;
+        }
+        assert!(died > 10);
+    }
+}
+
+/// A log of three batches in segment 1, and one more in segment 3: a start has cut the torn beginning of segment 2.
+fn with_a_skipped_id() -> (SimDisk, Vec<usize>) {
+    let disk = SimDisk::new(1);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    let ends: Vec<usize> = (1..=4).map(|kind| batch(&mut appender, &mut writer, kind)).collect();
+    drop(writer);
+    disk.damage("000000000002.seg", ends[3] - 5..ends[3], 0xFF);
+    let (recovered, _) = recover_all(&disk);
+    let mut appender = Appender::new(&recovered, &small());
+    let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+    while appender.segment() < 5 {
+        batch(&mut appender, &mut writer, 5);
+    }
+    writer.close(1).unwrap();
+    let names = disk.list().unwrap();
+    let there: Vec<u32> = (1..6).filter(|id| names.contains(&format!("{id:012}.seg"))).collect();
+    assert_eq!(there, [1, 3, 4, 5]);
+    (disk, ends)
+}
+
+#[test]
+fn a_segment_id_that_a_start_skipped_is_no_missing_file_when_the_tail_before_it_rots_i12() {
+    let (disk, ends) = with_a_skipped_id();
+    let bytes = disk.contents(FIRST).unwrap();
+    disk.put(FIRST, bytes[..ends[1]].to_vec());
+    let (recovered, records) = recover_all(&disk);
+    assert_eq!(records.iter().map(|record| record.kind).take(3).collect::<Vec<_>>(), [1, 2, 5]);
+    let [finding] = &recovered.findings[..] else { panic!("{:?}", recovered.findings) };
+    assert_eq!((finding.kind, finding.first_batch, finding.last_batch), (FindingKind::Missing, 3, 3));
+}
+
+#[test]
+fn a_file_that_is_missing_is_missed_beside_a_skipped_id_and_behind_damage_i12() {
+    for damage in [false, true] {
+        let (disk, ends) = with_a_skipped_id();
+        if damage {
+            disk.damage(FIRST, ends[1]..ends[2], 0xFF);
+        }
+        unlink(&disk, 3).unwrap();
+        let error = recover(&disk, &mut |_| ()).unwrap_err();
+        let LogError::Missing { first: 4, behind: 4, .. } = error else { panic!("{damage}: {error:?}") };
+    }
+}
+
+#[test]
+fn a_format_file_that_cannot_be_understood_is_refused_and_left_alone() {
+    for text in ["", "pyrouter log, for", "pyrouter log, format 2, salt 1a2b\n", "garbage"] {
+        let disk = damaged_before_a_torn_end(1, 3);
+        disk.put("FORMAT", text.as_bytes().to_vec());
+        let before = disk.contents(FIRST);
+        let error = recover(&disk, &mut |_| ()).expect_err(text);
+        assert!(error.to_string().contains("FORMAT"), "{error}");
+        assert!(fsck(&disk, &mut |_| ()).is_err());
+        assert!(disk.contents(FIRST) == before);
+        assert_eq!(disk.contents("FORMAT").unwrap(), text.as_bytes());
+    }
+}
