@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use crate::entries::{Entries, Entry};
 use crate::ids::{ConversationId, DeviceId, MemberIndex, Position, UserSlot};
+use crate::online::OnlineList;
 use crate::records::{Cursors, Moved};
 use crate::rows::{Conversation, Kind, Member};
 use crate::users::Mark;
@@ -31,6 +32,14 @@ pub struct Active {
     pub entries: Entries,
     /// The last segment that is known to hold messages of it.
     pub noted: u32,
+    /// The sessions of its mailboxes.
+    pub online: OnlineList,
+    /// It stands in the list of conversations whose sessions may get something.
+    pub woken: bool,
+    /// Which of those that had its slot, so that an answer that comes late finds it or nothing.
+    pub serial: u32,
+    /// Bodies that were asked for and have not come.
+    pub reading: u32,
     /// It stands in the list of conversations with lazy facts that are not logged yet.
     pub listed: bool,
     /// Members whose lazy facts are not logged yet, in the order in which they moved.
@@ -53,6 +62,10 @@ impl Active {
             skipped: Position(0),
             entries: Entries::new(first),
             noted: 0,
+            online: OnlineList::default(),
+            woken: false,
+            serial: 0,
+            reading: 0,
             listed: false,
             moved: Vec::new(),
             moved_bits: SmallVec::new(),

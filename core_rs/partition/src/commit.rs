@@ -240,15 +240,21 @@ impl State {
                 None => self.begin(row, bytes, place, position),
             },
             Record::Message(message) => self.apply_message(message, place, position, committed),
-            Record::Mailbox(r) => self.with(&r.conversation, position, |row, names| {
-                apply::conversation::mailbox(row, names, r);
-            }),
+            Record::Mailbox(r) => {
+                self.with(&r.conversation, position, |row, names| apply::conversation::mailbox(row, names, r));
+                let slot = self.find(&r.conversation).filter(|_| r.begins.is_some());
+                if let Some((slot, member)) = slot.zip(self.member_of(&r.conversation, &r.user, r.device)) {
+                    self.connect(slot, member);
+                }
+            }
             Record::Floor(r) => {
                 self.with(&r.conversation, position, |row, _| apply::conversation::floor(row, r));
                 if let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) {
                     active.skipped = position;
+                    active.online.forget_snapshots();
                     while active.entries.drop_below(active.row.floor).is_some() {}
                 }
+                self.wake_at(&r.conversation, position);
             }
             Record::Lost(r) => {
                 self.with(&r.conversation, position, |row, _| apply::conversation::lost(row, r));
@@ -256,7 +262,9 @@ impl State {
                     return;
                 };
                 active.skipped = position;
+                active.online.forget_snapshots();
                 r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
+                self.wake_at(&r.conversation, position);
             }
             Record::User(r) => self.apply_user(r, position),
             Record::Owed { user, device, change, conversation, version } => {
@@ -411,9 +419,10 @@ impl State {
             indices.iter().filter_map(|&index| Some(active.row.member(index)?.user)).collect()
         };
         let (came, went) = (users(&applied.moved.came), users(&applied.moved.went));
-        for user in came {
+        for (user, &index) in came.into_iter().zip(&applied.moved.came) {
             self.link(user, slot);
             self.count_group(user, true, 1);
+            self.connect(slot, index);
         }
         went.into_iter().for_each(|user| self.count_group(user, true, -1));
         dropped.into_iter().for_each(|user| self.unlink(user, slot));
@@ -425,6 +434,10 @@ impl State {
         self.time_ms = self.time_ms.max(message.time);
         self.pending.push_back(Pending { position, what: Durable::Message(message.conversation, message.seq) });
         committed.applied = applied;
+    }
+
+    fn member_of(&self, id: &ConversationId, user: &str, device: DeviceId) -> Option<MemberIndex> {
+        self.active(id)?.member(self.names.find(user)?, device)
     }
 
     /// Applies a record of a conversation other than a message.

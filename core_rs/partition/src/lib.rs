@@ -34,6 +34,7 @@ pub mod ids;
 pub mod journal;
 pub mod lazy;
 pub mod names;
+pub mod online;
 pub mod propose;
 pub mod receipts;
 pub mod records;

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use crate::active::Active;
 use crate::commit::Owner;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey, UserSlot};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position, RowKey, UserSlot};
 use crate::names::Names;
 use crate::rest::Stored;
 use crate::retention::Retention;
@@ -67,6 +67,10 @@ pub struct State {
     pub(crate) retention: Retention,
     /// Conversations and devices with lazy facts that are not logged yet, the longest first.
     pub(crate) dirty: VecDeque<Owner>,
+    /// Conversations whose sessions may get something: see [`crate::online`].
+    pub(crate) woken: Vec<ConversationSlot>,
+    /// How many conversations were taken into memory, wrapping.
+    taken: u32,
     conversations: Slab<Box<Active>>,
     by_id: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -82,7 +86,7 @@ pub(crate) struct Pending {
 /// What a durable batch means.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Durable {
-    /// A message can be shown.
+    /// A message can be shown; 0: skips can.
     Message(ConversationId, u64),
     /// Receipt versions up to this can be given.
     Versions(u64),
@@ -122,15 +126,20 @@ impl State {
 
     /// Takes a conversation's row in, with the row's references to its members' names. It is not in memory yet.
     pub fn put_conversation(&mut self, id: ConversationId, row: Conversation) -> ConversationSlot {
-        let users: Vec<(UserSlot, bool)> = row.iter().map(|(_, member)| (member.user, member.role.is_some())).collect();
-        let place = self.conversations.insert(Box::new(Active::new(id, row)));
+        let users: Vec<(MemberIndex, UserSlot, bool)> =
+            row.iter().map(|(index, member)| (index, member.user, member.role.is_some())).collect();
+        self.taken = self.taken.wrapping_add(1);
+        let mut active = Box::new(Active::new(id, row));
+        active.serial = self.taken;
+        let place = self.conversations.insert(active);
         let (all, hasher) = (&self.conversations, &self.hasher);
         let rehash = |&slot: &u32| all.get(slot as usize).map_or(0, |active| hasher.hash_one(active.id));
         self.by_id.insert_unique(hasher.hash_one(id), place as u32, rehash);
         let slot = ConversationSlot::new(place);
-        for (user, member_of_group) in users {
+        for (index, user, member_of_group) in users {
             self.link(user, slot);
             self.count_group(user, member_of_group, 1);
+            self.connect(slot, index);
         }
         self.absent.remove(&RowKey::Conversation(id));
         slot
@@ -273,16 +282,18 @@ impl State {
         self.owner(key).is_none() && (!self.users.store || self.absent.contains(key))
     }
 
-    /// Batches up to this one are durable: messages in them can be shown.
+    /// Batches up to this one are durable: messages in them can be shown, and the conversations are woken.
     pub fn synced(&mut self, position: Position) {
         self.synced = self.synced.max(position);
         while let Some(&pending) = self.pending.front().filter(|pending| pending.position <= position) {
             self.pending.pop_front();
             match pending.what {
                 Durable::Message(id, seq) => {
-                    if let Some(active) = self.find(&id).and_then(|slot| self.conversation_mut(slot)) {
+                    let Some(slot) = self.find(&id) else { continue };
+                    if let Some(active) = self.conversation_mut(slot) {
                         active.visible = active.visible.max(seq);
                     }
+                    self.wake(slot);
                 }
                 Durable::Versions(bound) => self.versions.durable = self.versions.durable.max(bound),
             }

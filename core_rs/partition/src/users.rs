@@ -1,5 +1,6 @@
 //! Users and devices in memory, by the slot of the name.
 
+use seam::Attached;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
@@ -37,6 +38,8 @@ pub struct DeviceEntry {
 pub struct UserEntry {
     /// Its row.
     pub row: Option<User>,
+    /// Its sessions that receive, by device.
+    pub sessions: ThinVec<(DeviceId, Attached)>,
     /// See [`Mark`].
     pub mark: Mark,
     /// Its devices whose rows are in memory, in ascending order.
