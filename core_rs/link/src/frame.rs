@@ -10,6 +10,7 @@
 
 use super::close::Failure;
 use super::mask::Mask;
+use super::outgoing::put_websocket;
 
 /// Two bytes, eight of length, four of mask.
 pub(super) const MAX_HEADER: usize = 14;
@@ -42,6 +43,17 @@ impl Kind {
             0x9 => Some(Self::Ping),
             0xa => Some(Self::Pong),
             _ => None,
+        }
+    }
+
+    fn opcode(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
         }
     }
 
@@ -117,6 +129,25 @@ impl Frame {
     pub(super) fn new(header: Header) -> Self {
         let left = usize::try_from(header.len).unwrap_or(usize::MAX);
         Self { kind: header.kind, last: header.last, left, mask: Mask::new(header.mask) }
+    }
+
+    /// One that begins a message, before anything of it arrived.
+    pub(super) fn fragment(text: bool) -> Self {
+        Self { kind: if text { Kind::Text } else { Kind::Binary }, last: false, left: 0, mask: Mask::new([0; 4]) }
+    }
+
+    /// Appends the frame as a client may have sent it, as far as it arrived: its header and these bytes.
+    pub(super) fn replay(&self, arrived: &[u8], out: &mut Vec<u8>) {
+        let mut mask = self.mask.before(arrived.len());
+        let at = out.len();
+        put_websocket(out, if self.last { FINAL } else { 0 } | self.kind.opcode(), arrived.len() + self.left);
+        if let Some(length) = out.get_mut(at + 1) {
+            *length |= MASKED;
+        }
+        out.extend_from_slice(&mask.key());
+        let at = out.len();
+        out.extend_from_slice(arrived);
+        mask.apply(out.get_mut(at..).unwrap_or_default());
     }
 
     /// Unmasks the payload's next bytes in place.

@@ -5,7 +5,7 @@
 //! - [`handshake`]: the opening handshake of RFC 6455, and readable refusals.
 //! - [`raw`]: length-delimited frames; [`websocket`]: RFC 6455 messages, from [`frame`]s with [`mask`]s;
 //!   [`close`]: close frames.
-//! - [`outgoing`]: headers of what is sent. [`buffer`]: how an incomplete frame is held.
+//! - [`outgoing`]: headers of what is sent. [`buffer`]: how an incomplete frame is held. [`saved`]: a link as bytes.
 //!
 //! # Rules
 //! - Bytes in, payloads and answers out: a [`Link`] owns no socket, no clock and no queue.
@@ -23,6 +23,7 @@ mod handshake;
 mod mask;
 mod outgoing;
 mod raw;
+mod saved;
 mod sniff;
 mod websocket;
 

@@ -12,6 +12,17 @@ impl Mask {
         Self(key)
     }
 
+    /// The mask as it was so many bytes of payload ago.
+    pub(super) fn before(mut self, bytes: usize) -> Self {
+        self.0.rotate_right(bytes % 4);
+        self
+    }
+
+    /// Its bytes, the first one for the next byte of payload.
+    pub(super) fn key(self) -> [u8; 4] {
+        self.0
+    }
+
     /// Unmasks `chunk` in place and stands ready for the chunk that follows it.
     pub(super) fn apply(&mut self, chunk: &mut [u8]) {
         let [a, b, c, d] = self.0;

@@ -51,6 +51,17 @@ impl Raw {
         self.partial.as_ref().map_or(0, |partial| partial.body.len())
     }
 
+    /// Appends what is incomplete, as it came.
+    pub(super) fn replay(&self, out: &mut Vec<u8>) {
+        let Some(partial) = &self.partial else { return };
+        let Length { value, bytes, complete } = partial.length;
+        for index in 0..bytes {
+            let more = !complete || index + 1 < bytes;
+            out.push((value >> (7 * index)) as u8 & 0x7f | u8::from(more) << 7);
+        }
+        out.extend_from_slice(&partial.body);
+    }
+
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

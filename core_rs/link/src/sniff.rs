@@ -24,8 +24,19 @@ impl Head {
         self.bytes.extend_from_slice(data);
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+}
+
+/// Of what is HTTP.
+impl From<Vec<u8>> for Head {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, ours: false }
     }
 }
 

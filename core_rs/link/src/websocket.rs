@@ -85,6 +85,36 @@ impl WebSocket {
         framing_of(self.text == Some(true))
     }
 
+    /// Whether the first message was text, if one has come.
+    pub(super) fn text(&self) -> Option<bool> {
+        self.text
+    }
+
+    /// One between two messages.
+    pub(super) fn restored(text: Option<bool>, close_sent: bool) -> Self {
+        Self { partial: None, text, close_sent }
+    }
+
+    /// Appends what is incomplete, as a client may have sent it: what arrived of a message in a fragment of its own, so that
+    /// the rest of a frame continues it.
+    pub(super) fn replay(&self, out: &mut Vec<u8>) {
+        let Some(partial) = &self.partial else { return };
+        let (open, message) = (partial.open, partial.message.as_slice());
+        let data = partial.frame.filter(|frame| !frame.kind.is_control());
+        if let Some(text) = open.or(data.map(|frame| frame.kind == Kind::Text)) {
+            Frame::fragment(text).replay(message, out);
+        }
+        match partial.frame {
+            Some(frame) if frame.kind.is_control() => frame.replay(&partial.control, out),
+            Some(mut frame) => {
+                frame.kind = Kind::Continuation;
+                frame.replay(&[], out);
+            }
+            None => {}
+        }
+        out.extend_from_slice(partial.header.get(..usize::from(partial.header_len)).unwrap_or_default());
+    }
+
     /// No message has come yet.
     pub(super) fn undecided(&self) -> bool {
         self.text.is_none()
@@ -112,7 +142,12 @@ impl WebSocket {
         let mut unfinished = self.partial.as_mut().and_then(|partial| partial.frame.take());
         loop {
             let mut frame = match unfinished.take() {
-                Some(frame) => frame,
+                // The limit may be another than it was: the link was restored.
+                Some(frame) if frame.kind.is_control() => frame,
+                Some(frame) => {
+                    self.bound(frame.kind, frame.left as u64, limit)?;
+                    frame
+                }
                 None => match self.read_header(&mut data)? {
                     Some(header) => self.admit(header, limit)?,
                     None => break,
@@ -178,17 +213,23 @@ impl WebSocket {
                 }
                 _ => {}
             }
-            let held = self.partial.as_ref().map_or(0, |partial| partial.message.len());
-            if header.len > limit.saturating_sub(held) as u64 {
-                // It is answered as it came, though it be the first.
-                self.text.get_or_insert(open.unwrap_or(header.kind == Kind::Text));
-                return Err(Failed::TooLarge(header.len.saturating_add(held as u64)));
-            }
+            self.bound(header.kind, header.len, limit)?;
         }
         if header.kind != Kind::Continuation && !header.kind.is_control() && !header.last {
             self.partial.get_or_insert_default().open = Some(header.kind == Kind::Text);
         }
         Ok(Frame::new(header))
+    }
+
+    /// Is there room for so many bytes more of a message?
+    fn bound(&mut self, kind: Kind, more: u64, limit: usize) -> Result<(), Failed> {
+        let (open, held) = self.partial.as_ref().map_or((None, 0), |partial| (partial.open, partial.message.len()));
+        if self.close_sent || more <= limit.saturating_sub(held) as u64 {
+            return Ok(());
+        }
+        // It is answered as it came, though it be the first.
+        self.text.get_or_insert(open.unwrap_or(kind == Kind::Text));
+        Err(Failed::TooLarge(more.saturating_add(held as u64)))
     }
 
     /// A chunk of a message, the frame's last one if nothing is left of it.

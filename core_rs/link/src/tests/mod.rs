@@ -7,6 +7,7 @@ mod frames;
 mod handshake;
 mod memory;
 mod raw;
+mod saving;
 mod sniffing;
 mod splits;
 mod text;

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::put_header;
 
-const SMALL: LinkLimits = LinkLimits { frame_bytes: 300, http_head_bytes: 400 };
+pub(super) const SMALL: LinkLimits = LinkLimits { frame_bytes: 300, http_head_bytes: 400 };
 
 /// One frame, mostly valid.
-fn some_frame() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn some_frame() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop_oneof![
         4 => proptest::collection::vec(any::<u8>(), 0..140),
         1 => proptest::collection::vec(any::<u8>(), 140..330),
@@ -27,7 +27,7 @@ fn some_frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A message in fragments with control frames between them: sequences that random frames rarely make.
-fn fragmented() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn fragmented() -> impl Strategy<Value = Vec<u8>> {
     ("\\PC{0,60}", any::<bool>(), proptest::collection::vec((0usize..20, any::<bool>()), 0..6)).prop_map(
         |(text, is_text, pieces)| {
             let mut bytes = Vec::new();
@@ -47,7 +47,7 @@ fn fragmented() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn cuts() -> impl Strategy<Value = Vec<usize>> {
+pub(super) fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         2 => proptest::collection::vec(0usize..12, 0..400),
         1 => proptest::collection::vec(0usize..200, 0..20),
