@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod decisions;
+mod ends;
 mod format;
 mod reads;
 mod settle;
