@@ -9,7 +9,7 @@
 //!   user holds.
 //! - `login`: hello to welcome, and a session's end. `frames`: what each frame does. `deferred`: frames that wait, and their
 //!   turn. [`fair`]: a queue that is fair to users. [`waits`]: who waits for which row. `uses`: a session's first use of a row.
-//!   `permits`: the embedder's word. `timers`: when a connection is looked at again.
+//!   `permits`: the embedder's word. `timers`: when a connection is looked at again. [`saved`]: a session as bytes.
 //!
 //! # Calls
 //! Inputs that give no command are methods of [`Gateway`]. During a command the gateway itself is lent to the partition, as its
@@ -35,6 +35,7 @@ mod out;
 mod outputs;
 mod permits;
 mod runs;
+pub mod saved;
 mod timers;
 mod uses;
 pub mod waits;
