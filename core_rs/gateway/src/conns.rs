@@ -107,6 +107,12 @@ impl Conn {
         self.payer.as_ref().map_or(u32::MAX, Payer::user)
     }
 
+    /// How long its session may last, ms.
+    pub fn left_ms(&self, wall_ms: u64) -> u64 {
+        let expires_ms = self.session.as_ref().map_or(0, |session| session.expires_ms);
+        if expires_ms == 0 { u64::MAX } else { expires_ms.saturating_sub(wall_ms) }
+    }
+
     /// How long nothing came from it, ms; a second more or less.
     pub fn silent_ms(&self, mono_ms: u64) -> u64 {
         (mono_ms / 1000).saturating_sub(u64::from(self.heard_s)) * 1000

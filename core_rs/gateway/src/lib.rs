@@ -263,3 +263,6 @@ impl Gateway {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,9 +62,8 @@ impl Gateway {
 
     /// A connection's token is refused: an error frame, then the end.
     pub fn refuse(&mut self, id: Address, code: &str, message: &str) {
-        let Some(slot) = self.conns.slot(id).filter(|&slot| self.conns.state(slot) != Some(State::Closing)) else {
-            return;
-        };
+        let checking = |slot: &u32| self.conns.state(*slot) == Some(State::Checking);
+        let Some(slot) = self.conns.slot(id).filter(checking) else { return };
         let code = codes::find(code).filter(|c| c.close.is_some()).map_or(codes::BAD_TOKEN, |c| c.name);
         self.close_with(slot, code, message);
     }
@@ -75,6 +74,7 @@ impl Gateway {
         if let Some(session) = &mut conn.session {
             session.waiting.get_or_insert_default();
         }
+        self.look_in(slot, self.config.hello_ms);
         self.make_ready(slot);
     }
 
@@ -82,9 +82,7 @@ impl Gateway {
     pub(crate) fn welcomed(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot).filter(|conn| conn.state == State::Joining) else { return };
         conn.state = State::Live;
-        let expires_ms = conn.session.as_ref().map_or(0, |session| session.expires_ms);
-        let left_ms = if expires_ms == 0 { u64::MAX } else { expires_ms.saturating_sub(self.now.wall_ms) };
-        self.look_in(slot, self.config.limits.idle_ms.min(left_ms));
+        self.look_in(slot, self.config.limits.idle_ms);
         self.stats.sessions += 1;
         self.conns.outs.pause(slot, pause::JOINING, false);
         self.wake(slot);

@@ -56,11 +56,14 @@ impl Gateway {
         self.timers.next()
     }
 
-    /// A connection is looked at after so long, or before.
+    /// A connection is looked at after so long, or before: at the end of its token, for example.
     pub(crate) fn look_in(&mut self, slot: u32, ms: u64) {
-        let tick = Timers::tick(self.now.mono_ms.saturating_add(ms));
-        let address = self.conns.address(slot);
-        let Some(conn) = self.conns.get_mut(slot).filter(|conn| conn.due == 0 || tick < conn.due) else { return };
+        let (now, address) = (self.now, self.conns.address(slot));
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let tick = Timers::tick(now.mono_ms.saturating_add(ms.min(conn.left_ms(now.wall_ms)).max(1)));
+        if conn.due != 0 && conn.due <= tick {
+            return;
+        }
         conn.due = tick;
         self.timers.buckets.entry(tick).or_default().push(address);
     }
@@ -81,9 +84,7 @@ impl Gateway {
     fn look_at(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let silent_ms = conn.silent_ms(self.now.mono_ms);
-        let expires_ms = conn.session.as_ref().map_or(0, |session| session.expires_ms);
-        let left_ms = if expires_ms == 0 { u64::MAX } else { expires_ms.saturating_sub(self.now.wall_ms) };
-        if left_ms == 0 && conn.state != State::Closing {
+        if conn.left_ms(self.now.wall_ms) == 0 && conn.state != State::Closing {
             return self.close_with(slot, codes::TOKEN_EXPIRED, "The session's token expired.");
         }
         self.look_at_bounds(slot);
@@ -108,7 +109,7 @@ impl Gateway {
             }
             State::Live => idle_ms + grace_ms - silent_ms,
         };
-        self.look_in(slot, next_ms.min(left_ms).max(1));
+        self.look_in(slot, next_ms);
     }
 }
 

@@ -1,0 +1,10 @@
+//! A gateway before a scripted partition: real bytes in, real frames out.
+
+mod deferral;
+mod frames;
+mod login;
+
+mod rig;
+mod script;
+mod table;
+mod waits;
