@@ -181,3 +181,8 @@ fn serve<E: Env<O: Running>, C: Commands>(env: &mut E, commands: &mut C, of: Add
         out.runs().queue.push_back(of);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod boxes;
+#[cfg(test)]
+mod tests;
