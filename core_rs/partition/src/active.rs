@@ -40,6 +40,8 @@ pub struct Active {
     pub serial: u32,
     /// Bodies that were asked for and have not come.
     pub reading: u32,
+    /// Its latest place in the list of what becomes visible: see [`State::synced`](crate::state::State::synced).
+    pub pending: u64,
     /// It stands in the list of conversations with lazy facts that are not logged yet.
     pub listed: bool,
     /// Members whose lazy facts are not logged yet, in the order in which they moved.
@@ -66,6 +68,7 @@ impl Active {
             woken: false,
             serial: 0,
             reading: 0,
+            pending: 0,
             listed: false,
             moved: Vec::new(),
             moved_bits: SmallVec::new(),
@@ -75,7 +78,18 @@ impl Active {
         active
     }
 
-    /// The members or cursors of the row changed: what is derived from them is made anew.
+    /// Changes the mailboxes of one member, which are counted anew.
+    pub fn change_mailboxes(&mut self, index: Option<MemberIndex>, change: impl FnOnce(&mut Conversation)) {
+        let Self { row, entries, .. } = self;
+        fn lacking(row: &Conversation, index: Option<MemberIndex>) -> impl Iterator<Item = u64> {
+            index.and_then(|index| row.member(index)).into_iter().flat_map(Member::lacking)
+        }
+        lacking(row, index).for_each(|acked| entries.leave(acked));
+        change(row);
+        lacking(row, index).for_each(|acked| entries.stand(acked));
+    }
+
+    /// The members of the row changed: what is derived from them is made anew.
     pub fn reindex(&mut self) {
         self.entries.recount(self.row.lacking());
         // In a device conversation one user may stand twice.
@@ -88,6 +102,16 @@ impl Active {
         match &self.index {
             Some(index) => index.get(&user).copied(),
             None => self.row.find(user, device),
+        }
+    }
+
+    /// In a direct conversation of two a user's place, and the other user.
+    pub fn peer(&self, user: UserSlot) -> Option<(MemberIndex, UserSlot)> {
+        let [Some(one), Some(two)] = self.row.members.as_slice() else { return None };
+        match self.row.kind {
+            Kind::Direct if one.user == user => Some((MemberIndex::new(0), two.user)),
+            Kind::Direct if two.user == user => Some((MemberIndex::new(1), one.user)),
+            _ => None,
         }
     }
 
@@ -132,6 +156,12 @@ impl Active {
         if acked < to {
             self.entries.stand(acked);
         }
+    }
+
+    /// Whether the counts are those that the cursors make.
+    #[cfg(test)]
+    pub fn is_counted(&self) -> bool {
+        self.entries.is_counted(self.row.lacking())
     }
 
     /// After a message was applied to the row and added to the entries: its author's cursor may have passed it.

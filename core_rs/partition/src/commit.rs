@@ -10,38 +10,22 @@
 use smallvec::SmallVec;
 use wire::types::ConversationId;
 
+use crate::active::Active;
 use crate::apply;
 use crate::apply::device::MAX_REPEATS;
+use crate::apply::group::Moved;
 use crate::entries::Entry;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot, version_base};
-use crate::journal::{Encoded, Full, Journal};
+use crate::journal::{Before, Full, Journal, Scratch};
 use crate::lazy::News;
-use crate::names::Names;
 use crate::records::{self, Message, Record, UserChange};
 use crate::rest::Stored;
 use crate::rows::{Conversation, Device, User};
-use crate::state::{Durable, Generation, Pending, State};
+use crate::state::{Generation, State};
 use crate::users::DeviceEntry;
 
 /// The bound of receipt versions is raised by so many, when fewer than half of them are left.
 const VERSIONS_AHEAD: u64 = 1 << 20;
-
-/// Room that is used again for each decision.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    encoded: Encoded,
-    places: SmallVec<[Place; 4]>,
-    image: Vec<u8>,
-    /// What was added before the records of the decision.
-    before: SmallVec<[Before; 4]>,
-}
-
-/// A record that was added before those of a decision.
-#[derive(Clone, Debug, PartialEq)]
-enum Before {
-    Image(Owner),
-    Lazy(Record<'static>),
-}
 
 /// A row in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +43,10 @@ pub enum Owner {
 pub struct Committed {
     /// The batch that makes it durable.
     pub position: Position,
-    /// Of the last message in it: who wrote it, who came and who went.
-    pub applied: apply::message::Applied,
+    /// Of the last message in it: where it went, …
+    pub slot: Option<ConversationSlot>,
+    /// … and whom a change made members, and whom it left no members.
+    pub moved: Moved,
     /// What others are to be told of members that the decision concerned.
     pub news: Vec<(ConversationId, News)>,
 }
@@ -76,15 +62,13 @@ impl State {
         scratch: &mut Scratch,
         records: &[Record<'_>],
     ) -> Result<Committed, Full> {
-        scratch.encoded.clear();
-        scratch.places.clear();
-        scratch.before.clear();
+        scratch.clear();
         self.bound_first(records, scratch);
         for record in records {
             self.prepare(record, scratch);
         }
-        records.iter().for_each(|record| scratch.encoded.push(record));
-        let position = journal.append(&scratch.encoded, &mut scratch.places)?;
+        records.iter().for_each(|record| scratch.push(record));
+        let position = scratch.append(journal, records)?;
         self.position = position;
         let mut committed = Committed { position, ..Committed::default() };
         let mut places = scratch.places.iter().copied();
@@ -97,8 +81,10 @@ impl State {
         for (record, place) in records.iter().zip(places) {
             self.apply(record, place, position, &mut committed);
         }
-        for id in records.iter().filter_map(settles) {
-            let news = self.settle(&id);
+        for (id, mailbox) in records.iter().filter_map(settles) {
+            let Some(slot) = self.find(&id) else { continue };
+            let only = mailbox.and_then(|mailbox| self.member_of(slot, &mailbox.user, mailbox.device));
+            let news = self.settle(slot, only);
             committed.news.extend(news.into_iter().map(|news| (id, news)));
         }
         Ok(committed)
@@ -130,14 +116,15 @@ impl State {
     fn prepare(&self, record: &Record<'_>, scratch: &mut Scratch) {
         match record {
             Record::Message(message) => {
+                let (slot, user) = self.slots(message);
                 // A conversation that begins with it has its image among the records.
-                if let Some(slot) = self.find(&message.message.conversation) {
+                if let Some(slot) = slot {
                     self.image_conversation(slot, scratch);
                     if message.message.change.is_some() {
                         self.cursors_first(slot, scratch);
                     }
                 }
-                if let Some(user) = self.names.find(message.message.sender) {
+                if let Some(user) = user {
                     self.image_device(user, message.device(), scratch);
                     self.seen_first(user, message, scratch);
                 }
@@ -241,30 +228,34 @@ impl State {
             },
             Record::Message(message) => self.apply_message(message, place, position, committed),
             Record::Mailbox(r) => {
-                self.with(&r.conversation, position, |row, names| apply::conversation::mailbox(row, names, r));
-                let slot = self.find(&r.conversation).filter(|_| r.begins.is_some());
-                if let Some((slot, member)) = slot.zip(self.member_of(&r.conversation, &r.user, r.device)) {
+                let Some(slot) = self.changing(&r.conversation, position) else { return };
+                let member = self.member_of(slot, &r.user, r.device);
+                if let Some(active) = self.conversation_mut(slot) {
+                    active.change_mailboxes(member, |row| apply::conversation::mailbox(row, member, r));
+                }
+                if let Some(member) = member.filter(|_| r.begins.is_some()) {
                     self.connect(slot, member);
                 }
             }
             Record::Floor(r) => {
-                self.with(&r.conversation, position, |row, _| apply::conversation::floor(row, r));
-                if let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) {
+                let Some(slot) = self.changing(&r.conversation, position) else { return };
+                if let Some(active) = self.conversation_mut(slot) {
+                    apply::conversation::floor(&mut active.row, r);
                     active.skipped = position;
                     active.online.forget_snapshots();
                     while active.entries.drop_below(active.row.floor).is_some() {}
                 }
-                self.wake_at(&r.conversation, position);
+                self.note_pending(slot, 0, position);
             }
             Record::Lost(r) => {
-                self.with(&r.conversation, position, |row, _| apply::conversation::lost(row, r));
-                let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) else {
-                    return;
-                };
-                active.skipped = position;
-                active.online.forget_snapshots();
-                r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
-                self.wake_at(&r.conversation, position);
+                let Some(slot) = self.changing(&r.conversation, position) else { return };
+                if let Some(active) = self.conversation_mut(slot) {
+                    apply::conversation::lost(&mut active.row, r);
+                    active.skipped = position;
+                    active.online.forget_snapshots();
+                    r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
+                }
+                self.note_pending(slot, 0, position);
             }
             Record::User(r) => self.apply_user(r, position),
             Record::Owed { user, device, change, conversation, version } => {
@@ -281,10 +272,10 @@ impl State {
                 }
             }
             Record::Cursors(r) => {
-                if let Some(active) = self.find(&r.conversation).and_then(|slot| self.conversation_mut(slot)) {
+                let slot = self.changing(&r.conversation, position);
+                if let Some(active) = slot.and_then(|slot| self.conversation_mut(slot)) {
                     // They stand in the row already, but for skips that are forgotten with it.
                     apply::conversation::cursors(&mut active.row, r);
-                    active.mark.position = position;
                     active.logged();
                 }
             }
@@ -297,8 +288,8 @@ impl State {
             }
             Record::Bound { versions, time_ms, .. } => {
                 self.versions.bound = self.versions.bound.max(*versions);
+                self.versions.bound_at = position;
                 self.time_ms = self.time_ms.max(*time_ms);
-                self.pending.push_back(Pending { position, what: Durable::Versions(*versions) });
                 self.retention.bound = place.segment;
             }
             Record::Generation { number, position } => {
@@ -324,17 +315,17 @@ impl State {
     /// A conversation enters a generation. Below its base nothing comes any more, so that much can be acknowledged as soon as
     /// what was numbered before is durable.
     fn apply_enter(&mut self, record: &records::Enter, position: Position) {
-        let Some(slot) = self.find(&record.conversation) else { return };
+        let Some(slot) = self.changing(&record.conversation, position) else { return };
         let Some(active) = self.conversation_mut(slot) else { return };
         let all = active.visible == active.row.head;
         active.entries.jump(record.base + 1);
         (active.changed, active.skipped) = (position, position);
-        self.with(&record.conversation, position, |row, _| apply::conversation::enter(row, record));
-        if all && let Some(active) = self.conversation_mut(slot) {
+        apply::conversation::enter(&mut active.row, record);
+        active.reindex();
+        if all {
             active.visible = active.row.head;
         }
-        let what = Durable::Message(record.conversation, record.base);
-        self.pending.push_back(Pending { position, what });
+        self.note_pending(slot, record.base, position);
     }
 
     /// A row is in the store, and leaves memory.
@@ -388,75 +379,98 @@ impl State {
 
     fn apply_message(&mut self, record: &Message<'_>, place: Place, position: Position, committed: &mut Committed) {
         let message = &record.message;
-        let Some(slot) = self.find(&message.conversation) else { return };
-        let bodies: Box<[_]> =
-            record.bodies().filter_map(|(user, device)| Some((self.names.find(user)?, device))).collect();
+        let (Some(slot), user) = self.slots(record) else { return };
+        if message.change.is_some() {
+            committed.moved = self.apply_change(slot, record);
+        }
+        let device = record.device();
+        let bodies: Box<[_]> = record.bodies().filter_map(|(user, d)| Some((self.names.find(user)?, d))).collect();
         let Some((active, names)) = self.parts(slot) else { return };
-        let dropped = record.extra.as_deref().map_or(&[][..], |extra| &extra.dropped);
-        let dropped = dropped.iter().filter_map(|&place| active.row.members.get(place as usize)?.as_ref());
-        let dropped: SmallVec<[UserSlot; 4]> = dropped.map(|member| member.user).collect();
-        // The row gives its references back; what is kept beside the names goes with them, below.
-        dropped.iter().for_each(|&user| names.hold_again(user));
-        let applied = apply::message::message(&mut active.row, names, record);
+        let author = match record.slots {
+            Some(slots) => Some(slots.author),
+            None => user.and_then(|user| active.member(user, device)),
+        };
         // A change of a group comes to the author's own device as well: device 0 stands for none.
-        let device = if message.change.is_some() { 0 } else { record.device() };
+        let owner = if message.change.is_some() { 0 } else { device };
         let time_s = u32::try_from(message.time / 1000).unwrap_or(u32::MAX);
-        let entry = Entry::new(place, time_s, applied.author, device, record.withheld);
+        let entry = Entry::new(place, time_s, author, owner, record.withheld);
         active.entries.push(message.seq, entry, (!bodies.is_empty()).then_some(bodies));
         active.mark.position = position;
         if message.change.is_some() {
+            // It is seen first what users are known to have.
             active.changed = position;
+        } else {
+            apply::message::message(&mut active.row, names, record, author);
+            if let Some(author) = author {
+                active.passed(author, device, message.seq);
+            }
+            while active.entries.reclaim().is_some() {}
         }
-        if !applied.moved.came.is_empty() || !applied.moved.went.is_empty() || !dropped.is_empty() {
+        if let Some(entry) = user.and_then(|user| self.users.get_mut(user)?.device_mut(device)) {
+            apply::device::sent(&mut entry.row, record);
+            entry.mark.position = position;
+        }
+        self.note_message(slot, place.segment);
+        self.note_pending(slot, message.seq, position);
+        self.time_ms = self.time_ms.max(message.time);
+        committed.slot = Some(slot);
+    }
+
+    /// Applies a change of a group to the group's row, and to what is kept beside it.
+    fn apply_change(&mut self, slot: ConversationSlot, record: &Message<'_>) -> Moved {
+        let Some((active, names)) = self.parts(slot) else { return Moved::default() };
+        let user = |active: &Active, index: MemberIndex| active.row.member(index).map(|member| member.user);
+        let dropped = record.extra.as_deref().map_or(&[][..], |extra| &extra.dropped);
+        let dropped = dropped.iter().filter_map(|&place| user(active, MemberIndex::new(place as usize)));
+        let dropped: SmallVec<[UserSlot; 4]> = dropped.collect();
+        // The row gives its references back; what is kept beside the names goes with them, below.
+        dropped.iter().for_each(|&user| names.hold_again(user));
+        let moved = apply::message::message(&mut active.row, names, record, None);
+        if !moved.came.is_empty() || !moved.went.is_empty() || !dropped.is_empty() {
             active.reindex();
         }
-        if let Some(author) = applied.author.filter(|_| message.change.is_none()) {
-            active.passed(author, device, message.seq);
-        }
-        // After a change it is seen first what users are known to have.
-        while message.change.is_none() && active.entries.reclaim().is_some() {}
-        let users = |indices: &[MemberIndex]| -> SmallVec<[UserSlot; 4]> {
-            indices.iter().filter_map(|&index| Some(active.row.member(index)?.user)).collect()
+        let users = |places: &[MemberIndex]| -> SmallVec<[UserSlot; 4]> {
+            places.iter().filter_map(|&index| user(active, index)).collect()
         };
-        let (came, went) = (users(&applied.moved.came), users(&applied.moved.went));
-        for (user, &index) in came.into_iter().zip(&applied.moved.came) {
+        let (came, went) = (users(&moved.came), users(&moved.went));
+        for (user, &index) in came.into_iter().zip(&moved.came) {
             self.link(user, slot);
             self.count_group(user, true, 1);
             self.connect(slot, index);
         }
         went.into_iter().for_each(|user| self.count_group(user, true, -1));
         dropped.into_iter().for_each(|user| self.unlink(user, slot));
-        if let Some(entry) = self.device_named(message.sender, record.device()) {
-            apply::device::sent(&mut entry.row, record);
-            entry.mark.position = position;
+        moved
+    }
+
+    /// The conversation and the author of a message, as far as they are in memory.
+    fn slots(&self, record: &Message<'_>) -> (Option<ConversationSlot>, Option<UserSlot>) {
+        match record.slots {
+            Some(slots) => (Some(slots.conversation), Some(slots.user)),
+            None => (self.find(&record.message.conversation), self.names.find(record.message.sender)),
         }
-        self.note_message(slot, place.segment);
-        self.time_ms = self.time_ms.max(message.time);
-        self.pending.push_back(Pending { position, what: Durable::Message(message.conversation, message.seq) });
-        committed.applied = applied;
     }
 
-    fn member_of(&self, id: &ConversationId, user: &str, device: DeviceId) -> Option<MemberIndex> {
-        self.active(id)?.member(self.names.find(user)?, device)
+    fn member_of(&self, slot: ConversationSlot, user: &str, device: DeviceId) -> Option<MemberIndex> {
+        self.conversation(slot)?.member(self.names.find(user)?, device)
     }
 
-    /// Applies a record of a conversation other than a message.
-    fn with(&mut self, id: &ConversationId, position: Position, apply: impl FnOnce(&mut Conversation, &Names)) {
-        let Some((active, names)) = self.find(id).and_then(|slot| self.parts(slot)) else { return };
-        apply(&mut active.row, names);
-        active.mark.position = position;
-        active.reindex();
+    /// The slot of a conversation that a record of this batch changes.
+    fn changing(&mut self, id: &ConversationId, position: Position) -> Option<ConversationSlot> {
+        let slot = self.find(id)?;
+        self.conversation_mut(slot)?.mark.position = position;
+        Some(slot)
     }
 }
 
-/// The conversation of a record after which users may be known to have more, because of skips or mailboxes that ended.
-fn settles(record: &Record<'_>) -> Option<ConversationId> {
+/// The conversation of a record after which users may be known to have more, because of skips or of a mailbox that ended.
+fn settles<'a>(record: &'a Record<'_>) -> Option<(ConversationId, Option<&'a records::Mailbox<'a>>)> {
     match record {
-        Record::Message(message) => message.message.change.as_ref().map(|_| message.message.conversation),
-        Record::Mailbox(mailbox) => Some(mailbox.conversation),
-        Record::Floor(floor) => Some(floor.conversation),
-        Record::Lost(lost) => Some(lost.conversation),
-        Record::Enter(enter) => Some(enter.conversation),
+        Record::Message(Message { message, .. }) => message.change.as_ref().map(|_| (message.conversation, None)),
+        Record::Mailbox(mailbox) => Some((mailbox.conversation, Some(mailbox))),
+        Record::Floor(floor) => Some((floor.conversation, None)),
+        Record::Lost(lost) => Some((lost.conversation, None)),
+        Record::Enter(enter) => Some((enter.conversation, None)),
         _ => None,
     }
 }
@@ -482,28 +496,5 @@ fn seen(user: &str, entry: &DeviceEntry) -> records::Seen<'static> {
         receives: entry.row.receives,
         receipts: entry.row.receipts,
         confirmed: entry.confirmed.clone(),
-    }
-}
-
-impl Scratch {
-    fn image(&mut self, owner: Owner, row: RowKey, encode: impl FnOnce(&mut Vec<u8>)) {
-        let before = Before::Image(owner);
-        if self.before.contains(&before) {
-            return;
-        }
-        self.image.clear();
-        encode(&mut self.image);
-        self.encoded.push(&Record::Image { row, bytes: (&*self.image).into() });
-        self.before.push(before);
-    }
-
-    fn lazy(&mut self, record: Record<'static>) {
-        let before = Before::Lazy(record);
-        if let Before::Lazy(record) = &before
-            && !self.before.contains(&before)
-        {
-            self.encoded.push(record);
-            self.before.push(before);
-        }
     }
 }

@@ -202,6 +202,15 @@ impl Entries {
         cursors.for_each(|acked| self.stand(acked));
     }
 
+    /// Whether mailboxes that have everything up to these are those that are counted.
+    #[cfg(test)]
+    pub fn is_counted(&self, cursors: impl Iterator<Item = u64>) -> bool {
+        let mut again = Self { list: self.list.clone(), gaps: self.gaps.clone(), bodies: None, ..*self };
+        again.recount(cursors);
+        let counts = |entries: &Self| entries.list.iter().map(|entry| entry.at).collect::<Vec<_>>();
+        (again.behind, counts(&again)) == (self.behind, counts(self))
+    }
+
     /// Takes out the first message if every mailbox has it.
     pub fn reclaim(&mut self) -> Option<(u64, Entry)> {
         if self.behind > 0 { None } else { self.pop() }

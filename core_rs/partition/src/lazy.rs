@@ -181,11 +181,12 @@ impl State {
         Ok(())
     }
 
-    /// After a decision that noted skips, or took a mailbox away: what users are known to have may pass those now.
-    pub(crate) fn settle(&mut self, id: &ConversationId) -> Vec<News> {
-        let Some(slot) = self.find(id) else { return Vec::new() };
-        let places = self.conversation(slot).map_or(0, |active| active.row.members.len());
-        let news = (0..places).filter_map(|place| self.raise(slot, MemberIndex::new(place))).collect();
+    /// After a decision that noted skips, or took a mailbox away: what users are known to have may pass those now. `only`: it
+    /// concerned one member.
+    pub(crate) fn settle(&mut self, slot: ConversationSlot, only: Option<MemberIndex>) -> Vec<News> {
+        let all = self.conversation(slot).map_or(0, |active| active.row.members.len());
+        let places = only.map_or(0..all, |index| index.place()..index.place() + 1);
+        let news = places.filter_map(|place| self.raise(slot, MemberIndex::new(place))).collect();
         self.reclaim(slot);
         self.list(slot);
         news
@@ -194,8 +195,8 @@ impl State {
     /// After a start, when the bound of receipt versions is durable: what users were known to have because of a record in the
     /// log may not have been logged.
     pub fn settle_all(&mut self) {
-        let ids: Vec<ConversationId> = self.conversations().map(|(_, active)| active.id).collect();
-        ids.iter().for_each(|id| drop(self.settle(id)));
+        let slots: Vec<ConversationSlot> = self.conversations().map(|(slot, _)| slot).collect();
+        slots.into_iter().for_each(|slot| drop(self.settle(slot, None)));
     }
 
     /// Lets go of messages that every mailbox has. Not while receipts find no version: their authors stand in the messages.

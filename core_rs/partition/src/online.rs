@@ -7,9 +7,9 @@ use seam::Attached;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position};
+use crate::ids::{ConversationSlot, DeviceId, MemberIndex};
 use crate::lazy::Mailbox;
-use crate::state::{Durable, Pending, State};
+use crate::state::State;
 
 /// A mailbox with a session.
 #[derive(Clone, Copy, Debug)]
@@ -98,11 +98,6 @@ impl State {
             active.online.put(index, device, session);
         }
         self.wake(slot);
-    }
-
-    /// When the batch is durable, something may be there for the sessions of a conversation.
-    pub(crate) fn wake_at(&mut self, id: &ConversationId, position: Position) {
-        self.pending.push_back(Pending { position, what: Durable::Message(*id, 0) });
     }
 
     /// Something may be there for the sessions of a conversation: [`State::woken`] lists it.

@@ -10,10 +10,8 @@
 //! - What cannot be read, is missing or does not fit is a [`Problem`]. None of them means "nothing to keep": the caller
 //!   starts nothing and deletes nothing (positive evidence).
 
-use std::collections::HashMap;
-
 use compact_str::CompactString;
-use hashbrown::HashMap as Table;
+use hashbrown::HashMap;
 
 use crate::apply;
 use crate::bytes::Malformed;
@@ -120,11 +118,11 @@ pub struct Recovery {
     /// Names of all users that are referred to.
     pub names: Names,
     /// By name.
-    pub users: Table<CompactString, Found<User>>,
+    pub users: HashMap<CompactString, Found<User>>,
     /// By user name and device.
-    pub devices: Table<(CompactString, DeviceId), Found<Device>>,
+    pub devices: HashMap<(CompactString, DeviceId), Found<Device>>,
     /// By id.
-    pub conversations: Table<ConversationId, Found<Conversation>>,
+    pub conversations: HashMap<ConversationId, Found<Conversation>>,
     /// Message records of each conversation, in the order of the log.
     pub bodies: HashMap<ConversationId, Vec<Body>>,
     /// The highest receipt version below which everything may have been used.
@@ -162,7 +160,8 @@ impl Recovery {
                 let key = || RowKey::Conversation(r.conversation);
                 if let Some(row) = exact(conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
                 {
-                    apply::conversation::mailbox(row, names, r);
+                    let member = names.find(&r.user).and_then(|user| row.find(user, r.device));
+                    apply::conversation::mailbox(row, member, r);
                 }
             }
             Record::Floor(r) => {
@@ -280,7 +279,8 @@ impl Recovery {
         let id = record.message.conversation;
         let key = || RowKey::Conversation(id);
         if let Some(row) = exact(self.conversations.entry(id), (record.change, position), |c| c.changes, key)? {
-            apply::message::message(row, &mut self.names, record);
+            let author = self.names.find(record.message.sender).and_then(|user| row.find(user, record.device()));
+            apply::message::message(row, &mut self.names, record, author);
         }
         let device = (CompactString::from(record.message.sender), record.device());
         let key = || RowKey::device(record.message.sender, record.device());

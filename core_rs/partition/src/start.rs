@@ -1,6 +1,6 @@
 //! Builds a state from what recovery found: the rows, and the undelivered messages of each conversation by their places.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::active::Active;
 use crate::commit::Owner;
@@ -22,7 +22,7 @@ impl Recovery {
         let mut state = State::default();
         state.names = std::mem::take(&mut self.names);
         let versions = self.versions.max(version_base(self.generation.number));
-        state.versions = Versions { last: versions, bound: versions, durable: versions };
+        state.versions = Versions { last: versions, bound: versions, durable: versions, ..Versions::default() };
         (state.generation, state.time_ms, state.set_s) = (self.generation, self.time_ms, self.set_s);
         (state.position, state.synced) = (self.position, self.position);
         state.reflects = self.reflects;

@@ -26,6 +26,8 @@ pub struct Versions {
     pub bound: u64,
     /// The same, by a record that is durable: what is told before it is logged takes one of these.
     pub durable: u64,
+    /// The batch that makes `bound` durable.
+    pub bound_at: Position,
 }
 
 /// The generation in which numbers are given.
@@ -48,8 +50,10 @@ pub struct State {
     pub versions: Versions,
     /// Rows that are neither in memory nor in the store, as far as was asked.
     pub absent: HashSet<RowKey>,
-    /// What becomes durable with a batch: positions in ascending order.
-    pub(crate) pending: VecDeque<Pending>,
+    /// Messages that become visible with a batch, in the order of batches: a conversation once in each.
+    pending: VecDeque<Pending>,
+    /// How many of these went before.
+    popped: u64,
     /// See [`Generation`].
     pub generation: Generation,
     /// The latest time in a record since it was put right, ms since 1970.
@@ -76,20 +80,13 @@ pub struct State {
     hasher: DefaultHashBuilder,
 }
 
-/// See [`State::pending`].
+/// See [`State::pending`]. A conversation does not leave memory while it has such.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pending {
-    pub position: Position,
-    pub what: Durable,
-}
-
-/// What a durable batch means.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Durable {
-    /// A message can be shown; 0: skips can.
-    Message(ConversationId, u64),
-    /// Receipt versions up to this can be given.
-    Versions(u64),
+struct Pending {
+    position: Position,
+    slot: ConversationSlot,
+    /// Its last message in this batch; 0: only skips can be shown.
+    seq: u64,
 }
 
 impl State {
@@ -172,6 +169,10 @@ impl State {
     /// Lets a conversation's row go; whoever calls knows that the store has it.
     pub fn remove_conversation(&mut self, slot: ConversationSlot) -> Option<Active> {
         let mut active = self.conversations.try_remove(slot.place())?;
+        // Only a row that is given up goes before all of it is durable; another conversation may get the slot.
+        if active.pending >= self.popped {
+            self.pending.iter_mut().filter(|pending| pending.slot == slot).for_each(|pending| pending.seq = 0);
+        }
         let hash = self.hasher.hash_one(active.id);
         if let Ok(entry) = self.by_id.find_entry(hash, |&found| found as usize == slot.place()) {
             entry.remove();
@@ -285,17 +286,27 @@ impl State {
     /// Batches up to this one are durable: messages in them can be shown, and the conversations are woken.
     pub fn synced(&mut self, position: Position) {
         self.synced = self.synced.max(position);
+        if self.versions.bound_at <= position {
+            self.versions.durable = self.versions.bound;
+        }
         while let Some(&pending) = self.pending.front().filter(|pending| pending.position <= position) {
             self.pending.pop_front();
-            match pending.what {
-                Durable::Message(id, seq) => {
-                    let Some(slot) = self.find(&id) else { continue };
-                    if let Some(active) = self.conversation_mut(slot) {
-                        active.visible = active.visible.max(seq);
-                    }
-                    self.wake(slot);
-                }
-                Durable::Versions(bound) => self.versions.durable = self.versions.durable.max(bound),
+            self.popped += 1;
+            let Some(active) = self.conversation_mut(pending.slot) else { continue };
+            active.visible = active.visible.max(pending.seq);
+            self.wake(pending.slot);
+        }
+    }
+
+    /// A message, or skips, become visible with a batch.
+    pub(crate) fn note_pending(&mut self, slot: ConversationSlot, seq: u64, position: Position) {
+        let Some(active) = self.conversations.get_mut(slot.place()) else { return };
+        let last = active.pending.checked_sub(self.popped).and_then(|place| self.pending.get_mut(place as usize));
+        match last.filter(|last| (last.position, last.slot) == (position, slot)) {
+            Some(last) => last.seq = last.seq.max(seq),
+            None => {
+                active.pending = self.popped + self.pending.len() as u64;
+                self.pending.push_back(Pending { position, slot, seq });
             }
         }
     }

@@ -41,6 +41,7 @@ fn main() {
 fn direct() {
     let mut world = World::new();
     let pairs = world.pairs();
+    let mut last = [None; PAIRS];
     let mut runs = Vec::new();
     let mut bytes = (0, 0);
     for _ in 0..RUNS {
@@ -48,7 +49,7 @@ fn direct() {
         let begin = cpu_ns();
         for n in 0..20_000 {
             let (ann, bob) = &pairs[n % PAIRS];
-            let (id, seq) = world.send(ann, bob, BODY);
+            let (id, seq) = world.send(ann, &mut last[n % PAIRS], bob, BODY);
             world.sync();
             world.ack(bob, &id, seq);
             world.confirm(ann, &id, seq);
@@ -125,7 +126,7 @@ fn start() {
     let users = world.users(2 * conversations);
     for pair in users.chunks(2) {
         for _ in 0..messages {
-            world.send(&pair[0], &pair[1], body);
+            world.send(&pair[0], &mut None, &pair[1], body);
         }
         world.sync();
     }

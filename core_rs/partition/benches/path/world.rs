@@ -1,9 +1,8 @@
 //! A partition whose journal counts bytes, and commands as a server would give them.
 
-use partition::commit::Scratch;
 use partition::config::{Config, Now};
-use partition::ids::{ConversationId, Place, Position};
-use partition::journal::{Encoded, Full, Journal};
+use partition::ids::{ConversationId, ConversationSlot, Place, Position};
+use partition::journal::{Full, Journal, Scratch};
 use partition::propose::{self, Fitting, Sent};
 use partition::records::{Record, kind};
 use partition::recover::Recovery;
@@ -16,12 +15,15 @@ use wire::types::{Change, Manage, Rules, Send, Target};
 pub const PAIRS: usize = 200;
 /// What the log adds to a record, bytes.
 const RECORD: usize = 10;
+/// Bytes of a batch.
+const BATCH: usize = 1 << 16;
 
 /// Counts; keeps records only if asked to.
 #[derive(Default)]
 pub struct Counting {
     batch: u64,
     offset: u32,
+    bytes: Vec<u8>,
     keep: bool,
     /// Kind, body, place and batch.
     pub kept: Vec<(u8, Vec<u8>, Place, Position)>,
@@ -30,9 +32,21 @@ pub struct Counting {
 }
 
 impl Journal for Counting {
-    fn append(&mut self, records: &Encoded, places: &mut SmallVec<[Place; 4]>) -> Result<Position, Full> {
+    fn append(
+        &mut self,
+        records: &[(u8, &[&[u8]])],
+        _: bool,
+        places: &mut SmallVec<[Place; 4]>,
+    ) -> Result<Position, Full> {
         let position = Position(self.batch + 1);
-        for (kind, body) in records.iter() {
+        for &(kind, parts) in records {
+            // As a log does, with what was written last: the bytes are copied, at the end of those before.
+            if self.bytes.len() > BATCH {
+                self.bytes.clear();
+            }
+            let start = self.bytes.len();
+            parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+            let body = &self.bytes[start..];
             let bytes = RECORD + body.len();
             self.offset = self.offset.wrapping_add(bytes as u32);
             let place = Place { segment: 1, offset: self.offset, len: body.len() as u32 };
@@ -59,6 +73,9 @@ pub struct World {
     stored: Vec<u8>,
     sent: u64,
 }
+
+/// Where a user's last message went, as its session remembers it.
+pub type Last = Option<ConversationSlot>;
 
 impl World {
     pub fn new() -> Self {
@@ -140,25 +157,26 @@ impl World {
     }
 
     /// A direct message.
-    pub fn send(&mut self, from: &str, to: &str, bytes: usize) -> (ConversationId, u64) {
-        self.message(from, Target::User(to.into()), bytes)
+    pub fn send(&mut self, from: &str, last: &mut Last, to: &str, bytes: usize) -> (ConversationId, u64) {
+        self.message(from, last, Target::User(to.into()), bytes)
     }
 
     /// A message to a group.
     pub fn post(&mut self, from: &str, id: &ConversationId, bytes: usize) -> u64 {
-        self.message(from, Target::Conversation(*id), bytes).1
+        self.message(from, &mut None, Target::Conversation(*id), bytes).1
     }
 
-    fn message(&mut self, user: &str, target: Target<'_>, bytes: usize) -> (ConversationId, u64) {
+    fn message(&mut self, user: &str, last: &mut Last, target: Target<'_>, bytes: usize) -> (ConversationId, u64) {
         const BODY: [u8; 4096] = [7; 4096];
         self.sent += 1;
         let id = self.sent.to_le_bytes();
         let (id, body) = ((&id[..]).into(), (&BODY[..bytes]).into());
         let send = Send { id, target, body, bodies: Vec::new(), lists: Vec::new(), media: Vec::new() };
         let Self { state, journal, config, now, scratch, stored, .. } = self;
-        let sent = propose::send(state, *now, config, state.author(user, 1).unwrap(), &send, stored).unwrap();
+        let author = state.author(user, 1).unwrap();
+        let sent = propose::send(state, *now, config, author, *last, &send, stored).unwrap();
         let Sent::New { conversation, seq, records } = sent else { panic!("a repeat") };
-        state.commit(journal, scratch, &records).unwrap();
+        *last = state.commit(journal, scratch, &records).unwrap().slot;
         (conversation, seq)
     }
 

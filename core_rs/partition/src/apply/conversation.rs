@@ -4,26 +4,19 @@ use smallvec::SmallVec;
 use wire::types::SkipReason;
 
 use crate::ids::MemberIndex;
-use crate::names::Names;
 use crate::records::{Cursors, Enter, Floor, Lacked, Lost, Mailbox};
 use crate::rows::{Conversation, Member, SkipRange};
 
-/// A device's mailbox begins or ends.
-pub fn mailbox(row: &mut Conversation, names: &Names, record: &Mailbox<'_>) {
+/// A device's mailbox begins or ends. `member`: the place of its user.
+pub fn mailbox(row: &mut Conversation, member: Option<MemberIndex>, record: &Mailbox<'_>) {
     row.changes = record.change;
-    let Some(user) = names.find(&record.user) else { return };
-    for place in 0..row.members.len() {
-        let Some(member) = row.member_mut(MemberIndex::new(place)) else { continue };
-        if member.user != user || !member.admits(record.device) {
-            continue;
-        }
-        match record.begins {
-            Some(begins) => member.begin_mailbox(record.device, begins.acked, begins.base, begins.fresh),
-            None => {
-                member.end_mailbox(record.device);
-                for &(from, to) in &record.orphaned {
-                    member.skip(SkipRange { from, to, reason: SkipReason::Expired, version: record.version });
-                }
+    let Some(member) = member.and_then(|index| row.member_mut(index)) else { return };
+    match record.begins {
+        Some(begins) => member.begin_mailbox(record.device, begins.acked, begins.base, begins.fresh),
+        None => {
+            member.end_mailbox(record.device);
+            for &(from, to) in &record.orphaned {
+                member.skip(SkipRange { from, to, reason: SkipReason::Expired, version: record.version });
             }
         }
     }

@@ -1,24 +1,21 @@
 //! A message, or a change of a group, takes its number in a conversation.
 
 use super::group;
-use crate::ids::{DeviceId, MemberIndex};
+use crate::ids::MemberIndex;
 use crate::names::Names;
 use crate::records::Message;
 use crate::rows::{Conversation, SkipRange};
 use wire::types::SkipReason;
 
-/// What whoever keeps track of the undelivered messages must know.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Place of the author among the members; `None`: no member.
-    pub author: Option<MemberIndex>,
-    /// Who came and went by it.
-    pub moved: group::Moved,
-}
-
 /// Applies a message. Its author's device needs no copy: the cursor passes it if it stands directly before it. The cursor of a
-/// user from whom it is withheld does not: that user is told a skip first.
-pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) -> Applied {
+/// user from whom it is withheld does not: that user is told a skip first. `author`: the author's place among the members; it does
+/// not matter for a change of a group. Gives who came and went by such a change.
+pub fn message(
+    row: &mut Conversation,
+    names: &mut Names,
+    record: &Message<'_>,
+    author: Option<MemberIndex>,
+) -> group::Moved {
     let message = &record.message;
     let seq = message.seq;
     row.changes = record.change;
@@ -29,25 +26,24 @@ pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) 
             names.release(member.user);
         }
     }
-    let mut applied = Applied::default();
     if let Some(change) = &message.change {
-        applied.moved = group::change(row, names, (seq, message.sender), change, extra);
+        return group::change(row, names, (seq, message.sender), change, extra);
     }
-    let author = names.find(message.sender).and_then(|user| row.find(user, record.device()));
-    applied.author = author;
-    if message.change.is_none() {
-        if let Some(author) = author {
-            pass(row, author, record.device(), seq);
-            // What a user wrote itself it has.
-            if let Some(member) = row.member_mut(author).filter(|member| member.delivered.checked_add(1) == Some(seq)) {
-                member.delivered = seq;
-            }
+    if let Some(member) = author.and_then(|author| row.member_mut(author)) {
+        let passes = |upto: &u64| upto.checked_add(1) == Some(seq);
+        // The cursor of the author's device passes the message if it stands directly before it.
+        if let Some(cursor) = member.cursor_mut(record.device()).filter(|cursor| passes(&cursor.acked)) {
+            cursor.acked = seq;
         }
-        if record.withheld {
-            for place in (0..row.members.len()).map(MemberIndex::new).filter(|&index| Some(index) != author) {
-                if let Some(member) = row.member_mut(place) {
-                    member.withhold(seq);
-                }
+        // What a user wrote itself it has.
+        if passes(&member.delivered) {
+            member.delivered = seq;
+        }
+    }
+    if record.withheld {
+        for place in (0..row.members.len()).map(MemberIndex::new).filter(|&index| Some(index) != author) {
+            if let Some(member) = row.member_mut(place) {
+                member.withhold(seq);
             }
         }
     }
@@ -57,13 +53,5 @@ pub fn message(row: &mut Conversation, names: &mut Names, record: &Message<'_>) 
             member.skip(SkipRange { from: seq, to: seq, reason: SkipReason::NoBody, version });
         }
     }
-    applied
-}
-
-/// The cursor of the author's device passes the message if it stands directly before it.
-fn pass(row: &mut Conversation, author: MemberIndex, device: DeviceId, seq: u64) {
-    let cursor = row.member_mut(author).and_then(|member| member.cursor_mut(device));
-    if let Some(cursor) = cursor.filter(|cursor| cursor.acked.checked_add(1) == Some(seq)) {
-        cursor.acked = seq;
-    }
+    group::Moved::default()
 }

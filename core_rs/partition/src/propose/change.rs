@@ -9,7 +9,7 @@ use wire::message::encode_stored;
 use wire::types::{Change, MAX_ID, Manage};
 
 use super::rules::View;
-use super::{Author, Decided, Sent, devices, floor, group_id, refuse, wait};
+use super::{Author, Decided, Records, Sent, devices, floor, group_id, refuse, wait};
 use crate::active::Active;
 use crate::config::{Config, Now};
 use crate::ids::{MemberIndex, RowKey, UserSlot};
@@ -58,7 +58,7 @@ pub fn change<'a>(
     check_names(&view, author.name, &manage.change)?;
     let decided = view.decide(author.name, &manage.change)?;
     let came = came(state, config, author, &manage.change, &decided)?;
-    let mut records = Vec::new();
+    let mut records = Records::new();
     let mut change = active.map_or(0, |active| active.row.changes);
     match active {
         Some(active) => {
@@ -106,6 +106,8 @@ pub fn change<'a>(
         extra,
         message,
         stored,
+        body_at: None,
+        slots: None,
     }));
     Ok(Sent::New { conversation: id, seq, records })
 }

@@ -60,6 +60,9 @@ pub struct Author<'a> {
     pub device: DeviceId,
 }
 
+/// The records of a message; most are alone.
+pub type Records<'a> = SmallVec<[Record<'a>; 1]>;
+
 /// What a message comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sent<'a> {
@@ -70,7 +73,7 @@ pub enum Sent<'a> {
         /// Its number there.
         seq: u64,
         /// To be committed together.
-        records: Vec<Record<'a>>,
+        records: Records<'a>,
     },
     /// Its id was used before, for this message.
     Again(Repeat),

@@ -2,14 +2,14 @@
 
 use smallvec::SmallVec;
 use wire::codes;
-use wire::message::{encode_stored, encode_stored_bodies};
+use wire::message::{encode_stored_around, encode_stored_bodies};
 use wire::types::{MAX_ID, Send, Target};
 
-use super::{Author, Decided, Refusal, Sent, Stop, conversation_id, devices, floor, refuse, wait};
+use super::{Author, Decided, Records, Refusal, Sent, Stop, conversation_id, devices, floor, refuse, wait};
 use crate::active::Active;
 use crate::config::{Config, Now};
-use crate::ids::{ConversationId, DeviceId, MemberIndex, RowKey, UserSlot};
-use crate::records::message::Extra;
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, RowKey, UserSlot};
+use crate::records::message::{Extra, Slots};
 use crate::records::{Message, Record};
 use crate::rows::{Conversation, Cursor, Kind, Member};
 use crate::state::State;
@@ -18,13 +18,17 @@ use crate::state::State;
 struct Destination {
     id: ConversationId,
     kind: Kind,
+    /// The conversation, if it is there, and the author's place in it.
+    found: Option<(ConversationSlot, Option<MemberIndex>)>,
     /// The users whose devices get it, the author's first; empty for a group.
     users: SmallVec<[UserSlot; 2]>,
     /// Of a conversation that is not there yet: its members' devices, 0 for all.
     new: Option<SmallVec<[(UserSlot, DeviceId); 2]>>,
 }
 
-/// What a send comes to. `stored` is room for the message's bytes, which the records borrow.
+/// What a send comes to. `stored` is room for the message's bytes but for its body; the records borrow both. `last`: where the
+/// author's last message went. If that is where this one goes, nothing is looked up; if not, or if the slot is another
+/// conversation's by now, it does no harm.
 ///
 /// # Errors
 /// The send is refused before it has a number, or rows are needed: see [`Stop`].
@@ -33,6 +37,7 @@ pub fn send<'a>(
     now: Now,
     config: &Config,
     author: Author<'a>,
+    last: Option<ConversationSlot>,
     send: &'a Send<'a>,
     stored: &'a mut Vec<u8>,
 ) -> Decided<Sent<'a>> {
@@ -46,15 +51,15 @@ pub fn send<'a>(
         let same = target_id(author, &send.target) == repeat.conversation;
         return if same { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };
     }
-    let to = destination(state, author, &send.target)?;
+    let to = destination(state, author, last, &send.target)?;
     if !send.bodies.is_empty() {
         match to.kind {
             Kind::Group => return refuse(codes::BAD_FIELD),
             _ => check_lists(state, &to, send)?,
         }
     }
-    let active = state.active(&to.id);
-    let mut records = Vec::new();
+    let active = to.found.and_then(|found| state.conversation(found.0));
+    let mut records = Records::new();
     let mut change = active.map_or(0, |active| active.row.changes);
     match active {
         Some(active) if to.kind == Kind::Group => {
@@ -66,8 +71,8 @@ pub fn send<'a>(
         Some(active) if is_full(active, config) => return refuse(codes::CONVERSATION_FULL),
         _ => {}
     }
-    if let Some(active) = active {
-        for (index, name, device) in unfitted(state, active, (user, author.device), !send.bodies.is_empty()) {
+    if let (Some(active), Some((_, member))) = (active, to.found) {
+        for (index, name, device) in unfitted(state, active, (member, author.device), !send.bodies.is_empty()) {
             change = change.wrapping_add(1);
             records.push(Record::Mailbox(devices::begins(active, index, (name.into(), device), change)));
         }
@@ -99,11 +104,13 @@ pub fn send<'a>(
         change: None,
     };
     stored.clear();
-    if send.bodies.is_empty() {
-        encode_stored(&message, stored);
+    let body_at = if send.bodies.is_empty() {
+        Some(encode_stored_around(&message, stored) as u32)
     } else {
         encode_stored_bodies(&message, &send.bodies, stored);
-    }
+        None
+    };
+    let slots = to.found.and_then(|(conversation, author)| Some(Slots { conversation, user, author: author? }));
     let extra = if send.bodies.is_empty() { None } else { bodiless(state, &to, active, user, send) };
     records.push(Record::Message(Message {
         change: change.wrapping_add(1),
@@ -112,6 +119,8 @@ pub fn send<'a>(
         extra,
         message,
         stored,
+        body_at,
+        slots,
     }));
     Ok(Sent::New { conversation: to.id, seq, records })
 }
@@ -126,13 +135,31 @@ fn target_id(author: Author<'_>, target: &Target<'_>) -> ConversationId {
     }
 }
 
-fn destination(state: &State, author: Author<'_>, target: &Target<'_>) -> Decided<Destination> {
-    let (id, user) = (target_id(author, target), author.user);
+fn destination(
+    state: &State,
+    author: Author<'_>,
+    last: Option<ConversationSlot>,
+    target: &Target<'_>,
+) -> Decided<Destination> {
+    let user = author.user;
+    let last = last.and_then(|slot| Some((slot, state.conversation(slot)?)));
     let (name, other) = match target {
-        Target::Conversation(_) => return existing(state, author, id),
+        Target::Conversation(id) => {
+            let last = last.filter(|(_, active)| active.id == *id).map(|(slot, _)| slot);
+            return existing(state, author, (last.or_else(|| state.find(id)), *id));
+        }
         Target::User(name) => (name, None),
         Target::Device(name, other) => (name, Some(*other)),
     };
+    if let Some((slot, active)) = last.filter(|_| other.is_none())
+        && let Some((index, peer)) = active.peer(user)
+        && state.names.text(peer) == name
+        && state.user(peer).is_some()
+    {
+        let (users, found) = ([user, peer].into(), Some((slot, Some(index))));
+        return Ok(Destination { id: active.id, kind: Kind::Direct, found, users, new: None });
+    }
+    let id = target_id(author, target);
     let Some((peer, row)) = state.need_user(name)? else { return refuse(codes::UNKNOWN_USER) };
     let (kind, other) = match other {
         None => (Kind::Direct, 0),
@@ -146,22 +173,30 @@ fn destination(state: &State, author: Author<'_>, target: &Target<'_>) -> Decide
     members.dedup();
     let mut users: SmallVec<[UserSlot; 2]> = members.iter().map(|member| member.0).collect();
     users.dedup();
-    let new = match state.find(&id) {
+    let found = state.find(&id);
+    let found =
+        found.map(|slot| (slot, state.conversation(slot).and_then(|active| active.member(user, author.device))));
+    let new = match found {
         Some(_) => None,
         None if state.is_absent(&RowKey::Conversation(id)) => Some(members),
         None => return wait(RowKey::Conversation(id)),
     };
-    Ok(Destination { id, kind, users, new })
+    Ok(Destination { id, kind, found, users, new })
 }
 
 /// A conversation that is there, if it is the author's to write in; else one cannot tell it from one that is not (I8).
-fn existing(state: &State, author: Author<'_>, id: ConversationId) -> Decided<Destination> {
+fn existing(
+    state: &State,
+    author: Author<'_>,
+    (slot, id): (Option<ConversationSlot>, ConversationId),
+) -> Decided<Destination> {
     let user = author.user;
-    let Some(active) = state.active(&id) else {
+    let Some((slot, active)) = slot.and_then(|slot| Some((slot, state.conversation(slot)?))) else {
         let absent = state.is_absent(&RowKey::Conversation(id));
         return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(id)) };
     };
-    let member = active.member(user, author.device).and_then(|index| active.row.member(index));
+    let index = active.member(user, author.device);
+    let member = index.and_then(|index| active.row.member(index));
     let Some(member) = member.filter(|member| member.is_current()) else { return refuse(codes::UNKNOWN_CONVERSATION) };
     if active.row.group.as_ref().is_some_and(|group| !group.admits(group.rules.post, member.role)) {
         return refuse(codes::FORBIDDEN);
@@ -181,7 +216,7 @@ fn existing(state: &State, author: Author<'_>, id: ConversationId) -> Decided<De
             return refuse(codes::UNKNOWN_USER);
         }
     }
-    Ok(Destination { id, kind: active.row.kind, users, new: None })
+    Ok(Destination { id, kind: active.row.kind, found: Some((slot, index)), users, new: None })
 }
 
 fn is_full(active: &Active, config: &Config) -> bool {
@@ -193,7 +228,7 @@ fn is_full(active: &Active, config: &Config) -> bool {
 fn unfitted(
     state: &State,
     active: &Active,
-    author: (UserSlot, DeviceId),
+    author: (Option<MemberIndex>, DeviceId),
     per_device: bool,
 ) -> SmallVec<[(MemberIndex, String, DeviceId); 1]> {
     let mut unfitted = SmallVec::new();
@@ -209,7 +244,7 @@ fn unfitted(
             let devices = state.user(member.user).map_or(&[][..], |row| &row.devices);
             devices.iter().for_each(|&device| add(index, member, device));
         }
-    } else if let Some(index) = active.member(author.0, author.1)
+    } else if let Some(index) = author.0
         && let Some(member) = active.row.member(index)
     {
         add(index, member, author.1);

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use wire::message::{decode_stored, device_bodies};
 
 use crate::bytes::{Malformed, Read, Reader, put_bytes, put_u64};
-use crate::ids::DeviceId;
+use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
 
 const WITHHELD: u8 = 1;
 const EXTRA: u8 = 2;
@@ -29,6 +29,21 @@ pub struct Message<'a> {
     pub message: wire::types::Message<'a>,
     /// The bytes of `message`, with a body per device behind it if there are such.
     pub stored: &'a [u8],
+    /// In what was proposed `stored` lacks `message.body`, which belongs here: the journal copies it from the command.
+    pub body_at: Option<u32>,
+    /// Where its rows are in memory, as its proposal found them. Not a part of the record's bytes.
+    pub slots: Option<Slots>,
+}
+
+/// The rows that a message concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Where it goes.
+    pub conversation: ConversationSlot,
+    /// Who wrote it …
+    pub user: UserSlot,
+    /// … and as which member.
+    pub author: MemberIndex,
 }
 
 /// What follows from a message and was decided with it.
@@ -56,7 +71,8 @@ pub struct Came<'a> {
 impl<'a> Message<'a> {
     /// Those who have a body of their own, as (user, device); none where one body is for all.
     pub fn bodies(&self) -> impl Iterator<Item = (&'a str, DeviceId)> {
-        device_bodies(self.stored).map(|(user, device, _)| (user, device as DeviceId))
+        let per_device = self.message.body.is_empty();
+        device_bodies(if per_device { self.stored } else { &[] }).map(|(user, device, _)| (user, device as DeviceId))
     }
 
     /// The author's device; 0 where the message comes to all of them: a change of a group.
@@ -66,7 +82,20 @@ impl<'a> Message<'a> {
 
     /// Appends the record's body.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(5 + self.stored.len());
+        self.encode_head(out);
+        self.parts().iter().for_each(|part| out.extend_from_slice(part));
+    }
+
+    /// The stored message: what stands before its body, the body, and what stands behind it.
+    pub(crate) fn parts(&self) -> [&'a [u8]; 3] {
+        match self.body_at.and_then(|place| self.stored.split_at_checked(place as usize)) {
+            Some((head, tail)) => [head, self.message.body, tail],
+            None => [self.stored, &[], &[]],
+        }
+    }
+
+    /// Appends what stands before the stored message.
+    pub(crate) fn encode_head(&self, out: &mut Vec<u8>) {
         out.push(if self.withheld { WITHHELD } else { 0 } | if self.extra.is_some() { EXTRA } else { 0 });
         out.extend_from_slice(&self.change.to_le_bytes());
         out.extend_from_slice(&self.device_change.to_le_bytes());
@@ -75,7 +104,6 @@ impl<'a> Message<'a> {
             extra.encode(&mut bytes);
             put_bytes(out, &bytes);
         }
-        out.extend_from_slice(self.stored);
     }
 
     /// Reads a record's body.
@@ -95,7 +123,8 @@ impl<'a> Message<'a> {
         if message.seq == 0 || message.seq >= 1 << 53 || u16::try_from(message.device).is_err() {
             return Err(Malformed::Value("a number or device of a stored message"));
         }
-        Ok(Self { change, device_change, withheld: flags & WITHHELD != 0, extra, message, stored })
+        let withheld = flags & WITHHELD != 0;
+        Ok(Self { change, device_change, withheld, extra, message, stored, body_at: None, slots: None })
     }
 }
 

@@ -101,11 +101,9 @@ impl Conversation {
         }
     }
 
-    /// Acknowledged numbers of the mailboxes that may lack something: that of a member who left wants nothing above the member's
-    /// last message.
+    /// Acknowledged numbers of the mailboxes that may lack something.
     pub fn lacking(&self) -> impl Iterator<Item = u64> + '_ {
-        let members = self.members.iter().flatten();
-        members.flat_map(|member| member.cursors.iter().map(|cursor| cursor.acked).filter(|&acked| acked < member.to))
+        self.members.iter().flatten().flat_map(Member::lacking)
     }
 
     /// The lowest of them; `None`: no mailbox lacks anything.

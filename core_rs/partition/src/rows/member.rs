@@ -132,6 +132,11 @@ impl Member {
         self.cursors.iter_mut().find(|cursor| cursor.device == device)
     }
 
+    /// Acknowledged numbers of its mailboxes that may lack something: when it left they want nothing above its last message.
+    pub fn lacking(&self) -> impl Iterator<Item = u64> + '_ {
+        self.cursors.iter().map(|cursor| cursor.acked).filter(|&acked| acked < self.to)
+    }
+
     /// Whether a device of this user takes part.
     pub fn admits(&self, device: DeviceId) -> bool {
         self.only == 0 || self.only == device

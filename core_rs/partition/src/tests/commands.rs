@@ -7,7 +7,7 @@ use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules
 use super::oracle::Oracle;
 use super::random::Random;
 use super::world::World;
-use crate::ids::{ConversationId, DeviceId, Position, RowKey};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey};
 use crate::lazy::Mailbox;
 use crate::propose::{self, Author, Decided, Fitting, Sent, Stop, hash_of};
 use crate::records::Record;
@@ -173,9 +173,16 @@ impl Run {
     fn give(&mut self, (user, device): (&str, DeviceId), send: &Send<'_>) {
         let (mut stored, now, config) = (Vec::new(), self.world.now, self.world.config.clone());
         for _ in 0..TRIES {
-            let state = &self.world.state;
+            // Wherever the last one went, the decision is the same.
+            let (state, mut again) = (&self.world.state, Vec::new());
+            let slots: Vec<ConversationSlot> = state.conversations().map(|(slot, _)| slot).collect();
+            let last = self.random.pick(&slots).copied();
             let sent = match state.author(user, device) {
-                Ok(author) => propose::send(state, now, &config, author, send, &mut stored),
+                Ok(author) => {
+                    let sent = propose::send(state, now, &config, author, last, send, &mut stored);
+                    assert_eq!(sent, propose::send(state, now, &config, author, None, send, &mut again));
+                    sent
+                }
                 Err(stop) => Err(stop),
             };
             if let Ok(sent) = &sent {

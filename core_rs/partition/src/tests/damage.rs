@@ -8,7 +8,7 @@ use super::world::{Logged, World, recover};
 use crate::bytes::Malformed;
 use crate::ids::{Place, Position, RowKey};
 use crate::propose::{self, Sent};
-use crate::records::kind;
+use crate::records::{self, Record, kind};
 use crate::recover::{Problem, Recovery};
 
 /// ann and bob with a device each, and three messages from ann; a batch for each decision.
@@ -32,7 +32,7 @@ fn world() -> World {
             media: Vec::new(),
         };
         let (mut stored, author) = (Vec::new(), world.state.author("ann", 1).unwrap());
-        let sent = propose::send(&world.state, world.now, &world.config, author, &send, &mut stored).unwrap();
+        let sent = propose::send(&world.state, world.now, &world.config, author, None, &send, &mut stored).unwrap();
         let Sent::New { records, .. } = sent else { unreachable!("it is new") };
         world.commit(&records);
         world.sync();
@@ -66,17 +66,12 @@ fn records_without_an_image_are_an_error() {
 #[test]
 fn missing_undelivered_message_is_an_error() {
     let mut world = world();
-    let records: Vec<_> = {
-        let (_, active) = world.state.conversations().next().unwrap();
-        let mut bytes = Vec::new();
-        active.row.encode(&world.state.names, &mut bytes);
-        vec![crate::records::Record::Image { row: RowKey::Conversation(active.id), bytes: bytes.into() }]
-    };
-    let mut scratch = crate::journal::Encoded::default();
-    records.iter().for_each(|record| scratch.push(record));
-    let place = Place { segment: 9, offset: 0, len: 0 };
-    let image: Vec<Logged> = scratch.iter().map(|(kind, body)| (kind, body.to_vec(), place)).collect();
-    world.journal.batches.push(image);
+    let (_, active) = world.state.conversations().next().unwrap();
+    let (mut bytes, mut body) = (Vec::new(), Vec::new());
+    active.row.encode(&world.state.names, &mut bytes);
+    let image = Record::Image { row: RowKey::Conversation(active.id), bytes: bytes.into() };
+    let kind = records::encode(&image, &mut body);
+    world.journal.batches.push(vec![(kind, body, Place { segment: 9, offset: 0, len: 0 })]);
     assert!(recover(&world.journal.batches, false).is_ok());
     // The last message stood before the image, whose row says that bob lacks it.
     let last = world.journal.batches.len() - 2;

@@ -73,7 +73,7 @@ impl Scenario {
     fn give(&mut self, user: &str, send: &Send<'_>) -> Result<(ConversationId, u64), Stop> {
         let mut stored = Vec::new();
         let (state, now, config) = (&self.world.state, self.world.now, &self.world.config);
-        match propose::send(state, now, config, state.author(user, 1)?, send, &mut stored)? {
+        match propose::send(state, now, config, state.author(user, 1)?, None, send, &mut stored)? {
             Sent::New { conversation, seq, records } => {
                 self.world.commit(&records);
                 self.world.sync();
@@ -227,7 +227,8 @@ fn ack_above_the_durable_head_is_refused() {
     let mut stored = Vec::new();
     let (state, now, config) = (&s.world.state, s.world.now, &s.world.config);
     let author = state.author("ann", 1).unwrap();
-    let Ok(Sent::New { conversation, records, .. }) = propose::send(state, now, config, author, &send, &mut stored)
+    let Ok(Sent::New { conversation, records, .. }) =
+        propose::send(state, now, config, author, None, &send, &mut stored)
     else {
         unreachable!("it is new")
     };

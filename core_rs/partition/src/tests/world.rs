@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::commit::{Committed, Scratch};
+use crate::commit::Committed;
 use crate::config::{Config, Now};
 use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey};
-use crate::journal::{Encoded, Full, Journal};
+use crate::journal::{Full, Journal, Scratch};
 use crate::lazy::{Mailbox, News};
 use crate::names::Names;
 use crate::propose::{Author, Decided, Stop};
@@ -46,7 +46,12 @@ fn segment(number: usize) -> u32 {
 }
 
 impl Journal for Batches {
-    fn append(&mut self, records: &Encoded, places: &mut SmallVec<[Place; 4]>) -> Result<Position, Full> {
+    fn append(
+        &mut self,
+        records: &[(u8, &[&[u8]])],
+        _: bool,
+        places: &mut SmallVec<[Place; 4]>,
+    ) -> Result<Position, Full> {
         if self.full {
             return Err(Full::Disk);
         }
@@ -57,11 +62,11 @@ impl Journal for Batches {
         let number = self.batches.len() as u32;
         let segment = segment(self.batches.len());
         let batch = self.batches.last_mut().unwrap();
-        for (kind, body) in records.iter() {
-            let offset = number << 8 | batch.len() as u32;
+        for &(kind, parts) in records {
+            let (offset, body) = (number << 8 | batch.len() as u32, parts.concat());
             let place = Place { segment, offset, len: body.len() as u32 };
             places.push(place);
-            batch.push((kind, body.to_vec(), place));
+            batch.push((kind, body, place));
         }
         Ok(self.last())
     }
@@ -153,7 +158,9 @@ impl World {
     }
 
     pub fn commit(&mut self, records: &[Record<'_>]) -> Committed {
-        self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap()
+        let committed = self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap();
+        assert!(self.state.conversations().all(|(_, active)| active.is_counted()));
+        committed
     }
 
     /// Rows that a command waited for come from the store, or are known not to be there. What the log says of them holds.

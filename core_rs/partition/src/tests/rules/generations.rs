@@ -113,7 +113,7 @@ fn enter_shows_no_message_that_is_not_durable() {
     let send = s.to(BOB);
     let mut stored = Vec::new();
     let author = s.world.state.author("ann", 1).unwrap();
-    let sent = propose::send(&s.world.state, s.world.now, &s.world.config, author, &send, &mut stored).unwrap();
+    let sent = propose::send(&s.world.state, s.world.now, &s.world.config, author, None, &send, &mut stored).unwrap();
     let Sent::New { records, .. } = sent else { unreachable!("it is new") };
     s.world.commit(&records);
     assert_eq!(s.seqs(&id, "bob"), [1]);
