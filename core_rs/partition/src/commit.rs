@@ -12,7 +12,6 @@ use wire::types::ConversationId;
 
 use crate::active::Active;
 use crate::apply;
-use crate::apply::device::MAX_REPEATS;
 use crate::apply::group::Moved;
 use crate::entries::Entry;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot, version_base};
@@ -20,6 +19,7 @@ use crate::journal::{Before, Full, Journal, Scratch};
 use crate::lazy::News;
 use crate::records::{self, Message, Record, UserChange};
 use crate::rest::Stored;
+use crate::rows::repeats::MAX_REPEATS;
 use crate::rows::{Conversation, Device, User};
 use crate::state::{Generation, State};
 use crate::users::DeviceEntry;
@@ -190,7 +190,7 @@ impl State {
     /// What a device confirmed makes room for ids; a start must not push out another one.
     fn seen_first(&self, user: UserSlot, message: &Message<'_>, scratch: &mut Scratch) {
         let Some(entry) = self.device(user, message.device()) else { return };
-        if !entry.confirmed.is_empty() && entry.row.repeats.len() + entry.confirmed.len() >= MAX_REPEATS {
+        if entry.confirmed > 0 && entry.row.repeats.len() + entry.confirmed >= MAX_REPEATS {
             scratch.lazy(Record::Seen(seen(self.names.text(user), entry)));
         }
     }
@@ -283,7 +283,7 @@ impl State {
                 if let Some(entry) = self.device_named(&r.user, r.device) {
                     apply::device::seen(&mut entry.row, r);
                     (entry.dirty, entry.mark.position) = (false, position);
-                    entry.confirmed.clear();
+                    entry.confirmed = 0;
                 }
             }
             Record::Bound { versions, time_ms, .. } => {
@@ -495,6 +495,6 @@ fn seen(user: &str, entry: &DeviceEntry) -> records::Seen<'static> {
         seen_s: entry.row.seen_s,
         receives: entry.row.receives,
         receipts: entry.row.receipts,
-        confirmed: entry.confirmed.clone(),
+        confirmed: entry.row.repeats.confirmed(),
     }
 }

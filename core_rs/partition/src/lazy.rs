@@ -17,6 +17,7 @@ use crate::propose::{Author, Decided, refuse, wait};
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::state::State;
+use crate::users::DeviceEntry;
 
 /// Where a device's queue stands in a conversation in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl State {
     /// The device's row is needed.
     pub fn seen(&mut self, author: Author<'_>, version: u64) -> Decided<()> {
         let last = self.versions.last;
-        self.device_fact(author, |row, _| {
+        self.device_fact(author, |DeviceEntry { row, .. }| {
             let before = row.receipts;
             row.receipts = row.receipts.max(version.min(last));
             let receipts = row.receipts;
@@ -140,7 +141,7 @@ impl State {
     /// # Errors
     /// The device's row is needed.
     pub fn connected(&mut self, author: Author<'_>, seconds: u32, receives: bool) -> Decided<()> {
-        self.device_fact(author, |row, _| {
+        self.device_fact(author, |DeviceEntry { row, .. }| {
             let before = (row.seen_s, row.receives);
             (row.seen_s, row.receives) = (before.0.max(seconds), before.1 || receives);
             (row.seen_s, row.receives) != before
@@ -152,29 +153,19 @@ impl State {
     /// # Errors
     /// The device's row is needed.
     pub fn confirm(&mut self, author: Author<'_>, messages: &[(ConversationId, u64)]) -> Decided<()> {
-        self.device_fact(author, |row, confirmed| {
-            let before = confirmed.len();
-            row.repeats.retain(|repeat| {
-                let seen = messages.contains(&(repeat.conversation, repeat.seq));
-                if seen {
-                    confirmed.push((repeat.conversation, repeat.seq));
-                }
-                !seen
-            });
-            confirmed.len() > before
+        self.device_fact(author, |entry| {
+            let known = messages.iter().filter(|(id, seq)| entry.row.repeats.confirm(id, *seq)).count();
+            entry.confirmed += known;
+            known > 0
         })
     }
 
-    fn device_fact(
-        &mut self,
-        author: Author<'_>,
-        change: impl FnOnce(&mut crate::rows::Device, &mut Vec<(ConversationId, u64)>) -> bool,
-    ) -> Decided<()> {
+    fn device_fact(&mut self, author: Author<'_>, change: impl FnOnce(&mut DeviceEntry) -> bool) -> Decided<()> {
         let user = self.users.get_mut(author.user);
         let Some(entry) = user.and_then(|entry| entry.device_mut(author.device)) else {
             return wait(RowKey::device(author.name, author.device));
         };
-        entry.dirty |= change(&mut entry.row, &mut entry.confirmed);
+        entry.dirty |= change(entry);
         if entry.dirty && !std::mem::replace(&mut entry.listed, true) {
             self.dirty.push_back(Owner::Device(author.user, author.device));
         }

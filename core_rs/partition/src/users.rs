@@ -25,8 +25,8 @@ pub struct DeviceEntry {
     pub row: Device,
     /// See [`Mark`].
     pub mark: Mark,
-    /// Lazy facts that are not logged yet: what was confirmed.
-    pub confirmed: Vec<([u8; 16], u64)>,
+    /// How many ids were confirmed, which is not logged yet.
+    pub confirmed: usize,
     /// Whether anything lazy is to be logged.
     pub dirty: bool,
     /// It stands in the list of what has such facts.
@@ -72,7 +72,7 @@ impl UserEntry {
             return true;
         }
         let place = self.devices.partition_point(|device| device.id < id);
-        let entry = DeviceEntry { id, row, mark: Mark::default(), confirmed: Vec::new(), dirty: false, listed: false };
+        let entry = DeviceEntry { id, row, mark: Mark::default(), confirmed: 0, dirty: false, listed: false };
         self.devices.insert(place, entry);
         false
     }

@@ -2,24 +2,13 @@
 
 use crate::ids::ConversationId;
 use crate::records::{Message, Seen};
-use crate::rows::{Device, Owed, Repeat};
-
-/// Most ids that are remembered of a device; the oldest go (I4's bound). A part of the meaning of a record, not a setting.
-pub const MAX_REPEATS: usize = 256;
+use crate::rows::{Device, Owed};
 
 /// The device sent a message: its id is remembered, so that a repeat is the same message (I4).
 pub fn sent(row: &mut Device, record: &Message<'_>) {
     row.changes = record.device_change;
     let message = &record.message;
-    if row.repeats.len() >= MAX_REPEATS {
-        row.repeats.pop_front();
-    }
-    row.repeats.push_back(Repeat {
-        id: message.id.into(),
-        conversation: message.conversation,
-        seq: message.seq,
-        time_ms: message.time,
-    });
+    row.repeats.push(message.id, message.conversation, message.seq, message.time);
 }
 
 /// What the device has seen: values rise, what is confirmed goes.
@@ -29,9 +18,7 @@ pub fn seen(row: &mut Device, record: &Seen<'_>) {
     row.receipts = row.receipts.max(record.receipts);
     let receipts = row.receipts;
     row.owed.retain(|owed| owed.version > receipts);
-    if !record.confirmed.is_empty() {
-        row.repeats.retain(|repeat| !record.confirmed.contains(&(repeat.conversation, repeat.seq)));
-    }
+    row.repeats.forget(&record.confirmed);
 }
 
 /// A conversation at rest owes the device receipts up to `version`.

@@ -44,7 +44,7 @@ pub fn change<'a>(
         Some(id) if !creates => id,
         _ => group_id(author.name, author.device, &manage.id),
     };
-    if let Some(repeat) = device.row.repeat(&manage.id) {
+    if let Some(repeat) = device.row.repeats.find(&manage.id) {
         return if id == repeat.conversation { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };
     }
     let active = state.active(&id);

@@ -46,7 +46,7 @@ pub fn send<'a>(
     }
     let device = state.need_author(author)?;
     let user = author.user;
-    if let Some(repeat) = device.row.repeat(&send.id) {
+    if let Some(repeat) = device.row.repeats.find(&send.id) {
         // A repeat is the same message, whatever has changed since: who is there, which devices, the room on the disk.
         let same = target_id(author, &send.target) == repeat.conversation;
         return if same { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };

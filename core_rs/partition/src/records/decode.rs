@@ -4,8 +4,8 @@ use super::message::Message;
 use super::{Begins, Cursors, Enter, Floor, Lacked, Lost, Mailbox, Moved, Record, Seen, User, UserChange, kind};
 use crate::bytes::{Malformed, Read, Reader};
 use crate::ids::{DeviceId, GENERATIONS, Position, RowKey, generation_base};
-use crate::rows::Fit;
 use crate::rows::member::skip_reason;
+use crate::rows::{Confirmed, Fit};
 use smallvec::SmallVec;
 
 /// Reads a record.
@@ -148,9 +148,6 @@ fn cursors(reader: &mut Reader<'_>) -> Read<Cursors> {
 fn seen<'a>(reader: &mut Reader<'a>) -> Read<Seen<'a>> {
     let (user, device) = (reader.str()?.into(), reader.u16()?);
     let (seen_s, receives, receipts) = (reader.u32()?, reader.flag()?, reader.u64()?);
-    let mut confirmed = Vec::new();
-    for _ in 0..reader.count()? {
-        confirmed.push((reader.array()?, reader.u64()?));
-    }
+    let confirmed = Confirmed { upto: reader.u64()?, also: ranges(reader)? };
     Ok(Seen { user, device, seen_s, receives, receipts, confirmed })
 }

@@ -189,9 +189,6 @@ fn put_seen(out: &mut Vec<u8>, seen: &Seen<'_>) {
     put_u64(out, u64::from(seen.seen_s));
     put_flag(out, seen.receives);
     put_u64(out, seen.receipts);
-    put_u64(out, seen.confirmed.len() as u64);
-    for (conversation, seq) in &seen.confirmed {
-        out.extend_from_slice(conversation);
-        put_u64(out, *seq);
-    }
+    put_u64(out, seen.confirmed.upto);
+    put_ranges(out, &seen.confirmed.also);
 }

@@ -20,7 +20,7 @@ pub use encode::encode;
 pub use message::{Came, Message};
 
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
-use crate::rows::Fit;
+use crate::rows::{Confirmed, Fit};
 
 /// Kinds of records, as the log has them.
 pub mod kind {
@@ -285,5 +285,5 @@ pub struct Seen<'a> {
     /// The highest receipt version that it has.
     pub receipts: u64,
     /// Messages whose `accepted` it saw.
-    pub confirmed: Vec<(ConversationId, u64)>,
+    pub confirmed: Confirmed,
 }

@@ -8,12 +8,14 @@ pub mod conversation;
 pub mod device;
 pub mod group;
 pub mod member;
+pub mod repeats;
 pub mod user;
 
 pub use conversation::{Conversation, Kind};
-pub use device::{Device, Owed, Repeat};
+pub use device::{Device, Owed};
 pub use group::{Group, Profile};
 pub use member::{Cursor, Member, Rare, SkipRange};
+pub use repeats::{Confirmed, Repeat};
 pub use user::{Fit, User};
 
 use crate::bytes::{Malformed, Read, Reader};

@@ -2,6 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use wire::types::{Invite, Role, Rules, SkipReason, Who};
 
+use super::repeats::Repeats;
 use super::*;
 use crate::names::Names;
 
@@ -33,18 +34,19 @@ prop_compose! {
         receives: bool,
         seen_s: u32,
         receipts: u64,
-        repeats in vec((vec(any::<u8>(), 1..=device::MAX_ID), any::<[u8; 16]>(), any::<(u64, u64)>()), 0..4),
+        repeats in vec((vec(any::<u8>(), 1..=repeats::MAX_ID), 0..3_u8, any::<(u64, u64, bool)>()), 0..6),
         owed in proptest::collection::btree_map(any::<[u8; 16]>(), any::<u64>(), 0..4),
     ) -> Device {
-        let repeat = |(id, conversation, (seq, time_ms)): (Vec<u8>, _, _)| {
-            Repeat { id: id.into(), conversation, seq, time_ms }
-        };
+        let mut kept = Repeats::default();
+        repeats.iter().for_each(|(id, of, (seq, time_ms, _))| kept.push(id, [*of; 16], *seq, *time_ms));
+        let mut keep = repeats.iter().map(|(_, _, (_, _, keep))| *keep);
+        kept.retain(|_| keep.next().unwrap_or(true));
         Device {
             changes,
             receives,
             seen_s,
             receipts,
-            repeats: repeats.into_iter().map(repeat).collect(),
+            repeats: kept,
             owed: owed.into_iter().map(|(conversation, version)| Owed { conversation, version }).collect(),
         }
     }
@@ -158,6 +160,58 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    /// Ids are found until they are confirmed or pushed out. A log that has the messages, and what was confirmed before a message
+    /// that would push out an id, makes the same list.
+    #[test]
+    fn remembered_ids_are_those_that_were_not_confirmed_i4(
+        commands in vec(proptest::option::weighted(0.4, any::<prop::sample::Index>()), 0..700),
+    ) {
+        let (mut repeats, mut logged, mut model) = (Repeats::default(), Repeats::default(), Vec::new());
+        for (n, confirm) in commands.iter().enumerate() {
+            match confirm {
+                Some(index) if !model.is_empty() => {
+                    let n = model.remove(index.index(model.len()));
+                    prop_assert!(repeats.confirm(&[7; 16], n as u64));
+                    prop_assert!(!repeats.confirm(&[7; 16], n as u64));
+                }
+                _ => {
+                    if logged.len() >= repeats::MAX_REPEATS {
+                        logged.forget(&repeats.confirmed());
+                    }
+                    if model.len() >= repeats::MAX_REPEATS {
+                        model.remove(0);
+                    }
+                    model.push(n);
+                    for repeats in [&mut repeats, &mut logged] {
+                        repeats.push(&n.to_le_bytes(), [7; 16], n as u64, 0);
+                    }
+                }
+            }
+        }
+        for n in 0..commands.len() {
+            let found = repeats.find(&n.to_le_bytes()).map(|repeat| repeat.seq as usize);
+            prop_assert_eq!(found, model.contains(&n).then_some(n));
+        }
+        logged.forget(&repeats.confirmed());
+        prop_assert_eq!(&logged, &repeats);
+        prop_assert!(repeats.confirmed().also.len() <= repeats::MAX_REPEATS);
+    }
+}
+
+#[test]
+fn a_device_row_with_all_its_ids_is_small() {
+    let mut device = Device::default();
+    for n in 0..300_u128 {
+        let conversation = [n as u8 / 32; 16];
+        device.repeats.push(&n.to_le_bytes(), conversation, n as u64, 1_700_000_000_000 + 100 * n as u64);
+    }
+    let mut bytes = Vec::new();
+    device.encode(&mut bytes);
+    assert_eq!(device.repeats.len(), repeats::MAX_REPEATS);
+    assert!(bytes.len() < 23 * repeats::MAX_REPEATS, "{} bytes", bytes.len());
 }
 
 #[test]

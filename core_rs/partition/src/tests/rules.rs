@@ -6,10 +6,10 @@ use wire::codes;
 use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Role, Rules, Send, SkipReason, Target};
 
 use super::world::World;
-use crate::apply::device::MAX_REPEATS;
 use crate::ids::{ConversationId, DeviceId};
 use crate::lazy::News;
 use crate::propose::{self, Fitting, Sent, Stop};
+use crate::rows::repeats::MAX_REPEATS;
 use crate::rows::{Kind, Member};
 use crate::serve::Item;
 
