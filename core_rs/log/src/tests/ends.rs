@@ -1,5 +1,6 @@
 //! What a start says of how the last run ended, of numbers that jump, and of a tail that is gone.
 
+use super::super::format::RECORD_HEADER;
 use super::sim::SimDisk;
 use super::*;
 
@@ -85,8 +86,10 @@ fn a_log_is_closed_cleanly_however_full_its_segment_is() {
         let (recovered, _) = recover_all(&disk);
         let mut appender = Appender::new(&recovered, &small());
         let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
-        let body = vec![1; appender.max_body() - left];
-        one(&mut appender, 1, &[&body], true);
+        one(&mut appender, 1, &[b"first"], true);
+        writer.write(&mut appender.take(1)).unwrap();
+        let body = vec![1; appender.room() as usize - RECORD_HEADER - left];
+        assert_eq!(one(&mut appender, 1, &[&body], true).0.segment, 1);
         writer.write(&mut appender.take(1)).unwrap();
         writer.close(1).unwrap();
         assert_eq!(disk.contents("000000000001.seg").unwrap().len(), 4096 - left);
@@ -178,6 +181,18 @@ fn what_is_missing_before_a_jump_ends_where_the_numbers_jump_i12() {
     let disk = with_a_jump();
     disk.damage(first, 2 * 966..bytes.len(), 0xFF);
     assert!(recover_all(&disk).0.findings.iter().all(|finding| finding.last_batch <= 5));
+    // The same in the segment that the jump stands in.
+    let disk = SimDisk::new(1);
+    run(&disk, Durability::Fsync, 2, true);
+    let (mut recovered, _) = recover_all(&disk);
+    recovered.jump_above(1000);
+    let used = recovered.segments[0].bytes as u32;
+    (recovered.next_segment, recovered.next_offset) = (1, used);
+    write(&disk, &recovered, Durability::Fsync, 1, true);
+    disk.damage(first, 966..used as usize, 0xFF);
+    let (recovered, records) = recover_all(&disk);
+    assert_eq!((records.len(), recovered.last_batch), (2, 1002));
+    assert!(recovered.findings.iter().all(|finding| (finding.first_batch, finding.last_batch) == (2, 3)));
     // The file with the jump itself.
     let disk = with_a_jump();
     disk.remove(second).unwrap();
