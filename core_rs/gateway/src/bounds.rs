@@ -71,7 +71,10 @@ impl Gateway {
     /// Too much that was sent is not durable yet, or no longer: sessions that send are not read meanwhile.
     pub fn set_log_behind(&mut self, behind: bool) {
         self.log_behind = behind;
-        for address in std::mem::take(&mut self.paused).into_iter().filter(|_| !behind) {
+        if behind {
+            return;
+        }
+        for address in std::mem::take(&mut self.paused) {
             if let Some(slot) = self.conns.slot(address) {
                 self.conns.outs.pause(slot, pause::LOG, false);
             }

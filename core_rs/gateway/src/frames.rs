@@ -243,7 +243,9 @@ fn handle<H: Host>(host: &mut H, slot: u32, payload: &[u8], json: bool) -> Handl
     let taken = command(host, from, receive, &frame);
     let gateway = host.gateway();
     gateway.answered += gateway.encoded() - before;
-    gateway.sent(slot);
+    if matches!(frame, ClientFrame::Send(_) | ClientFrame::Manage(_) | ClientFrame::Block { .. }) {
+        gateway.sent(slot);
+    }
     match taken {
         Ok(()) => Handled::Done,
         Err(wait) => {

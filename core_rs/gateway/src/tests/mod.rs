@@ -3,6 +3,7 @@
 mod deferral;
 mod frames;
 mod login;
+mod random;
 
 mod rig;
 mod script;
