@@ -8,7 +8,7 @@ use crate::conns::{Conn, State};
 use crate::out::pause;
 
 /// One that is not read because others of its account hold too much is looked at after so long, ms.
-const AGAIN_MS: u64 = 50;
+const AGAIN_MS: u64 = 200;
 
 impl Gateway {
     /// Counts anew what a connection holds, and gives what it may do.

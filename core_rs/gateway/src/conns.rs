@@ -11,6 +11,7 @@ use crate::deferred::Waiting;
 use crate::out::Outs;
 use crate::permits::Permits;
 use crate::runs::Run;
+use crate::timers::GRAIN_MS;
 use crate::uses::Uses;
 
 /// How far a connection came.
@@ -85,8 +86,8 @@ pub(crate) struct Conn {
     /// What it uses; `None`: it was refused at once.
     pub payer: Option<Payer>,
     pub session: Option<Box<Session>>,
-    /// When something came from it last, seconds of the monotonic clock.
-    heard_s: u32,
+    /// When something came from it last, in ticks of the timers; of one that opens, when it began.
+    heard: u32,
     generation: u32,
     /// When it is looked at, in ticks of the timers; 0: never.
     pub due: u32,
@@ -98,7 +99,7 @@ pub(crate) struct Conn {
 impl Conn {
     /// Something came from it now.
     pub fn hear(&mut self, mono_ms: u64) {
-        self.heard_s = (mono_ms / 1000) as u32;
+        self.heard = (mono_ms / GRAIN_MS) as u32;
         self.pinged = false;
     }
 
@@ -113,9 +114,9 @@ impl Conn {
         if expires_ms == 0 { u64::MAX } else { expires_ms.saturating_sub(wall_ms) }
     }
 
-    /// How long nothing came from it, ms; a second more or less.
+    /// How long nothing came from it, ms.
     pub fn silent_ms(&self, mono_ms: u64) -> u64 {
-        (mono_ms / 1000).saturating_sub(u64::from(self.heard_s)) * 1000
+        (mono_ms / GRAIN_MS).saturating_sub(self.heard.into()) * GRAIN_MS
     }
 }
 
@@ -137,7 +138,7 @@ impl Conns {
             link,
             payer,
             session: None,
-            heard_s: (mono_ms / 1000) as u32,
+            heard: (mono_ms / GRAIN_MS) as u32,
             generation: self.generation,
             due: 0,
             state: State::Opening,

@@ -12,7 +12,7 @@ use wire::types::{Ack, ClientFrame, ConversationId, PROTOCOL, ServerFrame};
 use wire::{WireError, codes, decode_client, json};
 
 use crate::api::{Carrier, Verdict};
-use crate::conns::State;
+use crate::conns::{Conn, State};
 use crate::outputs::error_frame;
 use crate::waits::Key;
 use crate::{Gateway, Host};
@@ -35,8 +35,9 @@ impl Gateway {
         let Some(slot) = gateway.conns.slot(id) else { return Verdict::Closed };
         let mono_ms = gateway.now.mono_ms;
         match gateway.conns.get_mut(slot) {
-            Some(conn) if !matches!(conn.state, State::Closing | State::Parked) => conn.hear(mono_ms),
-            _ => return Verdict::Closed,
+            None | Some(Conn { state: State::Closing | State::Parked, .. }) => return Verdict::Closed,
+            Some(conn) if conn.state == State::Opening => {}
+            Some(conn) => conn.hear(mono_ms),
         }
         let limits = LinkLimits { frame_bytes: gateway.config.limits.frame_bytes as usize, http_head_bytes: HTTP_HEAD };
         let (read, mut frames) = (bytes.len(), 0);
@@ -282,5 +283,7 @@ fn acknowledge<H: Host>(host: &mut H, from: Attached, receive: bool, ack: &Ack) 
         commands.seen(env, from, &receipts);
     }
     let Some(id) = &ack.conversation else { return Ok(()) };
-    commands.ack(env, from, id, ack.seq)
+    commands.ack(env, from, id, ack.seq)?;
+    host.gateway().stats.acks_total += 1;
+    Ok(())
 }

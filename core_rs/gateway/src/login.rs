@@ -82,6 +82,7 @@ impl Gateway {
     pub(crate) fn welcomed(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot).filter(|conn| conn.state == State::Joining) else { return };
         conn.state = State::Live;
+        conn.hear(self.now.mono_ms);
         self.look_in(slot, self.config.limits.idle_ms);
         self.stats.sessions += 1;
         self.conns.outs.pause(slot, pause::JOINING, false);

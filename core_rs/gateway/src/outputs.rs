@@ -49,10 +49,9 @@ impl Gateway {
         }
     }
 
-    /// Everything up to here is durable: what was held for it is released.
+    /// Everything up to here is durable: what is held for it is released in the next turns.
     pub fn synced(&mut self, position: Position) {
         self.holding.synced(position);
-        self.release();
     }
 
     /// Releases some of what is durable; true when more is.

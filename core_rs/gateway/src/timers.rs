@@ -15,7 +15,7 @@ use crate::api::Carrier;
 use crate::conns::State;
 
 /// Resolution, ms.
-const GRAIN_MS: u64 = 50;
+pub(crate) const GRAIN_MS: u64 = 50;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -92,7 +92,10 @@ impl Gateway {
         let (idle_ms, grace_ms) = (self.config.limits.idle_ms, self.config.idle_grace_ms);
         let next_ms = match conn.state {
             State::Closing => return,
-            State::Opening => return self.close_with(slot, codes::HELLO_TIMEOUT, "No hello came in time."),
+            State::Opening if silent_ms >= self.config.hello_ms => {
+                return self.close_with(slot, codes::HELLO_TIMEOUT, "No hello came in time.");
+            }
+            State::Opening => self.config.hello_ms - silent_ms,
             // The token's check has a bound of its own, in the driver.
             State::Checking | State::Joining => self.config.hello_ms,
             State::Parked if silent_ms >= self.config.park_ms => return self.forget(slot),

@@ -106,7 +106,7 @@ fn a_client_that_asks_and_reads_nothing_is_not_answered_beyond_its_bound_i6() {
     assert!(asked < 1000, "{asked}");
     assert!(rig.gateway().stats().held_bytes < 1 << 20);
     rig.stall(ann, false);
-    rig.pass(100);
+    rig.pass(250);
     rig.turn();
     assert_eq!(rig.got(ann).len(), asked);
     assert!(!rig.wires[&ann.wire].paused);

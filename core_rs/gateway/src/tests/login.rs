@@ -5,8 +5,9 @@ use wire::codes;
 use wire::types::{ClientFrame, Hello};
 
 use super::frames::{Got, read};
-use super::rig::{Rig, accepted, error, hello, ping, send};
+use super::rig::{Rig, accepted, error, framed, hello, ping, send};
 use super::script::Given;
+use crate::accounts::{Bounds, Rate};
 use crate::{Carrier, Config, Request, State, Verdict};
 
 #[test]
@@ -101,6 +102,23 @@ fn a_silent_connection_is_pinged_and_closed_after_the_grace() {
     assert!(rig.is_closed(client));
     rig.turn();
     assert_eq!(rig.script.given.last(), Some(&Given::Detach(client.id)));
+}
+
+#[test]
+fn a_connection_has_so_long_for_hello_whatever_else_it_is_looked_at_for() {
+    let slow = Rate::new(10, 5);
+    let mut config = Config::default();
+    config.accounts.session = Bounds { bytes: slow, ..config.accounts.session };
+    let mut rig = Rig::new(config);
+    let client = rig.socket();
+    let hello = framed(&hello());
+    for byte in &hello[..hello.len() - 1] {
+        rig.bytes(client, &[*byte]);
+        rig.pass(100);
+    }
+    assert_eq!(rig.state(client), Some(State::Opening));
+    rig.pass(9_300);
+    assert_eq!((rig.got(client), rig.is_closed(client)), (vec![error(codes::HELLO_TIMEOUT)], true));
 }
 
 #[test]

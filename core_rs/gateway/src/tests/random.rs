@@ -287,7 +287,7 @@ impl World {
         for _ in 0..40 {
             self.rig.turn();
             // Time for those that are not read because of what others of their user hold.
-            self.rig.pass(50);
+            self.rig.pass(200);
             self.check();
             self.asked.append(&mut self.rig.asked);
             for request in std::mem::take(&mut self.asked) {
