@@ -40,16 +40,16 @@ fn main() {
 /// 20,000 messages, as in a second of a busy server.
 fn direct() {
     let mut world = World::new();
-    let pairs = world.pairs();
-    let mut last = [None; PAIRS];
+    let users = world.users(2 * PAIRS);
+    let pairs: Vec<_> = users.chunks(2).collect();
     let mut runs = Vec::new();
     let mut bytes = (0, 0);
     for _ in 0..RUNS {
         let (messages, lazy) = (world.journal.message_bytes, world.journal.other_bytes);
         let begin = cpu_ns();
         for n in 0..20_000 {
-            let (ann, bob) = &pairs[n % PAIRS];
-            let (id, seq) = world.send(ann, &mut last[n % PAIRS], bob, BODY);
+            let [ann, bob] = pairs[n % PAIRS] else { panic!("a pair") };
+            let (id, seq) = world.send(ann, bob, BODY);
             world.sync();
             world.ack(bob, &id, seq);
             world.confirm(ann, &id, seq);
@@ -126,7 +126,7 @@ fn start() {
     let users = world.users(2 * conversations);
     for pair in users.chunks(2) {
         for _ in 0..messages {
-            world.send(&pair[0], &mut None, &pair[1], body);
+            world.send(&pair[0], &pair[1], body);
         }
         world.sync();
     }

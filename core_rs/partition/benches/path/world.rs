@@ -1,9 +1,12 @@
 //! A partition whose journal counts bytes, and commands as a server would give them.
 
+use std::cell::Cell;
+
 use partition::config::{Config, Now};
-use partition::ids::{ConversationId, ConversationSlot, Place, Position};
+use partition::ids::{ConversationId, ConversationSlot, Place, Position, UserSlot};
 use partition::journal::{Full, Journal, Scratch};
-use partition::propose::{self, Fitting, Sent};
+use partition::lazy::Mailbox;
+use partition::propose::{self, Author, Fitting, Sent};
 use partition::records::{Record, kind};
 use partition::recover::Recovery;
 use partition::state::State;
@@ -74,8 +77,21 @@ pub struct World {
     sent: u64,
 }
 
-/// Where a user's last message went, as its session remembers it.
-pub type Last = Option<ConversationSlot>;
+/// A session: an author, and what a server remembers beside it.
+pub struct Session {
+    name: String,
+    user: UserSlot,
+    /// Where its last message went.
+    last: Cell<Option<ConversationSlot>>,
+    /// The mailbox that it acknowledged last.
+    mailbox: Cell<Option<Mailbox>>,
+}
+
+impl Session {
+    fn author(&self) -> Author<'_> {
+        Author { name: &self.name, user: self.user, device: 1 }
+    }
+}
 
 impl World {
     pub fn new() -> Self {
@@ -101,10 +117,11 @@ impl World {
         self.state.commit(&mut self.journal, &mut self.scratch, records).unwrap();
     }
 
-    /// So many users with a device each.
-    pub fn users(&mut self, count: usize) -> Vec<String> {
-        let names: Vec<String> = (0..count).map(|n| format!("user{n:06}")).collect();
-        for name in &names {
+    /// A session of each of so many users.
+    pub fn users(&mut self, count: usize) -> Vec<Session> {
+        let mut sessions = Vec::new();
+        for n in 0..count {
+            let name = &format!("user{n:06}");
             let records = propose::create_user(&self.state, name).unwrap().unwrap();
             self.commit(&records);
             let (_, records) = propose::register_device(&self.state, &self.config, name).unwrap();
@@ -112,21 +129,17 @@ impl World {
             while let Fitting::More(records, _) = propose::fit(&self.state, name, 0, 100).unwrap() {
                 self.commit(&records);
             }
+            let user = self.state.author(name, 1).unwrap().user;
+            sessions.push(Session { name: name.clone(), user, last: Cell::new(None), mailbox: Cell::new(None) });
         }
         self.sync();
-        names
-    }
-
-    /// Pairs of users.
-    pub fn pairs(&mut self) -> Vec<(String, String)> {
-        let users = self.users(2 * PAIRS);
-        users.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+        sessions
     }
 
     /// A group of so many members.
-    pub fn group(&mut self, members: usize) -> (Vec<String>, ConversationId) {
+    pub fn group(&mut self, members: usize) -> (Vec<Session>, ConversationId) {
         let users = self.users(members);
-        let others = users[1..].iter().map(|user| user.as_str().into()).collect();
+        let others = users[1..].iter().map(|user| user.name.as_str().into()).collect();
         let change = Change::Created { members: others, profile: Default::default(), rules: Rules::default() };
         let id = self.manage(&users[0], None, change);
         self.sync();
@@ -137,46 +150,44 @@ impl World {
     }
 
     /// A change of a group.
-    pub fn change(&mut self, user: &str, id: &ConversationId, change: Change<'_>) {
+    pub fn change(&mut self, user: &Session, id: &ConversationId, change: Change<'_>) {
         let id = self.manage(user, Some(*id), change);
         let seq = self.state.active(&id).unwrap().row.head;
         self.sync();
         self.confirm(user, &id, seq);
     }
 
-    fn manage(&mut self, user: &str, conversation: Option<ConversationId>, change: Change<'_>) -> ConversationId {
+    fn manage(&mut self, user: &Session, conversation: Option<ConversationId>, change: Change<'_>) -> ConversationId {
         self.sent += 1;
         let id = self.sent.to_le_bytes();
         let manage = Manage { id: (&id[..]).into(), conversation, change };
-        let author = self.state.author(user, 1).unwrap();
         let Self { state, journal, config, now, scratch, stored, .. } = self;
-        let sent = propose::change(state, *now, config, author, &manage, stored).unwrap();
+        let sent = propose::change(state, *now, config, user.author(), &manage, stored).unwrap();
         let Sent::New { conversation, records, .. } = sent else { panic!("a repeat") };
         state.commit(journal, scratch, &records).unwrap();
         conversation
     }
 
     /// A direct message.
-    pub fn send(&mut self, from: &str, last: &mut Last, to: &str, bytes: usize) -> (ConversationId, u64) {
-        self.message(from, last, Target::User(to.into()), bytes)
+    pub fn send(&mut self, from: &Session, to: &Session, bytes: usize) -> (ConversationId, u64) {
+        self.message(from, Target::User(to.name.as_str().into()), bytes)
     }
 
     /// A message to a group.
-    pub fn post(&mut self, from: &str, id: &ConversationId, bytes: usize) -> u64 {
-        self.message(from, &mut None, Target::Conversation(*id), bytes).1
+    pub fn post(&mut self, from: &Session, id: &ConversationId, bytes: usize) -> u64 {
+        self.message(from, Target::Conversation(*id), bytes).1
     }
 
-    fn message(&mut self, user: &str, last: &mut Last, target: Target<'_>, bytes: usize) -> (ConversationId, u64) {
+    fn message(&mut self, user: &Session, target: Target<'_>, bytes: usize) -> (ConversationId, u64) {
         const BODY: [u8; 4096] = [7; 4096];
         self.sent += 1;
         let id = self.sent.to_le_bytes();
         let (id, body) = ((&id[..]).into(), (&BODY[..bytes]).into());
         let send = Send { id, target, body, bodies: Vec::new(), lists: Vec::new(), media: Vec::new() };
         let Self { state, journal, config, now, scratch, stored, .. } = self;
-        let author = state.author(user, 1).unwrap();
-        let sent = propose::send(state, *now, config, author, *last, &send, stored).unwrap();
+        let sent = propose::send(state, *now, config, user.author(), user.last.get(), &send, stored).unwrap();
         let Sent::New { conversation, seq, records } = sent else { panic!("a repeat") };
-        *last = state.commit(journal, scratch, &records).unwrap().slot;
+        user.last.set(state.commit(journal, scratch, &records).unwrap().slot);
         (conversation, seq)
     }
 
@@ -186,15 +197,14 @@ impl World {
         self.state.synced(Position(self.journal.batch));
     }
 
-    pub fn ack(&mut self, user: &str, id: &ConversationId, seq: u64) {
-        let author = self.state.author(user, 1).unwrap();
-        let at = self.state.mailbox(author, id, None).unwrap();
+    pub fn ack(&mut self, user: &Session, id: &ConversationId, seq: u64) {
+        let at = self.state.mailbox(user.author(), id, user.mailbox.get()).unwrap();
+        user.mailbox.set(Some(at));
         self.state.ack(at, seq).unwrap();
     }
 
-    pub fn confirm(&mut self, user: &str, id: &ConversationId, seq: u64) {
-        let author = self.state.author(user, 1).unwrap();
-        self.state.confirm(author, &[(*id, seq)]).unwrap();
+    pub fn confirm(&mut self, user: &Session, id: &ConversationId, seq: u64) {
+        self.state.confirm(user.author(), &[(*id, seq)]).unwrap();
     }
 
     /// Lazy facts are logged.
