@@ -76,7 +76,7 @@ class Plain:
             if message.seq <= seq and self.rules.conversations[id].lacks(user, device, message)
         }
         self.rules.ack(user, device, id, seq)
-        receipt = wire.Receipt(conversation=id, user=user, delivered=seq, version=seq)
+        receipt = wire.Receipt(conversation=id, user=user, delivered=seq, version=seq.to_bytes(8, "little"))
         encoded = wire.ServerFrame(receipt=receipt).SerializeToString()
         for author in authors - {user}:
             for other in self.rules.devices[author]:

@@ -51,8 +51,12 @@ class Pairs:
         """The next send of each sender, as frames. Beside it, what it saw of the answers."""
         self.sent[id(side)] += 1
         count = self.sent[id(side)]
-        ack = wire.ClientFrame(ack=wire.Ack(accepted=count - 1)).SerializeToString()
-        return [frame([_send(b"%d" % count, user=f"r{number}"), ack]) for number in range(PAIRS)]
+        return [
+            frame(
+                [_send(b"%d" % count, user=f"r{number}"), _confirm((direct_id(f"s{number}", f"r{number}"), count - 1))]
+            )
+            for number in range(PAIRS)
+        ]
 
     def acks(self, side: object) -> list[bytes]:
         """Of each recipient, for all that there is."""
@@ -112,6 +116,11 @@ def _send(number: bytes, **target: object) -> bytes:
 
 def _ack(conversation: bytes, seq: int) -> bytes:
     return wire.ClientFrame(ack=wire.Ack(conversation=conversation, seq=seq)).SerializeToString()
+
+
+def _confirm(*messages: tuple[bytes, int]) -> bytes:
+    accepted = [wire.Seqs(conversation=conversation, seqs=[seq]) for conversation, seq in messages]
+    return wire.ClientFrame(ack=wire.Ack(accepted=accepted)).SerializeToString()
 
 
 @CPU
@@ -345,15 +354,18 @@ def test_recover(beside: Beside, loop: asyncio.AbstractEventLoop) -> None:
     with scratch() as path:
         cold: dict[tuple[str, bytes], bytes] = {}
         with World(path / "data", loop, cold, durability="none") as world:
-            sender, seen = world.join("s0"), 0
+            sender, seen, answers = world.join("s0"), 0, list[tuple[bytes, int]]()
             for begin in range(0, count, 200):
                 numbers = range(begin, begin + 200)
                 payloads = [_send(b"%d" % number, user=f"r{number % 50}") for number in numbers]
-                payloads.append(wire.ClientFrame(ack=wire.Ack(accepted=seen)).SerializeToString())
+                payloads.append(_confirm(*answers))
+                answers.clear()
                 sender.feed(frame(payloads))
                 while seen < begin + 200:
                     world.run(lambda: bool(sender.chunks))
-                    seen += sum(each.HasField("accepted") for each in sender.frames())
+                    accepted = [each.accepted for each in sender.frames() if each.HasField("accepted")]
+                    answers += [(each.conversation, each.seq) for each in accepted]
+                    seen += len(accepted)
         opened: list[World] = []
 
         def close() -> None:

@@ -25,6 +25,7 @@ from pyrouter.wire import (
     Read,
     Receipt,
     Send,
+    Seqs,
     ServerFrame,
     Skip,
     Welcome,
@@ -60,7 +61,8 @@ class Wire:
         # What was passed over: the latest receipt of each user, and what some user will never have.
         self.receipts: dict[tuple[bytes, str], Receipt] = {}
         self.withheld: list[Skip] = []
-        self.seen_accepted = 0
+        self.version = b""  # the last receipt version
+        self.unconfirmed: list[Accepted] = []
         self.close_reason = ""  # of a WebSocket, once it is closed
         self._frames: deque[ServerFrame] = deque()
         self._buffer = bytearray()
@@ -160,10 +162,16 @@ class Wire:
     def accepted(self, *, confirm: bool = True) -> Accepted:
         """The next frame apart from receipts, an accepted; the server is told now and then that they were seen."""
         accepted = self._expect("accepted").accepted
-        self.seen_accepted += 1
-        if confirm and self.seen_accepted % ACCEPTED_PER_ACK == 0:
-            self.put(ClientFrame(ack=Ack(accepted=self.seen_accepted)))
+        self.unconfirmed.append(accepted)
+        if confirm and len(self.unconfirmed) >= ACCEPTED_PER_ACK:
+            self.confirm()
         return accepted
+
+    def confirm(self) -> None:
+        """The `accepted` of these messages were seen."""
+        messages = [Seqs(conversation=accepted.conversation, seqs=[accepted.seq]) for accepted in self.unconfirmed]
+        self.unconfirmed.clear()
+        self.put(ClientFrame(ack=Ack(accepted=messages)))
 
     def message(self) -> Message:
         """The next frame apart from receipts, a message."""
@@ -190,7 +198,7 @@ class Wire:
 
     def ack_receipts(self) -> None:
         """This device keeps all receipts that it got; waits until the server has heard it."""
-        self.put(ClientFrame(ack=Ack(receipts=max(receipt.version for receipt in self.receipts.values()))))
+        self.put(ClientFrame(ack=Ack(receipts=self.version)))
         self.pong()
 
     def ended(self) -> int | None:
@@ -218,9 +226,11 @@ class Wire:
         """Keeps a frame that is about the cursors of others; whether it is one."""
         if frame.HasField("receipt"):
             self.receipts[frame.receipt.conversation, frame.receipt.user] = frame.receipt
+            self.version = frame.receipt.version or self.version
             return True
         if frame.HasField("skip") and frame.skip.user:
             self.withheld.append(frame.skip)
+            self.version = frame.skip.version or self.version
             return True
         return False
 

@@ -9,9 +9,15 @@
 // pair begins with); with `--connect` that every recipient got every message with its body, and every sender the receipts.
 #include "peer.h"
 
+#define CONFIRM_EVERY 16
+
 typedef struct {
     uint64_t sent, accepted, told;
-    uint64_t receipts; // the highest version
+    Version version;
+    struct { // what was accepted since it was told
+        uint8_t conversation[CONVERSATION_LEN];
+        uint64_t seq;
+    } seen[CONFIRM_EVERY];
 } Sender;
 
 typedef struct {
@@ -30,10 +36,12 @@ static void make_id(uint8_t id[12], uint32_t number, uint64_t count) {
 }
 
 static void put_acks(Peer *peer, Sender *sender) {
-    uint8_t inner[32], *at = inner;
-    if (sender->receipts) at = put_uint(at, 3, sender->receipts);
-    at = put_uint(at, 4, sender->accepted);
-    sender->told = sender->accepted;
+    uint8_t inner[CONFIRM_EVERY * 64 + VERSION_LEN], *at = inner;
+    if (sender->version.len) at = put_bytes(at, 3, sender->version.bytes, sender->version.len);
+    for (; sender->told < sender->accepted; sender->told++) {
+        size_t place = sender->told % CONFIRM_EVERY;
+        at = put_accepted(at, sender->seen[place].conversation, sender->seen[place].seq, 1);
+    }
     peer_put(peer, CLIENT_ACK, inner, (size_t)(at - inner));
 }
 
@@ -50,21 +58,25 @@ static void refill(Peer *peer) {
         at = put_bytes(at, 5, body, body_len);
         peer_put(peer, CLIENT_SEND, inner, (size_t)(at - inner));
     }
-    if (sender->accepted - sender->told >= 16) put_acks(peer, sender);
+    if (sender->accepted - sender->told >= CONFIRM_EVERY) put_acks(peer, sender);
 }
 
 static void on_accepted(Peer *peer, View frame) {
     Sender *sender = peer->state;
     Field field;
     uint8_t id[12];
+    View conversation = {0};
     uint64_t seq = 0, expected = first + sender->accepted / recipients.count;
     make_id(id, peer->number, sender->accepted);
     while (get_field(&frame, &field)) {
         if (field.number == 1 && !view_is(field.bytes, id, sizeof id)) die("sender %u: accepted out of order", peer->number);
+        if (field.number == 2) conversation = field.bytes;
         if (field.number == 3) seq = field.value;
     }
     if (seq != expected) die("sender %u: number %lu where %lu is due", peer->number, seq, expected);
-    sender->accepted++;
+    if (view_len(conversation) != CONVERSATION_LEN) die("sender %u: accepted without a conversation", peer->number);
+    memcpy(sender->seen[sender->accepted % CONFIRM_EVERY].conversation, conversation.at, CONVERSATION_LEN);
+    sender->seen[sender->accepted++ % CONFIRM_EVERY].seq = seq;
     completed++;
     refill(peer);
 }
@@ -90,7 +102,7 @@ static void on_receipt(Sender *sender, View frame) {
     Field field;
     while (get_field(&frame, &field)) {
         if (field.number == 3) receipted += field.value == last; // all of this conversation
-        if (field.number == 5) sender->receipts = field.value;
+        if (field.number == 5) keep_version(&sender->version, field.bytes);
     }
 }
 

@@ -30,7 +30,9 @@ typedef struct {
     Peer *from, *to;
     uint64_t sent, accepted, delivered, receipted; // counts of this run
     uint64_t base;                                 // the conversation's head before this run
-    uint64_t receipt_version, told_accepted;
+    uint64_t told_accepted;
+    Version version;
+    uint8_t conversation[CONVERSATION_LEN]; // once a message was accepted
     uint64_t sent_at[RING];
     uint32_t missing[RING]; // in a group: how many members still lack it
 } Pair;
@@ -70,15 +72,25 @@ static void make_id(uint8_t id[12], uint64_t count) {
     memcpy(id + 8, &low, 4);
 }
 
-static void put_ack(Peer *peer, const uint8_t *conversation, uint64_t seq, uint64_t receipts, uint64_t accepted) {
+static void put_ack(Peer *peer, const uint8_t *conversation, uint64_t seq) {
     uint8_t inner[64], *at = inner;
-    if (conversation) {
-        at = put_bytes(at, 1, conversation, CONVERSATION_LEN);
-        at = put_uint(at, 2, seq);
-    }
-    if (receipts) at = put_uint(at, 3, receipts);
-    if (accepted) at = put_uint(at, 4, accepted);
+    at = put_bytes(at, 1, conversation, CONVERSATION_LEN);
+    at = put_uint(at, 2, seq);
     peer_put(peer, CLIENT_ACK, inner, (size_t)(at - inner));
+}
+
+// What a sender saw: which messages were accepted, and its last receipt version.
+static void confirm(Pair *pair) {
+    static uint8_t inner[MOST_ACCEPTED * 10 + VERSION_LEN + 64];
+    while (pair->told_accepted < pair->accepted) {
+        uint64_t first = pair->base + pair->told_accepted + 1, count = pair->accepted - pair->told_accepted;
+        uint8_t *at = inner;
+        if (count > MOST_ACCEPTED) count = MOST_ACCEPTED;
+        if (pair->version.len) at = put_bytes(at, 3, pair->version.bytes, pair->version.len);
+        at = put_accepted(at, pair->conversation, first, count);
+        pair->told_accepted += count;
+        peer_put(pair->from, CLIENT_ACK, inner, (size_t)(at - inner));
+    }
 }
 
 static void send_one(Pair *pair) {
@@ -100,10 +112,7 @@ static void send_one(Pair *pair) {
     pair->missing[pair->sent % RING] = (uint32_t)receiver_count;
     pair->sent++;
     // As the client library does: what it saw is told beside its sends, now and then.
-    if (pair->accepted - pair->told_accepted >= ACK_EVERY) {
-        pair->told_accepted = pair->accepted;
-        put_ack(pair->from, NULL, 0, pair->receipt_version, pair->accepted);
-    }
+    if (pair->accepted - pair->told_accepted >= ACK_EVERY) confirm(pair);
 }
 
 static uint64_t done(const Pair *pair) {
@@ -124,6 +133,7 @@ static void on_accepted(Pair *pair, View frame) {
     make_id(id, pair->accepted);
     while (get_field(&frame, &field)) {
         if (field.number == 1) same = view_is(field.bytes, id, sizeof id);
+        if (field.number == 2 && view_len(field.bytes) == CONVERSATION_LEN) memcpy(pair->conversation, field.bytes.at, CONVERSATION_LEN);
         if (field.number == 3) seq = field.value;
     }
     if (!same) die("user %u: accepted out of order", pair->from->number);
@@ -142,7 +152,7 @@ static void on_receipt(Pair *pair, View frame) {
     uint64_t delivered = 0;
     while (get_field(&frame, &field)) {
         if (field.number == 3) delivered = field.value;
-        if (field.number == 5) pair->receipt_version = field.value;
+        if (field.number == 5) keep_version(&pair->version, field.bytes);
     }
     if (in_group || !pair->accepted || delivered <= pair->base) return; // one of many; of an earlier run
     delivered -= pair->base;
@@ -160,11 +170,11 @@ static void on_receipt(Pair *pair, View frame) {
 static void on_receipts(Pair *pair, View frame) {
     Field field;
     while (get_field(&frame, &field))
-        if (field.number == 3) pair->receipt_version = field.value;
+        if (field.number == 3) keep_version(&pair->version, field.bytes);
 }
 
 static void ack(Receiver *receiver) {
-    put_ack(receiver->peer, receiver->conversation, receiver->seq, 0, 0);
+    put_ack(receiver->peer, receiver->conversation, receiver->seq);
     receiver->acked = receiver->seq;
     receiver->since = 0;
 }
@@ -228,7 +238,7 @@ static void on_own_change(Pair *pair, View frame) {
     uint64_t seq = 0;
     while (get_field(&frame, &field))
         if (field.number == 2) seq = field.value;
-    put_ack(pair->from, group_id, seq, 0, 0);
+    put_ack(pair->from, group_id, seq);
 }
 
 static void on_frame(Peer *peer, unsigned member, View frame) {

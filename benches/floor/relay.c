@@ -247,7 +247,7 @@ static bool on_ack(Conn *conn, View frame) {
         if (field.number == 1 && view_len(field.bytes) == CONVERSATION_LEN) memcpy(&number, field.bytes.at, 4);
         if (field.number == 2) seq = field.value;
     }
-    if (number >= MAX_USERS / 2 || seq <= cursors[number]) return true; // a group's, or only piggybacked counts
+    if (number >= MAX_USERS / 2 || seq <= cursors[number]) return true; // a group's, or it only confirms what was accepted
     cursors[number] = seq;
     Conn *author = users[conn->user ^ 1];
     if (!author) return true;
@@ -257,7 +257,7 @@ static bool on_ack(Conn *conn, View frame) {
     at = put_bytes(at, 1, conversation, sizeof conversation);
     at = put_bytes(at, 2, name, (size_t)name_len);
     at = put_uint(at, 3, seq);
-    at = put_uint(at, 5, seq);
+    at = put_bytes(at, 5, &seq, sizeof seq);
     put(author, SERVER_RECEIPT, inner, (size_t)(at - inner));
     return true;
 }

@@ -11,6 +11,8 @@
 #define MAGIC "PYRT\x01"
 #define MAGIC_LEN 5
 #define CONVERSATION_LEN 16
+#define VERSION_LEN 64   // longest receipt version
+#define MOST_ACCEPTED 256 // messages in one ack
 
 // Members of ClientFrame.frame and ServerFrame.frame.
 enum { CLIENT_HELLO = 1, CLIENT_SEND = 2, CLIENT_ACK = 3, CLIENT_PONG = 6 };
@@ -71,6 +73,15 @@ static inline uint8_t *put_bytes(uint8_t *out, unsigned number, const void *data
     return out + len;
 }
 
+// One of `Ack.accepted`: `count` messages of a conversation from `first` on, at most MOST_ACCEPTED.
+static inline uint8_t *put_accepted(uint8_t *out, const uint8_t *conversation, uint64_t first, uint64_t count) {
+    uint8_t seqs[MOST_ACCEPTED * 10], of[sizeof seqs + CONVERSATION_LEN + 8], *end = seqs, *at = of;
+    for (uint64_t seq = first; seq < first + count; seq++) end = put_varint(end, seq);
+    at = put_bytes(at, 1, conversation, CONVERSATION_LEN);
+    at = put_bytes(at, 2, seqs, (size_t)(end - seqs));
+    return put_bytes(out, 4, of, (size_t)(at - of));
+}
+
 // One frame around an encoded member; `out` has room for `len` + 12 bytes.
 static inline uint8_t *put_frame(uint8_t *out, unsigned member, const uint8_t *inner, size_t len) {
     out = put_varint(out, 1 + varint_len(len) + len);
@@ -100,6 +111,17 @@ static inline bool get_field(View *v, Field *field) {
     field->bytes = (View){v->at, v->at + len};
     v->at += len;
     return true;
+}
+
+// A receipt version: the last one counts, whatever is in it.
+typedef struct {
+    uint8_t bytes[VERSION_LEN];
+    size_t len;
+} Version;
+
+static inline void keep_version(Version *version, View bytes) {
+    version->len = view_len(bytes) < VERSION_LEN ? view_len(bytes) : VERSION_LEN;
+    memcpy(version->bytes, bytes.at, version->len);
 }
 
 // Takes one whole frame off `v`: 1 with `payload`, 0 when more bytes are needed, -1 when it is none.

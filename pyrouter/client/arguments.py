@@ -26,6 +26,7 @@ __all__ = [
     "check_token",
     "check_uint",
     "check_user",
+    "check_version",
     "encoded",
 ]
 
@@ -35,6 +36,7 @@ MAX_TOKEN_BYTES = 8192
 MAX_LIST = 1024  # bodies, lists, devices of a list, authors
 MAX_MEDIA = 16
 MAX_MEDIA_BYTES = 64
+MAX_VERSION_BYTES = 64
 
 
 def check_user(user: str) -> None:
@@ -53,6 +55,12 @@ def check_id(id: bytes) -> None:
     """BadArgument: this cannot be a message's id."""
     if not 0 < _size("a message id", id) <= MAX_ID_BYTES:
         raise BadArgument(f"a message id has 1 to {MAX_ID_BYTES} bytes, this one has {len(id)}")
+
+
+def check_version(version: bytes) -> None:
+    """BadArgument: this cannot be a receipt version."""
+    if _size("a receipt version", version) > MAX_VERSION_BYTES:
+        raise BadArgument(f"a receipt version has at most {MAX_VERSION_BYTES} bytes, this one has {len(version)}")
 
 
 def check_body(body: bytes) -> None:

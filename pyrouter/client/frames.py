@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pyrouter.client.arguments import (
     MAX_LIST,
@@ -36,6 +36,7 @@ __all__ = [
     "progress_get",
     "read",
     "send",
+    "seqs",
 ]
 
 LAST = 2  # nonce of the ping that ends a session; those that ask for a sign of life have 1
@@ -116,6 +117,14 @@ def manage(id: bytes, conversation: bytes, change: Change) -> bytes:
             raise BadArgument(f"{change!r} is no change of a group")
         manage = wire.Manage(id=id, conversation=conversation, change=wanted)
         return wire.ClientFrame(manage=manage).SerializeToString()
+
+
+def seqs(messages: Iterable[tuple[bytes, int]]) -> Iterator[wire.Seqs]:
+    """`Ack.accepted` for these messages, each its conversation and seq."""
+    of: dict[bytes, list[int]] = {}
+    for conversation, seq in messages:
+        of.setdefault(conversation, []).append(seq)
+    return (wire.Seqs(conversation=conversation, seqs=seqs) for conversation, seqs in of.items())
 
 
 def read(conversation: bytes, seq: int, authors: Sequence[str]) -> bytes:

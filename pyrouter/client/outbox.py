@@ -48,7 +48,8 @@ class Outbox:
     def __init__(self) -> None:
         self.max_messages = DEFAULT_MESSAGES
         self.max_bytes = DEFAULT_BYTES
-        self.unconfirmed = 0  # answers on this connection that the server was not told we saw
+        # Conversation and seq of each `accepted` that the server was not told we saw.
+        self.unconfirmed: list[tuple[bytes, int]] = []
         self._count = 0  # sends ever made
         self._bytes = 0  # frames kept
         self._waiting: deque[SentMessage] = deque()  # not sent on this connection
@@ -95,7 +96,7 @@ class Outbox:
             yield sent
 
     def stuck_on_confirmation(self) -> bool:
-        """Whether telling the server how many answers we saw would let more leave."""
+        """Whether telling the server which answers we saw would let more leave."""
         return bool(self._waiting and self.unconfirmed and self._full())
 
     def answered(self, id: bytes) -> SentMessage | None:
@@ -130,7 +131,6 @@ class Outbox:
         flying = list(self._flying.values())
         self._flying.clear()
         self._flying_bytes = 0
-        self.unconfirmed = 0
         self._put_back(flying)
 
     def clear(self) -> list[SentMessage]:
@@ -149,7 +149,7 @@ class Outbox:
         return sent
 
     def _full(self) -> bool:
-        return len(self._flying) + self.unconfirmed >= self.max_messages
+        return len(self._flying) + len(self.unconfirmed) >= self.max_messages
 
     def _put_back(self, sends: list[SentMessage]) -> None:
         if sends:

@@ -10,7 +10,7 @@ Rules: `outbox.py` (sending), `inbox.py` (receiving), `receipts.py`, `reads.py`,
 `liveness.py`, and here
 - hello first, nothing else before welcome;
 - acknowledgements leave after `ACK_EVERY` messages or `ACK_DELAY_S`, at once when no other message is waiting to be
-  acknowledged; how many answers and which receipts we saw rides along, or leaves by itself after `CONFIRM_EVERY` or
+  acknowledged; which answers and receipts we saw rides along, or leaves by itself after `CONFIRM_EVERY` or
   `CONFIRM_DELAY_S`;
 - what the server calls final (`replaced`, an error that closes with retry `never`) ends the client;
 - an argument is checked (`arguments.py`) before anything is kept: what is kept is sent again on every connection.
@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from google.protobuf.message import DecodeError
 
 from pyrouter.client import frames
-from pyrouter.client.arguments import check_conversation, check_id, check_uint
+from pyrouter.client.arguments import check_conversation, check_id, check_uint, check_version
 from pyrouter.client.book import Book
 from pyrouter.client.changes import Change
 from pyrouter.client.errors import OUTLIVED, BadArgument, Refused, Replaced, SessionEnded, SessionRefused
@@ -63,7 +63,7 @@ __all__ = ["PROTOCOL_VERSION", "Protocol"]
 PROTOCOL_VERSION = 1
 ACK_EVERY = 16  # messages
 ACK_DELAY_S = 0.1
-CONFIRM_EVERY = 64  # answers to sends, or receipts
+CONFIRM_EVERY = 64  # answers to sends, or receipts; an ack may name 256 answers
 CONFIRM_DELAY_S = 1.0
 HOLD_AT_LEAST_S = 0.1  # before a send is repeated that the server could not take
 
@@ -76,7 +76,7 @@ class Protocol:
         client: name and version of the program, for the operator; at most 64 bytes.
         window_messages, window_bytes: unacknowledged messages that this client takes at most; 0: the server's default.
         cursors: conversation → seq that this device already has, from `cursors` of an earlier run.
-        receipts: highest receipt version that this program keeps from an earlier run; 0: what the server remembers.
+        receipts: last receipt version that this program keeps from an earlier run; empty: what the server remembers.
         owner: given to every message, for its `async` methods.
         clock: seconds, never backwards.
         ids: where message ids come from.
@@ -93,12 +93,12 @@ class Protocol:
         window_messages: int = 0,
         window_bytes: int = 0,
         cursors: Mapping[bytes, int] | None = None,
-        receipts: int = 0,
+        receipts: bytes = b"",
         owner: Owner | None = None,
         clock: Callable[[], float] = time.monotonic,
         ids: IdSource | None = None,
     ) -> None:
-        check_uint("receipts", receipts, 64)
+        check_version(receipts)
         self.user = ""  # who we are, from welcome
         self.device = 0
         self.limits = Limits()
@@ -121,7 +121,6 @@ class Protocol:
         self._events: list[Event] = []
         self._connected = self.left = False
         self._liveness = Liveness()
-        self._accepted = 0  # answers on this connection
         self._confirm_due: float | None = None
         self._acks = 0  # messages acknowledged since the server was told
         self._ack_due: float | None = None
@@ -144,7 +143,6 @@ class Protocol:
         self._final = None
         self._last_word = None
         self._liveness.connected(self._clock())
-        self._accepted = 0
         self._hello.token = token
         self._hello.receipts = self.receipts.version
         self._output.append(wire.ClientFrame(hello=self._hello).SerializeToString())
@@ -320,11 +318,12 @@ class Protocol:
         first, *others = [wire.Ack(conversation=id, seq=seq) for id, seq in self.inbox.take_dirty()] or [wire.Ack()]
         if self._receive and (version := self.receipts.to_tell()):
             first.receipts = version
-        if self.outbox.unconfirmed and not self._named:
-            first.accepted = self._accepted
+        if not self._named:
+            first.accepted.extend(frames.seqs(self.outbox.unconfirmed))
+        self.outbox.unconfirmed.clear()
         if first.ByteSize():
             self._output.extend(wire.ClientFrame(ack=ack).SerializeToString() for ack in (first, *others))
-        self._acks = self.outbox.unconfirmed = 0
+        self._acks = 0
         self._ack_due = self._confirm_due = None
 
     def give_up(self) -> list[SentMessage]:
@@ -361,8 +360,7 @@ class Protocol:
 
     def _on_accepted(self, frame: wire.ServerFrame) -> None:
         accepted = frame.accepted
-        self._accepted += 1
-        self.outbox.unconfirmed += 1
+        self.outbox.unconfirmed.append((accepted.conversation, accepted.seq))
         sent = self.outbox.answered(accepted.id)
         if sent is not None:
             sent.conversation, sent.seq, sent.time = accepted.conversation, accepted.seq, accepted.time
@@ -372,7 +370,7 @@ class Protocol:
                 self.book.own(sent)
             self._events.append(Accepted(sent))
         self._depart()
-        self._confirm_later(self.outbox.unconfirmed)
+        self._confirm_later(len(self.outbox.unconfirmed))
 
     def _on_message(self, frame: wire.ServerFrame) -> None:
         got = frame.message

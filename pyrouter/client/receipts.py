@@ -2,7 +2,7 @@
 
 Rules: `reach.py`, `audience.py`, and
 - our own cursors, moved by another device of ours, claim nothing about what we sent, except to ourselves;
-- the highest version seen is acknowledged, and told in the next hello.
+- a version is opaque: the last one that came is acknowledged, and given back in the next hello.
 """
 
 from __future__ import annotations
@@ -20,35 +20,33 @@ class Receipts:
     """All receipts of one device.
 
     Args:
-        version: the highest that the program keeps from an earlier run; 0: what the server remembers.
+        version: the last that the program keeps from an earlier run; empty: what the server remembers.
     """
 
-    __slots__ = ("_groups", "_me", "_ours", "_reaches", "_told", "new", "version")
+    __slots__ = ("_groups", "_me", "_ours", "_reaches", "_untold", "new", "version")
 
-    def __init__(self, version: int = 0) -> None:
-        self.version = version  # highest taken in
-        self.new = 0  # since the server was told
-        self._told = version  # what the server knows of it
+    def __init__(self, version: bytes = b"") -> None:
+        self.version = version  # the last that came; empty: none
+        self.new = 0  # how many came since the server was told of one
+        self._untold = False  # the server was not told of it on this connection
         self._me = ""
         self._reaches: dict[bytes, Reach] = {}
         self._groups: dict[bytes, GroupReach] = {}
         self._ours: set[bytes] = set()  # conversations with oneself, in which our own cursors are the other side's
 
-    def welcomed(self, user: str, version: int) -> None:
-        """A session begins: who we are, and the server's latest version."""
+    def welcomed(self, user: str, version: bytes) -> None:
+        """A session begins: who we are, and the version that it begins at."""
         self._me = user
         self._ours.add(direct_conversation(user, user))
-        # A higher one of ours is from before the server lost data. Cursors merge by maximum: telling twice is safe.
-        self.version = min(self.version, version)
-        self._told = 0  # said in hello, but not acknowledged by it
+        # Without one the server tells everything again. Cursors merge by maximum: telling twice is safe.
+        self.version = version
+        self._untold = True  # said in hello, but not acknowledged by it
 
-    def to_tell(self) -> int:
-        """The version to acknowledge now, taken as told; 0: none."""
+    def to_tell(self) -> bytes:
+        """The version to acknowledge now, taken as told; empty: none."""
         self.new = 0
-        if self.version <= self._told:
-            return 0
-        self._told = self.version
-        return self.version
+        untold, self._untold = self._untold, False
+        return self.version if untold else b""
 
     def accepted(self, sent: SentMessage) -> None:
         """A message has its number: from now on it knows how far it came."""
@@ -77,7 +75,7 @@ class Receipts:
         return None
 
     def receipts(self, receipts: wire.Receipts) -> list[Receipt]:
-        """Cursors of members of a group; which moved."""
+        """Cursors of members of a group, or no conversation and only a version; which moved."""
         self._keep(receipts.version)
         moved = (
             self._member(receipts.conversation, cursor.user, cursor.delivered, cursor.read)
@@ -121,9 +119,10 @@ class Receipts:
             group = self._groups[conversation] = GroupReach()
         return group
 
-    def _keep(self, version: int) -> None:
-        if version > self.version:
+    def _keep(self, version: bytes) -> None:
+        if version and version != self.version:
             self.version = version
+            self._untold = True
             self.new += 1
 
 

@@ -285,8 +285,8 @@ class Hello(_message.Message):
     """unacknowledged messages that the client takes; 0: the server's default"""
     window_bytes: _builtins.int
     """likewise in bytes of frames"""
-    receipts: _builtins.int
-    """highest receipt version that the client keeps; 0: what the server remembers"""
+    receipts: _builtins.bytes
+    """the last receipt version that the client keeps; empty: what the server remembers"""
     def __init__(
         self,
         *,
@@ -296,7 +296,7 @@ class Hello(_message.Message):
         client: _builtins.str = ...,
         window_messages: _builtins.int = ...,
         window_bytes: _builtins.int = ...,
-        receipts: _builtins.int = ...,
+        receipts: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -441,7 +441,7 @@ Global___Send: _TypeAlias = Send  # noqa: Y015
 
 @_typing.final
 class Ack(_message.Message):
-    """Every part is optional and cumulative."""
+    """Every part is optional."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -452,17 +452,19 @@ class Ack(_message.Message):
     conversation: _builtins.bytes
     """this device has every message of this conversation up to seq"""
     seq: _builtins.int
-    receipts: _builtins.int
+    receipts: _builtins.bytes
     """this device keeps the receipts up to this version"""
-    accepted: _builtins.int
-    """this many `accepted` frames were seen on this connection"""
+    @_builtins.property
+    def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Seqs]:
+        """this device saw `accepted` of these messages of its own; at most 256 messages"""
+
     def __init__(
         self,
         *,
         conversation: _builtins.bytes = ...,
         seq: _builtins.int = ...,
-        receipts: _builtins.int = ...,
-        accepted: _builtins.int = ...,
+        receipts: _builtins.bytes = ...,
+        accepted: _abc.Iterable[Global___Seqs] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -471,6 +473,31 @@ class Ack(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ack: _TypeAlias = Ack  # noqa: Y015
+
+@_typing.final
+class Seqs(_message.Message):
+    """Messages of one conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    SEQS_FIELD_NUMBER: _builtins.int
+    conversation: _builtins.bytes
+    @_builtins.property
+    def seqs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        conversation: _builtins.bytes = ...,
+        seqs: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "seqs", b"seqs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seqs: _TypeAlias = Seqs  # noqa: Y015
 
 @_typing.final
 class Read(_message.Message):
@@ -1072,7 +1099,7 @@ Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class Receipts(_message.Message):
-    """As many receipts, of members of a group."""
+    """As many receipts, of members of a group. Without a conversation there are no cursors: only the version is news."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1080,7 +1107,7 @@ class Receipts(_message.Message):
     CURSORS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     conversation: _builtins.bytes
-    version: _builtins.int
+    version: _builtins.bytes
     """as in Receipt"""
     @_builtins.property
     def cursors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cursor]: ...
@@ -1089,7 +1116,7 @@ class Receipts(_message.Message):
         *,
         conversation: _builtins.bytes = ...,
         cursors: _abc.Iterable[Global___Cursor] | None = ...,
-        version: _builtins.int = ...,
+        version: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1249,8 +1276,8 @@ class Welcome(_message.Message):
     server: _builtins.str
     """name and version"""
     receive: _builtins.bool
-    receipts: _builtins.int
-    """the latest receipt version"""
+    receipts: _builtins.bytes
+    """the receipt version that this session begins at; empty: it is told everything"""
     @_builtins.property
     def limits(self) -> Global___Limits: ...
     @_builtins.property
@@ -1268,7 +1295,7 @@ class Welcome(_message.Message):
         pending: Global___Pending | None = ...,
         server: _builtins.str = ...,
         receive: _builtins.bool = ...,
-        receipts: _builtins.int = ...,
+        receipts: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "pending", b"pending"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1378,8 +1405,8 @@ class Receipt(_message.Message):
     """whose cursors"""
     delivered: _builtins.int
     read: _builtins.int
-    version: _builtins.int
-    """acknowledge with Ack.receipts"""
+    version: _builtins.bytes
+    """opaque, at most 64 bytes; the last one goes into Ack.receipts and Hello.receipts"""
     def __init__(
         self,
         *,
@@ -1387,7 +1414,7 @@ class Receipt(_message.Message):
         user: _builtins.str = ...,
         delivered: _builtins.int = ...,
         read: _builtins.int = ...,
-        version: _builtins.int = ...,
+        version: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1413,7 +1440,7 @@ class Skip(_message.Message):
     to: _builtins.int
     reason: Global___SkipReason.ValueType
     user: _builtins.str
-    version: _builtins.int
+    version: _builtins.bytes
     """with `user`: a receipt version, acknowledged like a receipt"""
     def __init__(
         self,
@@ -1422,7 +1449,7 @@ class Skip(_message.Message):
         to: _builtins.int = ...,
         reason: Global___SkipReason.ValueType = ...,
         user: _builtins.str = ...,
-        version: _builtins.int = ...,
+        version: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -119,7 +119,7 @@ async def test_two_people_talk_in_json_across_an_absence_and_a_kill(server: Serv
         # The answer was not confirmed, so the same id is the same message (I4).
         await ann.say("send", id=b64(b"first"), user="bob", body=b64(b"see you at 8"))
         assert (await ann.hear("accepted"))["seq"] == 1
-        await ann.say("ack", accepted=1)
+        await ann.say("ack", accepted=[{"conversation": where, "seqs": [1]}])
 
         assert bob.welcome["pending"] == {"messages": 1, "conversations": 1}
         message = await bob.hear("message")

@@ -47,8 +47,9 @@ def write(wires: list[Wire], peers: range) -> None:
                 acks.append(ClientFrame(ack=Ack(conversation=frame.message.conversation, seq=frame.message.seq)))
             else:
                 assert frame.HasField("accepted"), frame
-                wire.seen_accepted += 1
-        wire.put(ClientFrame(ack=Ack(accepted=wire.seen_accepted)), *acks)
+                wire.unconfirmed.append(frame.accepted)
+        wire.confirm()
+        wire.put(*acks)
     for user, wire in enumerate(wires):
         for away in peers:
             wire.delivered(direct_conversation(name(user), name(user + away)), 1, name(user + away))

@@ -116,7 +116,7 @@ def test_a_stranger_guesses_no_better_than_by_chance_who_talks_with_whom_i8(
                 message = b.message()
                 b.ack(message.conversation, message.seq)
                 a.delivered(message.conversation, message.seq, other)
-                a.put(ClientFrame(ack=Ack(accepted=1)))
+                a.confirm()
                 a.ack_receipts()
         until(lambda: server.metrics()["conversations_in_memory"] == 0, "those are in the store")
         for (one, other), kind in zip(pairs, kinds, strict=True):

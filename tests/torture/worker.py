@@ -125,7 +125,6 @@ class _Watched:
         self._harmless = harmless
         self._seqs: dict[bytes, int] = {}
         self._cursors: dict[tuple[bytes, str], tuple[int, int]] = {}
-        self._version = 0
         self.writable = sink.writable
         self.lost = sink.lost
 
@@ -136,10 +135,10 @@ class _Watched:
                 case "message":
                     self._message(frame.message)
                 case "receipt":
-                    self._cursor(frame.receipt.conversation, frame.receipt, frame.receipt.version)
+                    self._cursor(frame.receipt.conversation, frame.receipt)
                 case "receipts":
                     for cursor in frame.receipts.cursors:
-                        self._cursor(frame.receipts.conversation, cursor, frame.receipts.version)
+                        self._cursor(frame.receipts.conversation, cursor)
                 case "error" if frame.error.code not in self._harmless:
                     text = f"error {frame.error.code}: {frame.error.message} ({frame.error.conversation.hex()})"
                     self._log.write("wrong", text)
@@ -154,15 +153,12 @@ class _Watched:
             self._log.write("wrong", text)
         self._seqs[message.conversation] = message.seq
 
-    def _cursor(self, conversation: bytes, told: wire.Receipt | wire.Cursor, version: int) -> None:
+    def _cursor(self, conversation: bytes, told: wire.Receipt | wire.Cursor) -> None:
         key = (conversation, told.user)
         delivered, read = self._cursors.get(key, (0, 0))
         if (told.delivered and told.delivered < delivered) or (told.read and told.read < read):
             self._log.write("wrong", f"receipt of {told.user} went back on one connection (I7)")
-        if version < self._version:
-            self._log.write("wrong", f"receipt version {version} after {self._version} on one connection")
         self._cursors[key] = (max(told.delivered, delivered), max(told.read, read))
-        self._version = version
 
 
 class Actor:

@@ -137,6 +137,8 @@ struct Pair {
     recipient: ConnId,
     conversation: ConversationId,
     sent: u64,
+    /// What its sender told to have seen accepted, up to here.
+    confirmed: u64,
 }
 
 impl Pair {
@@ -158,7 +160,7 @@ impl Pairs {
         let connect = |number| {
             let recipient = world.connect(&format!("b{number}"));
             let sender = world.connect(&format!("a{number}"));
-            Pair { sender, recipient, conversation: direct_id(number), sent: 0 }
+            Pair { sender, recipient, conversation: direct_id(number), sent: 0, confirmed: 0 }
         };
         let pairs = (0..pairs).map(connect).collect();
         world.seen = Default::default();
@@ -192,7 +194,9 @@ impl Pairs {
         pair.sent += count as u64;
         let ids: Vec<[u8; 8]> = (before..pair.sent).map(u64::to_le_bytes).collect();
         let mut frames: Vec<_> = ids.iter().map(|id| message(id, &to)).collect();
-        frames.push(ClientFrame::Ack(Ack { accepted: before as u32, ..Ack::default() }));
+        let accepted = (pair.confirmed + 1..=before).map(|seq| (pair.conversation, seq)).collect();
+        pair.confirmed = before;
+        frames.push(ClientFrame::Ack(Ack { accepted, ..Ack::default() }));
         (pair.sender, framed(&frames))
     }
 }

@@ -84,6 +84,8 @@ struct Group {
     id: ConversationId,
     head: u64,
     sent: u64,
+    /// What its sender told to have seen accepted, up to here.
+    confirmed: u64,
     size: usize,
 }
 
@@ -101,7 +103,7 @@ impl Group {
         world.feed(members[0].0, &mut framed(&[ClientFrame::Manage(create)]));
         world.pump();
         let size = members.len();
-        let mut group = Group { world, members, id: group_id(), head: 1, sent: 0, size };
+        let mut group = Group { world, members, id: group_id(), head: 1, sent: 0, confirmed: 0, size };
         assert_eq!(group.world.seen[MESSAGE], size, "everybody is told of the group");
         // A change comes to the one who made it, too.
         let ack = Ack { conversation: Some(group.id), seq: 1, ..Ack::default() };
@@ -137,7 +139,10 @@ impl Group {
     fn sends(&mut self, count: u64) -> Vec<u8> {
         let ids: Vec<[u8; 8]> = (self.sent..self.sent + count).map(u64::to_le_bytes).collect();
         let mut frames: Vec<_> = ids.iter().map(|id| message(id, self.id)).collect();
-        frames.push(ClientFrame::Ack(Ack { accepted: self.sent as u32 + 1, ..Ack::default() }));
+        // Behind the change that made the group.
+        let accepted = (self.confirmed + 1..=self.head).map(|seq| (self.id, seq)).collect();
+        self.confirmed = self.head;
+        frames.push(ClientFrame::Ack(Ack { accepted, ..Ack::default() }));
         self.sent += count;
         self.head += count;
         framed(&frames)
@@ -146,7 +151,7 @@ impl Group {
     fn acks(&mut self) -> i64 {
         let ack = Ack { conversation: Some(self.id), seq: self.head, ..Ack::default() };
         let mut acks: Vec<_> =
-            self.members[1..].iter().map(|(conn, _)| (*conn, framed(&[ClientFrame::Ack(ack)]))).collect();
+            self.members[1..].iter().map(|(conn, _)| (*conn, framed(&[ClientFrame::Ack(ack.clone())]))).collect();
         let start = cpu_ns();
         acks.iter_mut().for_each(|(conn, bytes)| self.world.feed(*conn, bytes));
         self.world.pump();

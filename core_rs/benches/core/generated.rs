@@ -42,10 +42,18 @@ pub struct Ack {
     pub conversation: Vec<u8>,
     #[prost(uint64, tag = "2")]
     pub seq: u64,
-    #[prost(uint64, tag = "3")]
-    pub receipts: u64,
-    #[prost(uint32, tag = "4")]
-    pub accepted: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub receipts: Vec<u8>,
+    #[prost(message, repeated, tag = "4")]
+    pub accepted: Vec<Seqs>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Seqs {
+    #[prost(bytes = "vec", tag = "1")]
+    pub conversation: Vec<u8>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub seqs: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

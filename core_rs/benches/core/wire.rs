@@ -6,6 +6,7 @@ use std::hint::black_box;
 use _core::wire::types::{Ack, ClientFrame, Message, Send, ServerFrame, Target};
 use _core::wire::{decode_client, message};
 use prost::Message as _;
+use smallvec::smallvec;
 
 use crate::generated;
 use crate::measure::Bench;
@@ -45,8 +46,9 @@ fn decode_send(bench: &mut Bench) {
 
 fn decode_ack(bench: &mut Bench) {
     let mut bytes = Vec::new();
-    ClientFrame::Ack(Ack { conversation: Some([7; 16]), seq: 1 << 20, receipts: 5000, accepted: 4000 })
-        .encode(&mut bytes);
+    let (conversation, receipts) = ([7; 16], Cow::Borrowed(&[5; 20][..]));
+    let accepted = smallvec![(conversation, 4000)];
+    ClientFrame::Ack(Ack { conversation: Some(conversation), seq: 1 << 20, receipts, accepted }).encode(&mut bytes);
     let prost = || {
         let frame = generated::ClientFrame::decode(black_box(bytes.as_slice())).unwrap();
         match frame.frame {

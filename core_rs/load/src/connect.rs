@@ -142,7 +142,7 @@ impl Load {
         peer.input = Vec::new();
         peer.out = Vec::new();
         (peer.blocked, peer.stalled) = (false, false);
-        (peer.accepted, peer.told_accepted, peer.told_receipts) = (0, 0, 0);
+        peer.new_receipts = !peer.receipts.is_empty();
         for &(_, member) in &peer.members {
             self.members[member].resume();
         }

@@ -23,9 +23,10 @@ pub(super) enum Frame<'a> {
     Message(Message<'a>),
     /// `Receipt` and `Receipts`: `delivered` is the highest.
     Receipt {
-        conversation: u128,
+        /// None: only the version is new.
+        conversation: Option<u128>,
         delivered: u64,
-        version: u64,
+        version: &'a [u8],
     },
     Skip {
         from: u64,
@@ -113,12 +114,12 @@ fn message<'a>(fields: &mut Fields<'a>) -> Result<Frame<'a>, Malformed> {
 }
 
 fn receipt<'a>(fields: &mut Fields<'a>) -> Result<Frame<'a>, Malformed> {
-    let (mut conversation, mut delivered, mut version) = (0, 0, 0);
+    let (mut conversation, mut delivered, mut version) = (None, 0, &[][..]);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(bytes)) => conversation = conversation_id(bytes)?,
+            (1, Value::Bytes(bytes)) => conversation = Some(conversation_id(bytes)?),
             (3, Value::Number(number)) => delivered = number,
-            (5, Value::Number(number)) => version = number,
+            (5, Value::Bytes(bytes)) => version = bytes,
             _ => {}
         }
     }
@@ -126,10 +127,10 @@ fn receipt<'a>(fields: &mut Fields<'a>) -> Result<Frame<'a>, Malformed> {
 }
 
 fn receipts<'a>(fields: &mut Fields<'a>) -> Result<Frame<'a>, Malformed> {
-    let (mut conversation, mut delivered, mut version) = (0, 0, 0);
+    let (mut conversation, mut delivered, mut version) = (None, 0, &[][..]);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(bytes)) => conversation = conversation_id(bytes)?,
+            (1, Value::Bytes(bytes)) => conversation = Some(conversation_id(bytes)?),
             (2, Value::Bytes(cursor)) => {
                 let mut cursor = Fields(cursor);
                 while let Some(field) = cursor.next()? {
@@ -138,7 +139,7 @@ fn receipts<'a>(fields: &mut Fields<'a>) -> Result<Frame<'a>, Malformed> {
                     }
                 }
             }
-            (3, Value::Number(number)) => version = number,
+            (3, Value::Bytes(bytes)) => version = bytes,
             _ => {}
         }
     }
@@ -337,10 +338,12 @@ mod tests {
             for delivered in [3, 9, 4] {
                 put_bytes(inner, 2, &[0x0a, 1, b'u', 0x10, delivered]);
             }
-            put_number(inner, 3, 77);
+            put_bytes(inner, 3, b"v");
         });
-        let conversation = u128::from_be_bytes(TALK);
-        assert_eq!(decode(&many), Ok(Frame::Receipt { conversation, delivered: 9, version: 77 }));
+        let conversation = Some(u128::from_be_bytes(TALK));
+        assert_eq!(decode(&many), Ok(Frame::Receipt { conversation, delivered: 9, version: b"v" }));
+        let alone = frame(15, |inner| put_bytes(inner, 3, b"w"));
+        assert_eq!(decode(&alone), Ok(Frame::Receipt { conversation: None, delivered: 0, version: b"w" }));
     }
 
     #[test]

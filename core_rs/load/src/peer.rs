@@ -59,13 +59,12 @@ pub(super) struct Peer {
     pub held: bool,
     /// In the order in which they were sent; they are sent again on a new connection.
     pub waiting: VecDeque<Sent>,
-    /// `accepted` frames on this connection.
-    pub accepted: u32,
-    /// How many of them the server was told of.
-    pub told_accepted: u32,
-    /// The highest receipt version.
-    pub receipts: u64,
-    pub told_receipts: u64,
+    /// Conversation and number of each message whose `accepted` came and was not confirmed.
+    pub accepted: Vec<(u128, u64)>,
+    /// The last receipt version.
+    pub receipts: SmallVec<[u8; 24]>,
+    /// It is not acknowledged.
+    pub new_receipts: bool,
 }
 
 impl Peer {
@@ -89,10 +88,9 @@ impl Peer {
             turn: 0,
             held: false,
             waiting: VecDeque::new(),
-            accepted: 0,
-            told_accepted: 0,
-            receipts: 0,
-            told_receipts: 0,
+            accepted: Vec::new(),
+            receipts: SmallVec::new(),
+            new_receipts: false,
         }
     }
 

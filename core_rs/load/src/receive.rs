@@ -175,7 +175,7 @@ impl Load {
             return Err(format!("message {} was accepted out of order", mark.count));
         }
         peer.waiting.pop_front();
-        peer.accepted += 1;
+        peer.accepted.push((conversation, seq));
         let place = peer.member_in(conversation).ok_or("accepted in a conversation that it is not in")?;
         if let Some(transcript) = send::group_of(mark.stream) {
             // Unlike a message, a change comes to the device that wanted it, too.
@@ -209,10 +209,14 @@ impl Load {
         Ok(())
     }
 
-    fn receipt(&mut self, number: u32, conversation: u128, delivered: u64, version: u64) -> Checked {
+    fn receipt(&mut self, number: u32, conversation: Option<u128>, delivered: u64, version: &[u8]) -> Checked {
         self.counts.receipts += 1;
         let peer = &mut self.peers[number];
-        peer.receipts = peer.receipts.max(version);
+        if !version.is_empty() {
+            peer.receipts = version.into();
+            peer.new_receipts = true;
+        }
+        let Some(conversation) = conversation else { return Ok(()) };
         let place = peer.member_in(conversation).ok_or("a receipt for a conversation that it is not in")?;
         let member = &self.members[place];
         let transcript = &self.transcripts[member.transcript];

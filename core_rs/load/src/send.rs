@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::carrier::put_header;
 use super::connect::key;
-use super::frames::{CONVERSATION, bytes_len, client, put_bytes, put_head, put_number, varint_len};
+use super::frames::{CONVERSATION, bytes_len, client, put_bytes, put_head, put_number, put_varint, varint_len};
 use super::net::EventFlags;
 use super::peer::Sent;
 use super::stream::Until;
@@ -16,6 +16,8 @@ const ACK_EVERY: u32 = 16;
 const ACK_NS: u64 = 100_000_000;
 /// A client has at most so many messages that are not accepted: below the 256 above which it would not be read.
 pub(super) const WAITING: usize = 240;
+/// Most messages that an ack may confirm.
+const CONFIRMED: usize = 256;
 /// An output buffer that grew beyond this many bytes is given back when it is empty.
 const KEPT: usize = 16 << 10;
 /// In an id the number of a stream, or with this bit that of a group that is to be made.
@@ -109,7 +111,7 @@ impl Load {
         self.peers[sender].waiting.push_back(Sent { stream: number, count });
         self.put_send(sender, number, count, at);
         let peer = &self.peers[sender];
-        if peer.accepted - peer.told_accepted >= ACK_EVERY {
+        if peer.accepted.len() >= ACK_EVERY as usize {
             self.put_ack(sender, None);
         }
     }
@@ -196,20 +198,25 @@ impl Load {
             (self.transcripts[member.transcript].id.to_be_bytes(), member.heard)
         });
         let peer = &mut self.peers[number];
-        let receipts = if peer.receipts > peer.told_receipts { peer.receipts } else { 0 };
-        let accepted = if peer.accepted > peer.told_accepted { u64::from(peer.accepted) } else { 0 };
-        (peer.told_receipts, peer.told_accepted) = (peer.receipts, peer.accepted);
-        let number_len = |value: u64| if value == 0 { 0 } else { 1 + varint_len(value) };
-        let place = heard.as_ref().map_or(0, |(_, seq)| bytes_len(CONVERSATION) + number_len(*seq));
-        let inner = place + number_len(receipts) + number_len(accepted);
-        put_header(&mut peer.out, self.options.websocket, bytes_len(inner));
-        put_head(&mut peer.out, client::ACK, inner);
+        let ack = &mut self.scratch;
+        ack.clear();
         if let Some((conversation, seq)) = heard {
-            put_bytes(&mut peer.out, 1, &conversation);
-            put_number(&mut peer.out, 2, seq);
+            put_bytes(ack, 1, &conversation);
+            put_number(ack, 2, seq);
         }
-        put_number(&mut peer.out, 3, receipts);
-        put_number(&mut peer.out, 4, accepted);
+        if std::mem::take(&mut peer.new_receipts) {
+            put_bytes(ack, 3, &peer.receipts);
+        }
+        let accepted = peer.accepted.len().min(CONFIRMED);
+        for run in peer.accepted.drain(..accepted).as_slice().chunk_by(|a, b| a.0 == b.0) {
+            let seqs = run.iter().map(|(_, seq)| varint_len(*seq)).sum();
+            put_head(ack, 4, bytes_len(CONVERSATION) + bytes_len(seqs));
+            put_bytes(ack, 1, &run.first().map_or([0; CONVERSATION], |(id, _)| id.to_be_bytes()));
+            put_head(ack, 2, seqs);
+            run.iter().for_each(|(_, seq)| put_varint(ack, *seq));
+        }
+        put_header(&mut peer.out, self.options.websocket, bytes_len(ack.len()));
+        put_bytes(&mut peer.out, client::ACK, ack);
         self.touch(number);
     }
 

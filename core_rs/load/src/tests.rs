@@ -10,11 +10,16 @@ use std::time::{Duration, Instant};
 use super::frames::{client, put_bytes, put_head, put_number, take_varint};
 use super::{Flow, Load, Options, Until, carrier, transcript};
 
+/// A conversation, and seqs below 128.
+type Seqs = (u128, Vec<u8>);
+
 /// A name is its token, too.
 struct Server {
     address: std::net::SocketAddr,
     answers: Arc<AtomicBool>,
     sends: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Conversation and seqs of each part of an ack that confirms messages.
+    confirmed: Arc<Mutex<Vec<Seqs>>>,
 }
 
 impl Server {
@@ -22,14 +27,16 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (answers, sends) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
-        let (answering, seen, seqs) = (answers.clone(), sends.clone(), Arc::new(Mutex::new(HashMap::new())));
+        let confirmed = Arc::new(Mutex::new(Vec::new()));
+        let (answering, seen, told) = (answers.clone(), sends.clone(), confirmed.clone());
+        let seqs = Arc::new(Mutex::new(HashMap::new()));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (answering, seen, seqs) = (answering.clone(), seen.clone(), seqs.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &answering, &seen, &seqs));
+                let (answering, seen, told, seqs) = (answering.clone(), seen.clone(), told.clone(), seqs.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &answering, (&seen, &told), &seqs));
             }
         });
-        Self { address, answers, sends }
+        Self { address, answers, sends, confirmed }
     }
 
     fn load(&self) -> Load {
@@ -49,7 +56,7 @@ impl Server {
 fn serve(
     mut stream: TcpStream,
     answers: &AtomicBool,
-    seen: &Mutex<Vec<Vec<u8>>>,
+    (seen, confirmed): (&Mutex<Vec<Vec<u8>>>, &Mutex<Vec<Seqs>>),
     seqs: &Mutex<HashMap<(u128, Vec<u8>), u64>>,
 ) -> Option<()> {
     let mut magic = [0; 5];
@@ -78,6 +85,15 @@ fn serve(
             put_bytes(&mut accepted, 2, &conversation.to_be_bytes());
             put_number(&mut accepted, 3, seq);
             put_bytes(&mut answer, 2, &accepted);
+        } else if number == client::ACK {
+            let mut rest = &inner[..];
+            while !rest.is_empty() {
+                if let (4, accepted) = field(&mut rest) {
+                    let conversation = inner_field(&accepted, 1).try_into().map(u128::from_be_bytes).unwrap();
+                    confirmed.lock().unwrap().push((conversation, inner_field(&accepted, 2)));
+                }
+            }
+            continue;
         } else {
             continue;
         }
@@ -149,6 +165,12 @@ fn a_client_with_more_streams_than_it_may_have_in_flight_sends_all_of_them() {
     load.send(true);
     until(&mut load, |load| load.counts().accepted == u64::from(2 * streams));
     assert_eq!(load.counts().unaccepted, 0);
+    // Each stream has its own conversation, and so one or two parts, none twice.
+    let mut confirmed: Vec<_> = std::mem::take(&mut *server.confirmed.lock().unwrap());
+    assert!(confirmed.iter().all(|(_, seqs)| matches!(seqs[..], [1] | [2] | [1, 2])), "{confirmed:?}");
+    assert!(confirmed.len() as u32 > streams, "{} of {streams}", confirmed.len());
+    confirmed.sort_unstable();
+    assert!(confirmed.is_sorted_by(|a, b| a < b), "{confirmed:?}");
     assert_eq!(server.sends.lock().unwrap().len(), 2 * streams as usize);
 }
 

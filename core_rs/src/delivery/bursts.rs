@@ -8,6 +8,7 @@
 use super::conversation::{Conversation, NONE};
 use super::{Delivery, Lists, Outlet, Receiver, Serial};
 use crate::engine::directory::Directory;
+use crate::engine::token::token;
 use crate::wire::types::{ConversationId, CursorOf, ServerFrame};
 
 /// In place of a member: all that moved.
@@ -68,7 +69,7 @@ impl Delivery {
         let Some(lists) = &mut receiver.lists else { return };
         lists.compact();
         let mut frame =
-            Frame { conn: receiver.conn, told: receiver.told, high: lists.high, id: [0; 16], cursors: Vec::new() };
+            Frame { conn: receiver.conn, told: receiver.told, high: lists.high, id: None, cursors: Vec::new() };
         let me = (receiver.user, receiver.device);
         let mut left = TOLD_PER_TURN;
         while left > 0
@@ -91,14 +92,9 @@ impl Delivery {
         }
         lists.held_from = 0;
         receiver.due = false;
-        if frame.high > receiver.told && frame.id == [0; 16] {
-            // Its user is in none of these groups any more, and other receipts were told with the version before them: no
-            // frame is left that could say the later one, so they are told again.
-            receiver.rescan = true;
-            return self.queue(r);
-        }
         if frame.high > receiver.told {
-            // Also when there is nothing to tell any more: the version is to be acknowledged.
+            // Also when there is nothing to tell any more, because its user left these groups: the version is to be
+            // acknowledged, and other receipts may have been told with the one before.
             frame.end(out);
         }
         receiver.told = receiver.told.max(frame.high);
@@ -149,7 +145,8 @@ struct Frame<'a> {
     conn: u32,
     told: u64,
     high: u64,
-    id: ConversationId,
+    /// The group of the cursors; none: of no group was anything said.
+    id: Option<ConversationId>,
     cursors: Vec<CursorOf<'a>>,
 }
 
@@ -164,9 +161,9 @@ impl<'a> Frame<'a> {
         out: &mut impl Outlet,
     ) -> bool {
         let version = conversation.news(index, me);
-        if conversation.id != self.id || self.cursors.len() >= CURSORS {
+        if self.id != Some(conversation.id) || self.cursors.len() >= CURSORS {
             self.flush(self.told, out);
-            self.id = conversation.id;
+            self.id = Some(conversation.id);
         }
         let Some(member) = conversation.members.get(index).filter(|_| version > self.told) else { return false };
         self.high = self.high.max(version);
@@ -177,7 +174,8 @@ impl<'a> Frame<'a> {
         }
         for range in member.skipped().iter().filter(|range| range.version > self.told) {
             let (conversation, from, to, reason) = (conversation.id, range.from, range.to, range.reason);
-            out.frame(self.conn, &ServerFrame::Skip { conversation, from, to, reason, user, version: self.told });
+            let version = &*token(self.told);
+            out.frame(self.conn, &ServerFrame::Skip { conversation, from, to, reason, user, version });
         }
         let (delivered, read) = (member.delivered, member.read.min(member.delivered));
         self.cursors.push(CursorOf { user, delivered, read, skipped: false });
@@ -196,7 +194,8 @@ impl<'a> Frame<'a> {
     }
 
     fn write(&mut self, version: u64, out: &mut impl Outlet) {
-        out.frame(self.conn, &ServerFrame::Receipts { conversation: self.id, cursors: &self.cursors, version });
+        let (cursors, version) = (&*self.cursors, &*token(version));
+        out.frame(self.conn, &ServerFrame::Receipts { conversation: self.id, cursors, version });
         self.cursors.clear();
     }
 }

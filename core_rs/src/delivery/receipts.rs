@@ -11,6 +11,7 @@ use super::bursts::ALL;
 use super::conversation::{Conversation, Member, NONE};
 use super::{Delivery, Outlet, Receiver, queue};
 use crate::engine::directory::Directory;
+use crate::engine::token::token;
 use crate::wire::types::ServerFrame;
 
 /// Most receipts queued for a session before they are gathered anew instead.
@@ -134,13 +135,16 @@ impl Delivery {
             items.sort_unstable();
             items.dedup();
         }
+        // A skip may be older than the receipts before it: only who has the last frame has everything up to its version.
+        let mut left = items.len();
         for &(version, slot, index) in &items {
-            let upto = version.min(most);
+            left -= 1;
+            let upto = (left == 0).then(|| version.min(most));
             if let Some(conversation) = conversations.get(slot as usize) {
-                tell_one(conversation, index as usize, me, told, (version, upto), conn, dir, out);
+                tell_one(conversation, index as usize, me, (told, upto), conn, dir, out);
             }
             lists.high = lists.high.max(version);
-            receiver.told = receiver.told.max(upto);
+            receiver.told = receiver.told.max(upto.unwrap_or(0));
         }
         for (_, slot, index) in items {
             self.forget_skips(dir, slot, index as usize);
@@ -161,14 +165,12 @@ impl Delivery {
     }
 }
 
-/// `version` is that of the news; `upto` is the version up to which everything was told with it.
-#[allow(clippy::too_many_arguments)]
+/// `told` is the version up to which everything was told before, `upto` that with this, if it is the last.
 fn tell_one(
     conversation: &Conversation,
     index: usize,
     me: (u32, u16),
-    told: u64,
-    (version, upto): (u64, u64),
+    (told, upto): (u64, Option<u64>),
     conn: u32,
     dir: &Directory,
     out: &mut impl Outlet,
@@ -176,22 +178,22 @@ fn tell_one(
     let id = conversation.id;
     let Some(member) = conversation.members.get(index) else { return };
     let user = dir.name(member.user);
+    let version = &*token(upto.unwrap_or(told));
     if member.is(me.0, me.1) {
         let read = member.read;
-        return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version: upto });
+        return out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered: 0, read, version });
     }
     // What is read on one device says nothing of what only another one is to get.
     let (delivered, read) = (member.delivered, member.read.min(member.delivered));
-    let mut latest = 0;
     for range in member.skipped().iter().filter(|range| range.version > told) {
-        let (from, to, reason) = (range.from, range.to, range.reason);
-        latest = latest.max(range.version);
-        let version = range.version.min(upto);
+        let (from, to, reason, version) = (range.from, range.to, range.reason, &*token(told));
         out.frame(conn, &ServerFrame::Skip { conversation: id, from, to, reason, user, version });
     }
-    // Also when there is nothing to tell any more: the version is to be acknowledged.
-    if delivered > 0 || read > 0 || latest < version {
-        out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered, read, version: upto });
+    if delivered > 0 || read > 0 {
+        out.frame(conn, &ServerFrame::Receipt { conversation: id, user, delivered, read, version });
+    } else if upto.is_some() {
+        // There is nothing else to tell any more, and the version is to be acknowledged.
+        out.frame(conn, &ServerFrame::Receipts { conversation: None, cursors: &[], version });
     }
 }
 

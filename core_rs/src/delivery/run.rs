@@ -292,7 +292,7 @@ impl Skips {
     fn flush(&mut self, out: &mut impl Outlet) {
         if let Some((from, to, reason)) = self.open.take() {
             let conversation = self.conversation;
-            out.frame(self.conn, &ServerFrame::Skip { conversation, from, to, reason, user: "", version: 0 });
+            out.frame(self.conn, &ServerFrame::Skip { conversation, from, to, reason, user: "", version: &[] });
         }
     }
 }

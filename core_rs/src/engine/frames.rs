@@ -11,6 +11,7 @@ use super::permits::Action;
 use super::sends::NO_CONVERSATION;
 use super::session::{Session, Waiting};
 use super::timers::GRAIN_MS;
+use super::token;
 use crate::delivery::{Outlet, Refusal};
 use crate::link::Flow;
 use crate::wire::types::{Ack, ClientFrame, ConversationId, DeviceList, PROTOCOL, Read, ServerFrame};
@@ -236,21 +237,18 @@ impl Engine {
         Handled::Done
     }
 
-    fn ack(&mut self, slot: u32, ack: Ack) -> Handled {
+    fn ack(&mut self, slot: u32, mut ack: Ack<'_>) -> Handled {
         let Some(session) = self.conns.session_mut(slot) else { return Handled::Done };
         let (mailbox, receiver) = (session.mailbox(), session.receiver);
-        if let Some(sending) = &mut session.sending {
-            let news = ack.accepted.saturating_sub(sending.confirmed).min(sending.confirms.len() as u32);
-            sending.confirmed += news;
-            for number in sending.confirms.drain(..news as usize) {
-                self.sequencer.confirm(mailbox, number);
-            }
+        let kept = if session.receive { token::version(&ack.receipts).unwrap_or(0) } else { 0 };
+        if !ack.accepted.is_empty() {
+            self.sequencer.confirm(mailbox, &mut ack.accepted);
         }
-        if ack.receipts > 0 && session.receive {
+        if kept > 0 {
             // Who has all that it was told knows of everything up to now.
             let latest = self.delivery.version();
-            let all = self.delivery.told(receiver).is_some_and(|told| told <= ack.receipts);
-            self.keep_receipts(mailbox, if all { latest } else { ack.receipts.min(latest) });
+            let all = self.delivery.told(receiver).is_some_and(|told| told <= kept);
+            self.keep_receipts(mailbox, if all { latest } else { kept.min(latest) });
         }
         let Some(id) = ack.conversation else { return Handled::Done };
         // What was written to the session is in memory whatever others do. Of anything else the answer tells.

@@ -5,6 +5,7 @@ use super::api::{ConnId, Identity, Key, Request};
 use super::conns::{Stage, pause};
 use super::directory::MAX_DEVICE;
 use super::session::{Session, Waiting};
+use super::token;
 use crate::delivery::{Attach, Outlet};
 use crate::wire::codes;
 use crate::wire::types::{Hello, ServerFrame, Welcome};
@@ -15,7 +16,7 @@ const SERVER: &str = concat!("pyrouter ", env!("CARGO_PKG_VERSION"));
 impl Engine {
     pub(super) fn hello(&mut self, slot: u32, hello: &Hello<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        let asked = (hello.window_messages, hello.window_bytes, hello.receipts);
+        let asked = (hello.window_messages, hello.window_bytes, token::version(&hello.receipts));
         conn.session = Some(Box::new(Session::new(hello.receive, asked)));
         conn.stage = Stage::Joining;
         let id = self.conns.id(slot);
@@ -116,8 +117,9 @@ impl Engine {
         let Some(known) = self.directory.get_mut(user) else { return };
         known.mark.touch(self.clock.mono_ms());
         // A client that kept more than there is has outlived the server's data: it is told everything.
-        let outlived = hello.2 > self.delivery.version();
-        let mut told = if outlived { 0 } else { hello.2 };
+        let latest = self.delivery.version();
+        let kept = hello.2.map(|kept| if kept > latest { 0 } else { kept });
+        let mut told = kept.unwrap_or(0);
         let mut logged = true;
         known.mark.change();
         if let Some(device) = known.device_mut(device) {
@@ -128,7 +130,7 @@ impl Engine {
             if receive {
                 device.receipts = device.receipts.max(told);
             }
-            if hello.2 == 0 {
+            if kept.is_none() {
                 told = device.receipts;
             }
         }
@@ -159,7 +161,7 @@ impl Engine {
             pending_conversations: waiting.conversations,
             server: SERVER,
             receive,
-            receipts: self.delivery.version(),
+            receipts: &token::token(told),
         };
         self.conns.frame(slot, &ServerFrame::Welcome(welcome));
         self.stats.sessions += 1;

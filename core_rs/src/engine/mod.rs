@@ -41,6 +41,7 @@ mod segments;
 mod sends;
 mod session;
 pub mod timers;
+pub mod token;
 mod turns;
 mod uses;
 mod versions;

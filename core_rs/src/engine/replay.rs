@@ -143,13 +143,8 @@ impl Engine {
         }
         let from = (user, device);
         if self.sequencer.sender(from).and_then(|s| s.find(message.id)).is_none() {
-            let repeat = Repeat {
-                conversation: message.conversation,
-                seq: message.seq,
-                time_ms: message.time,
-                batch: 0,
-                number: 0,
-            };
+            let (conversation, seq, time_ms) = (message.conversation, message.seq, message.time);
+            let repeat = Repeat { conversation, seq, time_ms, batch: 0 };
             self.sequencer.remember(from, message.id, repeat, self.config.repeats);
         }
     }

@@ -145,7 +145,7 @@ impl Engine {
                 let id = reader.bytes()?;
                 let conversation = reader.array()?;
                 let (seq, time_ms) = (reader.u64()?, reader.u64()?);
-                let repeat = Repeat { conversation, seq, time_ms, batch: 0, number: 0 };
+                let repeat = Repeat { conversation, seq, time_ms, batch: 0 };
                 self.sequencer.remember((user, device), id, repeat, most);
             }
         }

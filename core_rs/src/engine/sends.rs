@@ -333,8 +333,8 @@ impl Engine {
         self.segments.added(at.segment, at.len);
         // Delivery counts what is stored, which is more than the body.
         self.sequencer.grew(&conversation, u64::from(at.len).saturating_sub(bytes as u64));
-        let mut repeat = Repeat { conversation, seq, time_ms, batch, number: 0 };
-        repeat.number = self.sequencer.remember((user, device), id, repeat, self.config.repeats);
+        let repeat = Repeat { conversation, seq, time_ms, batch };
+        self.sequencer.remember((user, device), id, repeat, self.config.repeats);
         if let Some(user) = self.directory.get_mut(user) {
             user.mark.change();
         }
@@ -348,8 +348,7 @@ impl Engine {
         let last = self.conns.session(slot).and_then(|s| s.sending.as_ref()).map_or(0, |s| s.last_batch);
         repeat.batch = repeat.batch.max(last);
         if repeat.batch <= self.durable {
-            let Repeat { conversation, seq, time_ms, number, .. } = repeat;
-            return self.tell_accepted(slot, id, conversation, seq, time_ms, number);
+            return self.tell_accepted(slot, id, &repeat);
         }
         self.wait_for(slot, id, repeat, bytes, None);
     }
@@ -454,21 +453,12 @@ impl Engine {
             self.write_list(slot, list);
             return self.conns.recount(slot);
         }
-        let Repeat { conversation, seq, time_ms, number, .. } = pending.repeat;
         let id = pending.id.get(..usize::from(pending.id_len)).unwrap_or_default();
-        self.tell_accepted(slot, id, conversation, seq, time_ms, number);
+        self.tell_accepted(slot, id, &pending.repeat);
     }
 
-    fn tell_accepted(&mut self, slot: u32, id: &[u8], at: ConversationId, seq: u64, time: u64, number: u64) {
-        if let Some(session) = self.conns.session_mut(slot) {
-            let sending = session.sending.get_or_insert_default();
-            if sending.confirms.len() >= self.config.repeats as usize {
-                // Older ones were forgotten already; the client's count goes on.
-                sending.confirms.pop_front();
-                sending.confirmed += 1;
-            }
-            sending.confirms.push_back(number);
-        }
-        self.conns.frame(slot, &ServerFrame::Accepted { id, conversation: at, seq, time });
+    fn tell_accepted(&mut self, slot: u32, id: &[u8], repeat: &Repeat) {
+        let Repeat { conversation, seq, time_ms: time, .. } = *repeat;
+        self.conns.frame(slot, &ServerFrame::Accepted { id, conversation, seq, time });
     }
 }

@@ -1,6 +1,6 @@
 //! What an identified connection is to the engine, beyond what delivery keeps of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::gather::Gather;
 use super::permits::Action;
@@ -96,10 +96,6 @@ pub struct Sending {
     pub unaccepted: (u32, u32),
     /// The batch of its latest send.
     pub last_batch: u64,
-    /// Of the `accepted` frames on this connection, those that the client has not confirmed: numbers of remembered ids.
-    pub confirms: VecDeque<u64>,
-    /// How many it has confirmed.
-    pub confirmed: u32,
     /// The user to whom it sent last, the id of their conversation, and in which second the store was asked for both.
     pub direct: Option<(CompactString, ConversationId, u32)>,
     /// The conversation to which it sent last by its id, and in which second the store was asked for it and its users.
@@ -114,8 +110,8 @@ pub struct Session {
     pub receiver: u32,
     /// When it ends, ms since 1970; 0: never.
     pub expires_ms: u64,
-    /// What hello asked for: messages, bytes, receipts; until the session is attached.
-    pub hello: Option<Box<(u32, u32, u64)>>,
+    /// What hello asked for: messages, bytes, receipts if it keeps some; until the session is attached.
+    pub hello: Option<Box<(u32, u32, Option<u64>)>>,
     /// See [`Sending`].
     pub sending: Option<Box<Sending>>,
     /// Frames that wait.
@@ -132,7 +128,7 @@ pub struct Session {
 
 impl Session {
     /// As hello asked for it; not admitted yet.
-    pub fn new(receive: bool, hello: (u32, u32, u64)) -> Self {
+    pub fn new(receive: bool, hello: (u32, u32, Option<u64>)) -> Self {
         Self {
             user: u32::MAX,
             receiver: u32::MAX,

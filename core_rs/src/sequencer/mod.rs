@@ -100,8 +100,6 @@ struct Conversation {
 pub struct Sequencer {
     conversations: HashMap<ConversationId, Conversation>,
     senders: HashMap<(u32, u16), Sender>,
-    /// Remembered ids so far: a number is never given twice, so that an old confirmation confirms nothing new.
-    remembered: u64,
 }
 
 impl Sequencer {
@@ -163,12 +161,9 @@ impl Sequencer {
         Ok(Outcome::Next(conversation.head))
     }
 
-    /// Remembers a numbered message by its id; gives the number under which [`Sequencer::confirm`] forgets it.
-    pub fn remember(&mut self, from: (u32, u16), id: &[u8], repeat: Repeat, most: u32) -> u64 {
-        self.remembered += 1;
-        let repeat = Repeat { number: self.remembered, ..repeat };
+    /// Remembers a numbered message by its id.
+    pub fn remember(&mut self, from: (u32, u16), id: &[u8], repeat: Repeat, most: u32) {
         self.senders.entry(from).or_default().remember(id, repeat, most as usize);
-        self.remembered
     }
 
     /// A numbered message takes so many bytes more than it was numbered with.
@@ -178,10 +173,10 @@ impl Sequencer {
         }
     }
 
-    /// The device saw the `accepted` of the message remembered under `number`.
-    pub fn confirm(&mut self, from: (u32, u16), number: u64) {
+    /// The device saw the `accepted` of these messages; others than it sent are passed over. Sorts them.
+    pub fn confirm(&mut self, from: (u32, u16), seen: &mut [(ConversationId, u64)]) {
         if let Some(sender) = self.senders.get_mut(&from) {
-            sender.confirm(number);
+            sender.confirm(seen);
             if sender.is_empty() {
                 self.senders.remove(&from);
             }

@@ -15,8 +15,6 @@ pub struct Repeat {
     pub time_ms: u64,
     /// The log batch that makes it durable; 0 after a restart.
     pub batch: u64,
-    /// Under which it is confirmed.
-    pub number: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +28,13 @@ impl Entry {
     fn id(&self) -> &[u8] {
         self.id.get(..usize::from(self.len)).unwrap_or_default()
     }
+
+    fn message(&self) -> (ConversationId, u64) {
+        (self.repeat.conversation, self.repeat.seq)
+    }
 }
 
-/// See the module. Entries stand in the order of their numbers.
+/// See the module. Entries stand in the order in which they were remembered.
 #[derive(Debug, Default)]
 pub struct Sender {
     entries: VecDeque<Entry>,
@@ -49,7 +51,7 @@ impl Sender {
         candidates.filter_map(|(place, _)| self.entries.get(place)).find(|e| e.id() == id).map(|e| e.repeat)
     }
 
-    /// Adds one with a higher number than all; the oldest goes when there are more than `most`.
+    /// Adds one; the oldest goes when there are more than `most`.
     pub fn remember(&mut self, id: &[u8], repeat: Repeat, most: usize) {
         let mut entry = Entry { id: [0; MAX_ID], len: id.len().min(MAX_ID) as u8, repeat };
         for (to, from) in entry.id.iter_mut().zip(id) {
@@ -62,14 +64,25 @@ impl Sender {
         self.entries.push_back(entry);
     }
 
-    /// Forgets the one with this number.
-    pub fn confirm(&mut self, number: u64) {
-        let place = match self.entries.front() {
-            Some(front) if front.repeat.number == number => 0,
-            _ => self.entries.partition_point(|e| e.repeat.number < number),
-        };
-        if self.entries.get(place).is_some_and(|e| e.repeat.number == number) {
-            self.take(place);
+    /// Forgets these messages, by conversation and seq; sorts them. Mostly they are the oldest, in their order. Of others
+    /// each entry is looked up among them, so that any order and any messages take about the same time.
+    pub fn confirm(&mut self, seen: &mut [(ConversationId, u64)]) {
+        let mut oldest = 0;
+        while let Some(front) = self.entries.front()
+            && seen.get(oldest) == Some(&front.message())
+        {
+            self.take(0);
+            oldest += 1;
+        }
+        let rest = seen.get_mut(oldest..).unwrap_or_default();
+        if rest.is_empty() {
+            return;
+        }
+        rest.sort_unstable();
+        for place in (0..self.entries.len()).rev() {
+            if self.entries.get(place).is_some_and(|e| rest.binary_search(&e.message()).is_ok()) {
+                self.take(place);
+            }
         }
     }
 

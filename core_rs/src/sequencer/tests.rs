@@ -15,7 +15,7 @@ fn sequencer() -> Sequencer {
 }
 
 fn repeat(seq: u64) -> Repeat {
-    Repeat { conversation: ID, seq, time_ms: 9, batch: 1, number: 0 }
+    Repeat { conversation: ID, seq, time_ms: 9, batch: 1 }
 }
 
 #[test]
@@ -39,13 +39,15 @@ fn only_members_write_and_only_from_the_device_named_i8() {
 fn a_repeat_is_the_same_message_and_an_id_is_bound_to_its_conversation_i4() {
     let mut sequencer = sequencer();
     assert_eq!(sequencer.number(&ID, (1, 1), b"a", 1, CAPS), Ok(Outcome::Next(1)));
-    let number = sequencer.remember((1, 1), b"a", repeat(1), 256);
-    let known = Ok(Outcome::Repeated(Repeat { number, ..repeat(1) }));
-    assert_eq!(sequencer.number(&ID, (1, 1), b"a", 1, CAPS), known);
+    sequencer.remember((1, 1), b"a", repeat(1), 256);
+    assert_eq!(sequencer.number(&ID, (1, 1), b"a", 1, CAPS), Ok(Outcome::Repeated(repeat(1))));
     assert_eq!(sequencer.number(&ID, (1, 2), b"a", 1, CAPS), Ok(Outcome::Next(2)), "another device's id is another id");
     sequencer.load([8; 16], SmallVec::from_slice(&[Writer { user: 1, device: 0 }]), 0, 1, 0);
     assert_eq!(sequencer.number(&[8; 16], (1, 1), b"a", 1, CAPS), Err(Refusal::IdReused));
-    sequencer.confirm((1, 1), number);
+    sequencer.confirm((1, 2), &mut [(ID, 1)]);
+    sequencer.confirm((1, 1), &mut [(ID, 2), ([8; 16], 1)]);
+    assert!(sequencer.sender((1, 1)).is_some(), "neither another device nor another message confirms it");
+    sequencer.confirm((1, 1), &mut [(ID, 1)]);
     assert!(sequencer.sender((1, 1)).is_none(), "confirmed ids take no memory");
 }
 
@@ -53,31 +55,34 @@ fn a_repeat_is_the_same_message_and_an_id_is_bound_to_its_conversation_i4() {
 fn the_oldest_id_goes_when_too_many_are_unconfirmed() {
     let mut sender = Sender::default();
     for seq in 1..=5u64 {
-        sender.remember(&[seq as u8], Repeat { number: seq, ..repeat(seq) }, 3);
+        sender.remember(&[seq as u8], repeat(seq), 3);
     }
     assert_eq!(sender.find(&[2]), None);
     assert_eq!(sender.find(&[3]).map(|r| r.seq), Some(3));
-    sender.confirm(4);
+    sender.confirm(&mut [(ID, 4)]);
     assert_eq!(sender.iter().map(|(_, r)| r.seq).collect::<Vec<_>>(), [3, 5]);
 }
 
 proptest! {
-    /// Few bytes, so that ids are often the same, or the beginning of another.
+    /// Few bytes, so that ids are often the same, or the beginning of another. What is confirmed is there or not, in any
+    /// order, often more than one.
     #[test]
-    fn ids_are_found_as_in_a_plain_list_i4(steps in vec((vec(0u8..3, 1..=MAX_ID), 0usize..4), 1..200)) {
+    fn ids_are_found_as_in_a_plain_list_i4(
+        steps in vec((vec(0u8..3, 1..=MAX_ID), prop_oneof![Just(vec![]), vec(0u64..12, 1..5)]), 1..200),
+    ) {
         let (mut sender, mut plain) = (Sender::default(), Vec::<(Vec<u8>, u64)>::new());
-        for (number, (id, confirmed)) in (1u64..).zip(steps) {
-            let known = plain.iter().rev().find(|(other, _)| *other == id).map(|(_, number)| *number);
-            prop_assert_eq!(sender.find(&id).map(|r| r.number), known);
-            sender.remember(&id, Repeat { number, ..repeat(number) }, 8);
-            plain.push((id, number));
+        for (seq, (id, confirmed)) in (1u64..).zip(steps) {
+            let known = plain.iter().rev().find(|(other, _)| *other == id).map(|(_, seq)| *seq);
+            prop_assert_eq!(sender.find(&id).map(|r| r.seq), known);
+            sender.remember(&id, repeat(seq), 8);
+            plain.push((id, seq));
             plain.drain(..plain.len().saturating_sub(8));
-            if let Some((_, number)) = plain.get(confirmed * 2).cloned() {
-                sender.confirm(number);
-                plain.remove(confirmed * 2);
-            }
+            let mut seen: Vec<_> = confirmed.iter().map(|back| (ID, seq.saturating_sub(*back))).collect();
+            plain.retain(|(_, seq)| !seen.contains(&(ID, *seq)));
+            seen.push(([8; 16], seq));
+            sender.confirm(&mut seen);
         }
-        prop_assert!(sender.iter().map(|(id, r)| (id.to_vec(), r.number)).eq(plain));
+        prop_assert!(sender.iter().map(|(id, r)| (id.to_vec(), r.seq)).eq(plain));
     }
 }
 

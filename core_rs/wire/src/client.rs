@@ -60,14 +60,14 @@ impl Describe for ClientFrame<'_> {
                 sink.string(4, "client", &hello.client);
                 sink.uint(5, "windowMessages", hello.window_messages.into());
                 sink.uint(6, "windowBytes", hello.window_bytes.into());
-                sink.uint(7, "receipts", hello.receipts);
+                sink.bytes(7, "receipts", &hello.receipts);
             }
             Self::Send(send) => send.describe(sink),
             Self::Ack(ack) => {
                 sink.bytes(1, "conversation", ack.conversation.as_ref().map_or(&[], |id| id.as_slice()));
                 sink.uint(2, "seq", ack.seq);
-                sink.uint(3, "receipts", ack.receipts);
-                sink.uint(4, "accepted", ack.accepted.into());
+                sink.bytes(3, "receipts", &ack.receipts);
+                sink.messages(4, "accepted", ack.accepted.chunk_by(|a, b| a.0 == b.0).map(Seqs));
             }
             Self::Read(read) => {
                 sink.bytes(1, "conversation", &read.conversation);
@@ -108,6 +108,16 @@ impl Describe for Send<'_> {
         sink.messages(6, "bodies", &self.bodies);
         sink.messages(7, "lists", &self.lists);
         sink.byte_strings(8, "media", &self.media);
+    }
+}
+
+/// Messages of one conversation, at least one.
+struct Seqs<'a>(&'a [(ConversationId, u64)]);
+
+impl Describe for Seqs<'_> {
+    fn describe<S: Sink>(&self, sink: &mut S) {
+        sink.bytes(1, "conversation", self.0.first().map_or(&[], |(id, _)| id.as_slice()));
+        sink.uints(2, "seqs", self.0.iter().map(|(_, seq)| *seq));
     }
 }
 

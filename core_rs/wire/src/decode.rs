@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::codes;
 use super::error::WireError;
 use super::fields::{Fields, Value};
@@ -113,14 +115,14 @@ impl<'a> Fields<'a> for Hello<'a> {
             }
             5 => self.window_messages = value.uint32()?,
             6 => self.window_bytes = value.uint32()?,
-            7 => self.receipts = value.uint64()?,
+            7 => self.receipts = version(value)?,
             _ => value.skip()?,
         }
         Ok(())
     }
 }
 
-impl<'a> Fields<'a> for Ack {
+impl<'a> Fields<'a> for Ack<'a> {
     const NAMES: &'static [&'static str] = &["conversation", "seq", "receipts", "accepted"];
 
     #[inline]
@@ -128,12 +130,58 @@ impl<'a> Fields<'a> for Ack {
         match number {
             1 => self.conversation = optional_conversation(&value.bytes()?)?,
             2 => self.seq = value.uint64()?,
-            3 => self.receipts = value.uint64()?,
-            4 => self.accepted = value.uint32()?,
+            3 => self.receipts = version(value)?,
+            4 => value.each(|value| {
+                let before = self.accepted.len();
+                let mut seqs = Seqs { conversation: None, into: &mut self.accepted };
+                value.message(&mut seqs)?;
+                let Some(conversation) = seqs.conversation else {
+                    return Err(WireError::new(codes::BAD_CONVERSATION, "ack: accepted without a conversation"));
+                };
+                let added = self.accepted.get_mut(before..).unwrap_or_default();
+                added.iter_mut().for_each(|message| message.0 = conversation);
+                if added.is_empty() { Err(WireError::field("ack: accepted without seqs")) } else { Ok(()) }
+            })?,
             _ => value.skip()?,
         }
         Ok(())
     }
+}
+
+/// `Seqs`, added to those before; their conversation is filled in at the end, since it may come behind them.
+struct Seqs<'s> {
+    conversation: Option<ConversationId>,
+    into: &'s mut SmallVec<[(ConversationId, u64); 1]>,
+}
+
+impl<'a> Fields<'a> for Seqs<'_> {
+    const NAMES: &'static [&'static str] = &["conversation", "seqs"];
+
+    #[inline]
+    fn set<V: Value<'a>>(&mut self, number: u32, value: V) -> Result<(), WireError> {
+        match number {
+            1 => self.conversation = optional_conversation(&value.bytes()?)?,
+            2 => value.uint64s(|seq| {
+                if self.into.len() == MAX_ACCEPTED {
+                    return Err(WireError::field(format!("ack: more than {MAX_ACCEPTED} accepted messages")));
+                }
+                self.into.push((ConversationId::default(), seq));
+                Ok(())
+            })?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+/// A receipt version.
+#[inline]
+fn version<'a, V: Value<'a>>(value: V) -> Result<Cow<'a, [u8]>, WireError> {
+    let version = value.bytes()?;
+    if version.len() > MAX_VERSION {
+        return Err(WireError::field(format!("a receipt version of more than {MAX_VERSION} bytes")));
+    }
+    Ok(version)
 }
 
 struct ReadDraft<'a> {

@@ -73,7 +73,7 @@ impl Describe for ServerFrame<'_> {
                 sink.string(2, "user", user);
                 sink.uint(3, "delivered", *delivered);
                 sink.uint(4, "read", *read);
-                sink.uint(5, "version", *version);
+                sink.bytes(5, "version", version);
             }
             Self::Skip { conversation, from, to, reason, user, version } => {
                 sink.bytes(1, "conversation", conversation);
@@ -81,7 +81,7 @@ impl Describe for ServerFrame<'_> {
                 sink.uint(3, "to", *to);
                 sink.enumeration(4, "reason", *reason as u8, reason.label());
                 sink.string(5, "user", user);
-                sink.uint(6, "version", *version);
+                sink.bytes(6, "version", version);
             }
             Self::Error(error) => error.describe(sink),
             Self::Ping { nonce } => sink.uint(1, "nonce", *nonce),
@@ -100,12 +100,12 @@ impl Describe for ServerFrame<'_> {
             Self::Progress { conversation, seq, cursors } => {
                 sink.bytes(1, "conversation", conversation);
                 sink.uint(2, "seq", *seq);
-                sink.messages(3, "cursors", cursors);
+                sink.messages(3, "cursors", *cursors);
             }
             Self::Receipts { conversation, cursors, version } => {
-                sink.bytes(1, "conversation", conversation);
-                sink.messages(2, "cursors", cursors);
-                sink.uint(3, "version", *version);
+                sink.bytes(1, "conversation", conversation.as_ref().map_or(&[], |id| id.as_slice()));
+                sink.messages(2, "cursors", *cursors);
+                sink.bytes(3, "version", version);
             }
             Self::Blocks(users) => sink.strings(1, "users", users),
         }
@@ -154,7 +154,7 @@ impl Describe for Welcome<'_> {
         sink.message(6, "pending", &Pending(self));
         sink.string(7, "server", self.server);
         sink.boolean(8, "receive", self.receive);
-        sink.uint(9, "receipts", self.receipts);
+        sink.bytes(9, "receipts", self.receipts);
     }
 }
 
@@ -200,7 +200,7 @@ impl Describe for DeviceList<'_> {
     fn describe<S: Sink>(&self, sink: &mut S) {
         sink.string(1, "user", &self.user);
         sink.uint(2, "version", self.version);
-        sink.uints(3, "devices", &self.devices);
+        sink.uints(3, "devices", self.devices.iter().map(|device| u64::from(*device)));
     }
 }
 

@@ -12,6 +12,12 @@ pub(super) trait Describe {
     fn describe<S: Sink>(&self, sink: &mut S);
 }
 
+impl<D: Describe> Describe for &D {
+    fn describe<S: Sink>(&self, sink: &mut S) {
+        D::describe(self, sink);
+    }
+}
+
 /// Takes the fields of a message.
 pub(super) trait Sink: Sized {
     fn uint(&mut self, number: u32, name: &'static str, value: u64);
@@ -25,10 +31,10 @@ pub(super) trait Sink: Sized {
     /// Unlike the others, a message is written even when it is empty: it is present.
     fn message(&mut self, number: u32, name: &'static str, value: &impl Describe);
 
-    fn uints(&mut self, number: u32, name: &'static str, values: &[u32]);
+    fn uints(&mut self, number: u32, name: &'static str, values: impl Iterator<Item = u64> + Clone);
     fn strings<T: AsRef<str>>(&mut self, number: u32, name: &'static str, values: &[T]);
     fn byte_strings<T: AsRef<[u8]>>(&mut self, number: u32, name: &'static str, values: &[T]);
-    fn messages(&mut self, number: u32, name: &'static str, values: &[impl Describe]);
+    fn messages(&mut self, number: u32, name: &'static str, values: impl IntoIterator<Item = impl Describe>);
 }
 
 /// A message that takes its fields one by one.
@@ -54,6 +60,8 @@ pub(super) trait Value<'a>: Sized {
 
     /// Elements of a repeated integer: one, or a packed run of them, or a whole array.
     fn uint32s(self, take: impl FnMut(u32) -> Result<(), WireError>) -> Result<(), WireError>;
+    /// The same of 64 bits.
+    fn uint64s(self, take: impl FnMut(u64) -> Result<(), WireError>) -> Result<(), WireError>;
     /// Elements of any other repeated field: one, or a whole array.
     fn each(self, take: impl FnMut(Self) -> Result<(), WireError>) -> Result<(), WireError>;
 }

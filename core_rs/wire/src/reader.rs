@@ -207,12 +207,17 @@ impl<'a> Value<'a> for ProtoValue<'_, 'a> {
     }
 
     fn uint32s(self, mut take: impl FnMut(u32) -> Result<(), WireError>) -> Result<(), WireError> {
+        self.uint64s(|value| take(narrow(value)?))
+    }
+
+    #[inline]
+    fn uint64s(self, mut take: impl FnMut(u64) -> Result<(), WireError>) -> Result<(), WireError> {
         if self.wire == wire_type::VARINT {
-            return take(self.uint32()?);
+            return take(self.uint64()?);
         }
         let mut packed = Reader::new(self.borrowed()?);
         while !packed.rest.is_empty() {
-            take(narrow(packed.varint()?)?)?;
+            take(packed.varint()?)?;
         }
         Ok(())
     }

@@ -25,6 +25,10 @@ pub const MAX_MEDIA: usize = 16;
 pub const MAX_MEDIA_ID: usize = 64;
 /// Most bodies in one send, and most authors in one read.
 pub const MAX_LIST: usize = 1024;
+/// Longest receipt version, bytes. What is in it concerns its server only.
+pub const MAX_VERSION: usize = 64;
+/// Most messages in one [`Ack::accepted`].
+pub const MAX_ACCEPTED: usize = 256;
 
 /// Longest name of a group, bytes; the server does not look inside (I9).
 pub const MAX_NAME: usize = 256;
@@ -42,8 +46,8 @@ pub enum ClientFrame<'a> {
     Hello(Hello<'a>),
     /// A message to be stored.
     Send(Send<'a>),
-    /// Cumulative acknowledgements.
-    Ack(Ack),
+    /// Acknowledgements.
+    Ack(Ack<'a>),
     /// A read cursor.
     Read(Read<'a>),
     /// Answered with [`ServerFrame::Pong`].
@@ -173,7 +177,7 @@ pub struct Hello<'a> {
     pub client: Cow<'a, str>,
     pub window_messages: u32,
     pub window_bytes: u32,
-    pub receipts: u64,
+    pub receipts: Cow<'a, [u8]>,
 }
 
 /// Where a send goes.
@@ -217,14 +221,15 @@ pub struct Send<'a> {
     pub media: Vec<Cow<'a, [u8]>>,
 }
 
-/// `Ack`; a part that is absent is 0 or `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+/// `Ack`; a part that is absent is empty, 0 or `None`.
+#[derive(Clone, Debug, PartialEq, Default)]
 #[allow(missing_docs)]
-pub struct Ack {
+pub struct Ack<'a> {
     pub conversation: Option<ConversationId>,
     pub seq: u64,
-    pub receipts: u64,
-    pub accepted: u32,
+    pub receipts: Cow<'a, [u8]>,
+    /// Conversation and seq of each message, at most [`MAX_ACCEPTED`]; neighbours of one conversation share a `Seqs`.
+    pub accepted: SmallVec<[(ConversationId, u64); 1]>,
 }
 
 /// `Read`.
@@ -243,8 +248,8 @@ pub enum ServerFrame<'a> {
     Welcome(Welcome<'a>),
     Accepted { id: &'a [u8], conversation: ConversationId, seq: u64, time: u64 },
     Message(Message<'a>),
-    Receipt { conversation: ConversationId, user: &'a str, delivered: u64, read: u64, version: u64 },
-    Skip { conversation: ConversationId, from: u64, to: u64, reason: SkipReason, user: &'a str, version: u64 },
+    Receipt { conversation: ConversationId, user: &'a str, delivered: u64, read: u64, version: &'a [u8] },
+    Skip { conversation: ConversationId, from: u64, to: u64, reason: SkipReason, user: &'a str, version: &'a [u8] },
     Error(ErrorFrame<'a>),
     Ping { nonce: u64 },
     Pong { nonce: u64, time: u64 },
@@ -254,7 +259,7 @@ pub enum ServerFrame<'a> {
     Group(GroupFrame<'a>),
     Groups(&'a [ConversationId]),
     Progress { conversation: ConversationId, seq: u64, cursors: &'a [CursorOf<'a>] },
-    Receipts { conversation: ConversationId, cursors: &'a [CursorOf<'a>], version: u64 },
+    Receipts { conversation: Option<ConversationId>, cursors: &'a [CursorOf<'a>], version: &'a [u8] },
     Blocks(Vec<&'a str>),
 }
 
@@ -310,7 +315,7 @@ pub struct Welcome<'a> {
     pub pending_conversations: u64,
     pub server: &'a str,
     pub receive: bool,
-    pub receipts: u64,
+    pub receipts: &'a [u8],
 }
 
 /// The limits in force for a session; units in the schema.

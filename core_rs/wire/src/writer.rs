@@ -87,9 +87,10 @@ impl Sink for Length {
         self.0 += bytes_len(number, encoded_len(value));
     }
 
-    fn uints(&mut self, number: u32, _: &'static str, values: &[u32]) {
-        if !values.is_empty() {
-            self.0 += bytes_len(number, packed_len(values));
+    fn uints(&mut self, number: u32, _: &'static str, values: impl Iterator<Item = u64> + Clone) {
+        let len = packed_len(values);
+        if len > 0 {
+            self.0 += bytes_len(number, len);
         }
     }
 
@@ -102,15 +103,15 @@ impl Sink for Length {
         self.0 += values.iter().map(|value| bytes_len(number, value.as_ref().len())).sum::<usize>();
     }
 
-    fn messages(&mut self, number: u32, name: &'static str, values: &[impl Describe]) {
+    fn messages(&mut self, number: u32, name: &'static str, values: impl IntoIterator<Item = impl Describe>) {
         for value in values {
-            self.message(number, name, value);
+            self.message(number, name, &value);
         }
     }
 }
 
-fn packed_len(values: &[u32]) -> usize {
-    values.iter().map(|value| varint_len(u64::from(*value))).sum()
+fn packed_len(values: impl Iterator<Item = u64>) -> usize {
+    values.map(varint_len).sum()
 }
 
 /// Appends the protobuf encoding.
@@ -159,14 +160,15 @@ impl Sink for Proto<'_> {
         value.describe(self);
     }
 
-    fn uints(&mut self, number: u32, _: &'static str, values: &[u32]) {
-        if values.is_empty() {
+    fn uints(&mut self, number: u32, _: &'static str, values: impl Iterator<Item = u64> + Clone) {
+        let len = packed_len(values.clone());
+        if len == 0 {
             return;
         }
         put_tag(self.0, number, wire_type::BYTES);
-        put_varint(self.0, packed_len(values) as u64);
+        put_varint(self.0, len as u64);
         for value in values {
-            put_varint(self.0, u64::from(*value));
+            put_varint(self.0, value);
         }
     }
 
@@ -183,9 +185,9 @@ impl Sink for Proto<'_> {
         }
     }
 
-    fn messages(&mut self, number: u32, name: &'static str, values: &[impl Describe]) {
+    fn messages(&mut self, number: u32, name: &'static str, values: impl IntoIterator<Item = impl Describe>) {
         for value in values {
-            self.message(number, name, value);
+            self.message(number, name, &value);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
 use std::cell::Cell;
 
+use smallvec::smallvec;
 use wire::types::{Ack, ClientFrame, Message, Read, Send, ServerFrame, Target};
 use wire::{decode_client, message};
 
@@ -57,7 +58,12 @@ fn reading_a_hot_frame_allocates_nothing() {
     };
     let hot = [
         ClientFrame::Send(send),
-        ClientFrame::Ack(Ack { conversation: Some([1; 16]), seq: 300, receipts: 1 << 40, accepted: 70_000 }),
+        ClientFrame::Ack(Ack {
+            conversation: Some([1; 16]),
+            seq: 300,
+            receipts: Cow::Borrowed(&[8; 20]),
+            accepted: smallvec![([1; 16], 70_000)],
+        }),
         ClientFrame::Read(Read { conversation: [1; 16], seq: 300, authors: Vec::new() }),
         ClientFrame::Ping { nonce: u64::MAX },
     ];
@@ -87,7 +93,7 @@ fn writing_a_hot_frame_into_a_buffer_with_room_allocates_nothing() {
     let hot = [
         ServerFrame::Message(message),
         ServerFrame::Accepted { id: &[7; 12], conversation: [1; 16], seq: 300, time: 1_700_000_000_000 },
-        ServerFrame::Receipt { conversation: [1; 16], user: "bob", delivered: 300, read: 299, version: 1 << 40 },
+        ServerFrame::Receipt { conversation: [1; 16], user: "bob", delivered: 300, read: 299, version: &[8; 20] },
     ];
     let mut out = Vec::with_capacity(1024);
     for frame in hot {

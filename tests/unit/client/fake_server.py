@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pyrouter.client.ids import direct_conversation
 from pyrouter.wire import wire_pb2 as wire
 
+from .versions import Versions
+
 ME = "alice"
 WINDOW = 5  # unacknowledged messages
 UNACCEPTED = 4
@@ -43,14 +45,16 @@ class FakeServer:
         self.unpromised: list[wire.Message] = []  # numbered, durable at the next `sync`
         self.full = False  # no room for new messages
         self.refusals = 0
+        self.versions = Versions()
         self.receipt_version = 0
         self.receipts: list[tuple[int, wire.ServerFrame]] = []  # versioned, ascending
         self.to_client: deque[bytes] = deque()
         self.to_server: deque[bytes] = deque()
         self.connected = False
         self.greeted = False
-        self.answers: list[bytes] = []  # ids of the `accepted` frames of this connection, in order
-        self.confirmed = 0
+        self.answers: set[tuple[bytes, int]] = set()  # conversation and seq of each `accepted` of this connection
+        self.answered: set[tuple[bytes, int]] = set()  # and of every one
+        self.confirmed: set[tuple[bytes, int]] = set()
         self.next: dict[bytes, int] = {}  # next seq to be sent on this connection
 
     # What the rest of the world does.
@@ -100,7 +104,7 @@ class FakeServer:
     def connect(self) -> None:
         self.connected = True
         self.greeted = False
-        self.answers, self.confirmed = [], 0
+        self.answers = set()
         self.next = {}
 
     def cut(self) -> None:
@@ -167,13 +171,14 @@ class FakeServer:
         assert frame.hello.protocol == 1
         self.greeted = True
         welcome = wire.Welcome(protocol=1, user=ME, device=1, server="model", receive=frame.hello.receive)
-        welcome.receipts = self.receipt_version
+        welcome.receipts = frame.hello.receipts
+        kept = self.versions.number(frame.hello.receipts)
         welcome.limits.unaccepted_messages = UNACCEPTED
         welcome.limits.repeats = REPEATS
         welcome.limits.frame_bytes = 1000
         self._push(wire.ServerFrame(welcome=welcome))
         for version, told in self.receipts:
-            if version > frame.hello.receipts:
+            if version > kept:
                 self._push(told)
         self.deliver()
 
@@ -205,11 +210,12 @@ class FakeServer:
             assert ack.seq <= len(conversation.log)
             conversation.cursor = max(conversation.cursor, ack.seq)
             self.deliver()
-        if ack.accepted:
-            assert self.confirmed <= ack.accepted <= len(self.answers)
-            for id in self.answers[self.confirmed : ack.accepted]:
-                self.known.pop(id, None)
-            self.confirmed = ack.accepted
+        self.versions.number(ack.receipts)
+        for of in ack.accepted:
+            self.confirmed |= {(of.conversation, seq) for seq in of.seqs}
+        assert self.confirmed <= self.answered
+        for id in [id for id, known in self.known.items() if (known.conversation, known.seq) in self.confirmed]:
+            del self.known[id]
 
     def _on_read(self, frame: wire.ClientFrame) -> None:
         conversation = self.conversations[frame.read.conversation]
@@ -245,8 +251,9 @@ class FakeServer:
     def _answer(self, id: bytes) -> None:
         if id not in self.known:
             return
-        self.answers.append(id)
         accepted = self.known[id]
+        self.answers.add((accepted.conversation, accepted.seq))
+        self.answered.add((accepted.conversation, accepted.seq))
         conversation = self.conversations[accepted.conversation]
         if conversation.other == ME:
             # One device of the recipient has it: the sender's.
@@ -261,7 +268,7 @@ class FakeServer:
 
     def _versioned(self, frame: wire.ServerFrame, inner: wire.Receipt | wire.Skip) -> None:
         self.receipt_version += 1
-        inner.version = self.receipt_version
+        inner.version = self.versions.opaque(self.receipt_version)
         self.receipts.append((self.receipt_version, frame))
         if self.greeted:
             self._push(frame)

@@ -16,6 +16,7 @@ from pyrouter.client.group_wire import change_from_wire, change_to_wire
 from pyrouter.wire import wire_pb2 as wire
 
 from .group_rules import HASHES, SECRETS, Room
+from .versions import Versions
 
 GROUP = b"the group's id.."
 WINDOW = 5
@@ -47,7 +48,6 @@ class Link:
     next: int = 0
     under_way: int = 0
     shown: int = 0  # on this connection the snapshot came before this message; 0: it did not
-    answers: list[bytes] = field(default_factory=list)
 
     def push(self, **member: object) -> None:
         self.to_client.append(wire.ServerFrame(**member).SerializeToString())  # type: ignore[arg-type]  # one member
@@ -67,6 +67,7 @@ class GroupServer:
         self.delivered: dict[str, int] = {}
         self.read: dict[tuple[str, str], int] = {}  # reader, author → seq
         self.lost: list[tuple[str, int, int]] = []  # user, from, to
+        self.versions = Versions()
         self.version = 0
         self.told: list[tuple[int, wire.ServerFrame]] = []
 
@@ -153,12 +154,13 @@ class GroupServer:
                 link.next = seq
 
     def _on_hello(self, link: Link, frame: wire.ClientFrame) -> None:
-        link.greeted, link.next, link.under_way, link.shown, link.answers = True, 0, 0, 0, []
-        welcome = wire.Welcome(protocol=1, user=link.box.user, device=link.box.device, receipts=self.version)
+        link.greeted, link.next, link.under_way, link.shown = True, 0, 0, 0
+        kept = frame.hello.receipts
+        welcome = wire.Welcome(protocol=1, user=link.box.user, device=link.box.device, receipts=kept)
         welcome.receive = link.receive
         link.push(welcome=welcome)
         for version, told in self.told:
-            if version > frame.hello.receipts:
+            if version > self.versions.number(kept):
                 link.to_client.append(told.SerializeToString())
         self.deliver()
 
@@ -213,8 +215,9 @@ class GroupServer:
                 self.delivered[box.user] = box.cursor
                 self._tell(box.user)
             self.deliver()
-        for id in link.answers[: ack.accepted]:
-            box.known.pop(id, None)
+        self.versions.number(ack.receipts)
+        confirmed = {seq for of in ack.accepted for seq in of.seqs}
+        box.known = {id: seq for id, seq in box.known.items() if seq not in confirmed}
 
     def _on_read(self, link: Link, frame: wire.ClientFrame) -> None:
         assert frame.read.seq <= self.delivered.get(link.box.user, 0), "read before the server knows that we have it"
@@ -266,7 +269,6 @@ class GroupServer:
 
     def _accept(self, link: Link, seq: int) -> None:
         message = self.log[seq - 1]
-        link.answers.append(message.id)
         link.push(accepted=wire.Accepted(id=message.id, conversation=GROUP, seq=seq, time=1))
 
     def _move(self, message: wire.Message) -> None:
@@ -314,7 +316,7 @@ class GroupServer:
     def _versioned(self, frame: wire.ServerFrame, only: str = "") -> None:
         self.version += 1
         inner = frame.receipts if frame.HasField("receipts") else frame.skip
-        inner.version = self.version
+        inner.version = self.versions.opaque(self.version)
         if not only:
             self.told.append((self.version, frame))
         for link in self.links:

@@ -68,7 +68,7 @@ class Session:
         return self.accept(self.protocol.manage(b"" if seq == 1 else GROUP, change), seq)
 
     def receipts(self, **cursors: tuple[int, int]) -> None:
-        told = wire.Receipts(conversation=GROUP, version=1)
+        told = wire.Receipts(conversation=GROUP, version=b"1")
         for user, (delivered, read) in cursors.items():
             told.cursors.add(user=user, delivered=delivered, read=read)
         self.hear(receipts=told)
@@ -384,7 +384,7 @@ def test_a_message_to_a_direct_conversation_by_its_id_has_its_ticks() -> None:
     session.hear(accepted=wire.Accepted(id=sent.id, conversation=direct, seq=1, time=1))
     session.protocol.seek(sent)
     session.hear(error=wire.Error(code="unknown_conversation", conversation=direct))
-    session.hear(receipt=wire.Receipt(conversation=direct, user="bob", delivered=1, version=1))
+    session.hear(receipt=wire.Receipt(conversation=direct, user="bob", delivered=1, version=b"1"))
     assert tick(sent) == State.DELIVERED
 
 

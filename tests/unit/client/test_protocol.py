@@ -45,6 +45,11 @@ class Session:
         self.hear(accepted=wire.Accepted(id=sent.id, conversation=BOB, seq=seq, time=1))
 
 
+def seen(frame: wire.ClientFrame) -> list[tuple[bytes, int]]:
+    """The messages whose `accepted` an ack confirms."""
+    return [(of.conversation, seq) for of in frame.ack.accepted for seq in of.seqs]
+
+
 def test_nothing_but_hello_leaves_before_welcome() -> None:
     session = Session()
     session.protocol.send("bob", b"early")
@@ -173,7 +178,24 @@ def test_answers_are_confirmed_before_the_server_would_forget_ids() -> None:
     assert len(flying) == 4
     session.accept(flying[0].send, 1)
     confirmation, fifth = session.said()
-    assert (confirmation.ack.accepted, fifth.send.body) == (1, b"4")
+    assert (seen(confirmation), fifth.send.body) == ([(BOB, 1)], b"4")
+
+
+def test_answers_that_were_not_confirmed_when_a_connection_ended_are_confirmed_on_the_next() -> None:
+    session = Session()
+    session.connect()
+    for n in (1, 2):
+        session.protocol.send("bob", b"%d" % n)
+    first, second = session.said()
+    session.accept(first.send, 1)
+    session.protocol.connection_lost()
+    confirmation, again = session.connect()
+    assert (seen(confirmation), again.send.id) == ([(BOB, 1)], second.send.id)
+    # The server has its word now: nothing is confirmed twice.
+    session.accept(again.send, 2)
+    session.now += module.CONFIRM_DELAY_S
+    session.protocol.poll()
+    assert [seen(frame) for frame in session.said()] == [[(BOB, 2)]]
 
 
 def test_a_send_that_the_server_cannot_take_now_holds_back_later_ones_for_the_same_target() -> None:
@@ -357,9 +379,9 @@ def test_our_own_receipts_from_another_device_claim_nothing_about_what_we_sent_i
     session.connect()
     sent = session.protocol.send("bob", b"x")
     session.accept(session.said()[0].send, 1)
-    session.hear(receipt=wire.Receipt(conversation=BOB, user="alice", delivered=1, read=1, version=1))
+    session.hear(receipt=wire.Receipt(conversation=BOB, user="alice", delivered=1, read=1, version=b"1"))
     states = [sent.state]
-    session.hear(receipt=wire.Receipt(conversation=BOB, user="bob", read=1, version=2))
+    session.hear(receipt=wire.Receipt(conversation=BOB, user="bob", read=1, version=b"2"))
     states.append(sent.state)
     assert states == [State.SENT, State.READ]
 
@@ -368,13 +390,38 @@ def test_the_receipt_version_is_acknowledged_by_receiving_sessions_only() -> Non
     for receive in (True, False):
         session = Session(receive=receive)
         session.connect()
-        session.hear(receipt=wire.Receipt(conversation=BOB, user="bob", delivered=1, version=9))
+        session.hear(receipt=wire.Receipt(conversation=BOB, user="bob", delivered=1, version=b"nine"))
         session.now += module.CONFIRM_DELAY_S
         session.protocol.poll()
-        assert [frame.ack.receipts for frame in session.said()] == ([9] if receive else [])
+        assert [frame.ack.receipts for frame in session.said()] == ([b"nine"] if receive else [])
         session.protocol.connection_lost()
         session.protocol.connect("secret")
-        assert session.said()[0].hello.receipts == 9
+        assert session.said()[0].hello.receipts == b"nine"
+
+
+def test_the_last_receipt_version_counts_whatever_is_in_it() -> None:
+    session = Session()
+    session.connect()
+    for version in (b"z", b"a", b"", b"m" * 64, b"b"):
+        session.hear(receipt=wire.Receipt(conversation=BOB, user="bob", version=version))
+    session.hear(receipts=wire.Receipts(version=b"alone"))
+    session.hear(receipts=wire.Receipts(conversation=b"g" * 16, cursors=[wire.Cursor(user="bob", delivered=1)]))
+    session.protocol.flush()
+    assert [frame.ack.receipts for frame in session.said()] == [b"alone"], "an empty one leaves it in force"
+    session.protocol.flush()
+    assert session.said() == [], "it was told"
+
+
+@pytest.mark.parametrize("begins", [b"", b"other", b"kept"])
+def test_a_session_begins_at_the_receipt_version_that_welcome_names(begins: bytes) -> None:
+    session = Session(receipts=b"kept")
+    session.protocol.connect("secret")
+    assert session.said()[0].hello.receipts == b"kept"
+    session.hear(welcome=wire.Welcome(protocol=1, user="alice", device=1, receipts=begins))
+    assert [frame.ack.receipts for frame in session.said()] == ([begins] if begins else [])
+    session.protocol.connection_lost()
+    session.protocol.connect("secret")
+    assert session.said()[0].hello.receipts == begins
 
 
 def test_devices_are_asked_for_again_until_they_are_told() -> None:

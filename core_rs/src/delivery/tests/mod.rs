@@ -12,6 +12,7 @@ use super::hot::Body;
 use super::*;
 use crate::engine::binary::Reader;
 use crate::engine::directory::Device;
+use crate::engine::token;
 use crate::group::{Change, Profile, Rules};
 use crate::sequencer::Kind;
 
@@ -25,6 +26,8 @@ enum Got {
     Cursor(String, u64, u64, u64),
     /// User, from, to, version.
     Never(String, u64, u64, u64),
+    /// Nothing is new but the version.
+    Version(u64),
 }
 
 #[derive(Default)]
@@ -41,18 +44,22 @@ impl Outlet for Out {
 
     fn frame(&mut self, conn: u32, frame: &ServerFrame<'_>) {
         let own = |user: &str| user.to_owned();
+        let told = |version: &[u8]| token::version(version).unwrap_or(0);
         match *frame {
             ServerFrame::Skip { from, to, reason, user: "", .. } => self.0.push((conn, Got::Skip(from, to, reason))),
             ServerFrame::Skip { from, to, user, version, .. } => {
-                self.0.push((conn, Got::Never(own(user), from, to, version)));
+                self.0.push((conn, Got::Never(own(user), from, to, told(version))));
             }
             ServerFrame::Group(ref group) => self.0.push((conn, Got::Snapshot(group.seq))),
             ServerFrame::Receipt { user, delivered, read, version, .. } => {
-                self.0.push((conn, Got::Cursor(own(user), delivered, read, version)));
+                self.0.push((conn, Got::Cursor(own(user), delivered, read, told(version))));
+            }
+            ServerFrame::Receipts { conversation: None, cursors: [], version } => {
+                self.0.push((conn, Got::Version(told(version))));
             }
             ServerFrame::Receipts { cursors, version, .. } => {
                 let cursor =
-                    |c: &crate::wire::types::CursorOf<'_>| Got::Cursor(own(c.user), c.delivered, c.read, version);
+                    |c: &crate::wire::types::CursorOf<'_>| Got::Cursor(own(c.user), c.delivered, c.read, told(version));
                 self.0.extend(cursors.iter().map(|c| (conn, cursor(c))));
             }
             _ => panic!("{frame:?}"),

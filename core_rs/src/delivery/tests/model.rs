@@ -108,6 +108,7 @@ impl Truth {
                     self.check_claim(mailbox.0, user[1..].parse().unwrap(), delivered.max(read));
                     continue;
                 }
+                Got::Version(_) => continue,
             };
             let position = self.position.get_mut(&mailbox).unwrap();
             assert!(from > *position, "I3: {from} after {position}");

@@ -1,6 +1,7 @@
 //! Acknowledgements and reads: which sessions may send them, and which are told.
 
 use super::*;
+use crate::wire::types::Hello;
 
 #[test]
 fn an_ack_of_a_session_that_does_not_receive_moves_its_devices_cursor() {
@@ -102,4 +103,47 @@ fn a_reader_who_is_not_told_owes_no_acknowledgement_of_that_i5() {
     let got = rig.got(ann);
     confirm(&mut rig, ann, &got);
     assert!(!owes(&rig, at));
+}
+
+#[test]
+fn an_accepted_is_confirmed_on_any_connection_of_its_device_and_on_none_of_another_i4() {
+    let mut rig = rig();
+    let (ann, _) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let got = rig.got(ann);
+    let tablet = rig.join("ann", 2, true);
+    confirm(&mut rig, tablet, &got);
+    rig.send(ann, "bob", b"1", b"x");
+    assert_eq!(rig.got(ann), got, "another device confirms nothing");
+    rig.cut(ann);
+    let sender = rig.join("ann", 1, false);
+    rig.got(sender);
+    confirm(&mut rig, sender, &got);
+    rig.send(sender, "bob", b"1", b"x");
+    assert!(matches!(rig.got(sender)[..], [Got::Accepted { seq: 2, .. }]), "the id is forgotten");
+}
+
+#[test]
+fn a_receipt_version_that_was_never_given_is_none_and_everything_is_told_again_i7() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let mut got = rig.got(ann);
+    rig.ack(bob, conversation(&got), 1);
+    got.extend(rig.got(ann));
+    let Some(&Got::Receipt { version, .. }) = got.last() else { panic!("{got:?}") };
+    confirm(&mut rig, ann, &got);
+    rig.cut(ann);
+    let forged = token::token(version + (1 << 40)).to_vec();
+    let cases =
+        [(kept(0), true), (kept(version), true), (forged.into(), false), (Cow::Borrowed(&b"garbage"[..]), false)];
+    for (receipts, known) in cases {
+        let hello = Hello { protocol: 1, receive: true, receipts: receipts.clone(), ..Hello::default() };
+        let ann = rig.join_with("ann", 1, hello);
+        let got = rig.got(ann);
+        let Some(Got::Welcome { receipts: begins, .. }) = got.first() else { panic!("{got:?}") };
+        let told: &[_] = if known { &[] } else { &[("bob", 1, 0)] };
+        assert_eq!((*begins, &*self::receipts(&got)), (if known { version } else { 0 }, told), "{receipts:?}");
+        rig.cut(ann);
+    }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{Identity, Verdict};
 use crate::link::MAGIC;
-use crate::wire::types::{Ack, ClientFrame, Hello, Target};
+use crate::wire::types::{ClientFrame, Hello, Target};
 
 fn hello() -> ClientFrame<'static> {
     ClientFrame::Hello(Hello { protocol: 1, receive: true, ..Hello::default() })
@@ -167,7 +167,7 @@ fn an_id_is_remembered_until_confirmed_and_bound_to_its_conversation_i4() {
     let got = rig.got(ann);
     assert_eq!(got[0], got[1]);
     assert_eq!(codes(&got), ["id_reused"]);
-    rig.feed(ann, &ClientFrame::Ack(Ack { accepted: 2, ..Ack::default() }));
+    confirm(&mut rig, ann, &got);
     rig.send(ann, "cal", b"1", b"x");
     assert!(matches!(rig.got(ann)[..], [Got::Accepted { seq: 1, .. }]), "confirmed, so it may be used again");
 }

@@ -1,6 +1,7 @@
 //! Server frames read back, plainly: a field is a number and a varint or bytes.
 
 use super::group_frames::{self, Change, CursorOf, Snapshot};
+use crate::engine::token;
 use crate::wire::types::ConversationId;
 
 /// A frame as a test wants to look at it.
@@ -141,6 +142,11 @@ impl Fields {
         self.many(number).into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
     }
 
+    /// A receipt version, as this server makes them; 0: none.
+    fn version(&self, number: u64) -> u64 {
+        token::version(&self.bytes(number)).unwrap_or(0)
+    }
+
     pub fn id16(&self, number: u64) -> ConversationId {
         self.bytes(number).try_into().unwrap_or_default()
     }
@@ -160,7 +166,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
         got.push(match number {
             1 => {
                 let pending = Fields::read(&f.bytes(6));
-                Got::Welcome { messages: pending.number(1), conversations: pending.number(2), receipts: f.number(9) }
+                Got::Welcome { messages: pending.number(1), conversations: pending.number(2), receipts: f.version(9) }
             }
             2 => Got::Accepted { id: f.bytes(1), conversation: f.id16(2), seq: f.number(3) },
             3 => Got::Message {
@@ -178,7 +184,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
                 user: f.text(2),
                 delivered: f.number(3),
                 read: f.number(4),
-                version: f.number(5),
+                version: f.version(5),
             },
             5 => Got::Skip {
                 conversation: f.id16(1),
@@ -186,7 +192,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
                 to: f.number(3),
                 reason: f.number(4),
                 user: f.text(5),
-                version: f.number(6),
+                version: f.version(6),
             },
             6 => {
                 let lists = f.0.iter().filter(|field| field.0 == 7).count();
@@ -215,7 +221,7 @@ pub fn take(bytes: &mut Vec<u8>) -> Vec<Got> {
             }
             15 => {
                 let cursors = group_frames::cursors(&f, 2);
-                Got::Receipts { conversation: f.id16(1), cursors, version: f.number(3) }
+                Got::Receipts { conversation: f.id16(1), cursors, version: f.version(3) }
             }
             16 => Got::Blocks(f.texts(1)),
             other => panic!("frame {other}"),

@@ -19,10 +19,13 @@ mod residency;
 mod sim;
 mod trips;
 
+use std::borrow::Cow;
+
 use frames::Got;
 use rig::{Client, Rig, START};
+use smallvec::SmallVec;
 
-use crate::engine::Config;
+use crate::engine::{Config, token};
 use crate::log::LogOptions;
 use crate::log::sim::SimDisk;
 use crate::time::Now;
@@ -91,16 +94,27 @@ fn days(rig: &mut Rig<SimDisk>, days: u64) {
     }
 }
 
-/// A client acknowledges the latest receipt that it got, and every `accepted`.
+/// A client acknowledges the last receipt that it got, and every `accepted`.
 fn confirm(rig: &mut Rig<SimDisk>, client: Client, got: &[Got]) {
     let version = |g: &Got| match g {
-        Got::Receipt { version, .. } | Got::Skip { version, .. } => *version,
+        Got::Receipt { version, .. } | Got::Skip { version, .. } | Got::Receipts { version, .. } => *version,
         _ => 0,
     };
-    let receipts = got.iter().map(version).max().unwrap_or(0);
-    let accepted = got.iter().filter(|g| matches!(g, Got::Accepted { .. })).count() as u32;
-    rig.feed(client, &ClientFrame::Ack(Ack { receipts, accepted, ..Ack::default() }));
+    let receipts = kept(got.iter().map(version).rfind(|version| *version > 0).unwrap_or(0));
+    rig.feed(client, &ClientFrame::Ack(Ack { receipts, accepted: accepted(got), ..Ack::default() }));
     rig.turn();
+}
+
+/// A receipt version as a client gives it back.
+fn kept(version: u64) -> Cow<'static, [u8]> {
+    Cow::Owned(token::token(version).to_vec())
+}
+
+/// The messages of each `accepted`.
+fn accepted(got: &[Got]) -> SmallVec<[(ConversationId, u64); 1]> {
+    let message =
+        |g: &Got| if let Got::Accepted { conversation, seq, .. } = g { Some((*conversation, *seq)) } else { None };
+    got.iter().filter_map(message).collect()
 }
 
 /// Both ends of a conversation, welcomed.

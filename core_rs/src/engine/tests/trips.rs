@@ -59,16 +59,18 @@ fn world(place: Place) -> (Rig<SimDisk>, Client, Talks) {
     let cal = (place != Place::Nowhere).then(|| rig.join("cal", 1, true));
     let all = [Some(ann), Some(bob), cal];
     for client in all.into_iter().flatten() {
-        for g in rig.got(client) {
+        let got = rig.got(client);
+        for g in &got {
             if let Got::Message { conversation, seq, .. } = g {
-                rig.ack(client, conversation, seq);
+                rig.ack(client, *conversation, *seq);
             }
         }
+        confirm(&mut rig, client, &got);
     }
     rig.pass(1_500);
     for client in all.into_iter().flatten() {
-        rig.feed(client, &ClientFrame::Ack(Ack { receipts: u64::MAX, accepted: 9, ..Ack::default() }));
-        rig.turn();
+        let got = rig.got(client);
+        confirm(&mut rig, client, &got);
         rig.cut(client);
     }
     quiet(&mut rig);

@@ -172,6 +172,10 @@ impl<'a> Value<'a> for JsonValue<'a> {
         self.each(|value| take(value.uint32()?))
     }
 
+    fn uint64s(self, mut take: impl FnMut(u64) -> Result<(), WireError>) -> Result<(), WireError> {
+        self.each(|value| take(value.uint64()?))
+    }
+
     fn each(self, mut take: impl FnMut(Self) -> Result<(), WireError>) -> Result<(), WireError> {
         self.walked(elements(self.raw, |raw| take(Self { raw, name: self.name })), "an array")
     }

@@ -32,19 +32,23 @@ impl Json<'_> {
         self.out.extend_from_slice(b"\":");
     }
 
-    fn list<T>(&mut self, name: &'static str, values: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
-        if values.is_empty() {
-            return;
-        }
+    fn list<T>(&mut self, name: &'static str, values: impl IntoIterator<Item = T>, put: impl Fn(&mut Vec<u8>, T)) {
+        let mut values = values.into_iter();
+        let Some(first) = values.next() else { return };
         self.name(name);
-        let mut before = b'[';
+        self.out.push(b'[');
+        put(self.out, first);
         for value in values {
-            self.out.push(before);
+            self.out.push(b',');
             put(self.out, value);
-            before = b',';
         }
         self.out.push(b']');
     }
+}
+
+fn put_integer(out: &mut Vec<u8>, value: u64) {
+    let digits = value.to_string();
+    if value < TEXT_FROM { out.extend_from_slice(digits.as_bytes()) } else { put_text(out, &digits) }
 }
 
 fn put_text(out: &mut Vec<u8>, value: &str) {
@@ -70,8 +74,7 @@ impl Sink for Json<'_> {
             return;
         }
         self.name(name);
-        let digits = value.to_string();
-        if value < TEXT_FROM { self.out.extend_from_slice(digits.as_bytes()) } else { put_text(self.out, &digits) }
+        put_integer(self.out, value);
     }
 
     fn boolean(&mut self, _: u32, name: &'static str, value: bool) {
@@ -114,8 +117,8 @@ impl Sink for Json<'_> {
         Json::object(self.out, value);
     }
 
-    fn uints(&mut self, _: u32, name: &'static str, values: &[u32]) {
-        self.list(name, values, |out, value| out.extend_from_slice(value.to_string().as_bytes()));
+    fn uints(&mut self, _: u32, name: &'static str, values: impl Iterator<Item = u64> + Clone) {
+        self.list(name, values, put_integer);
     }
 
     fn strings<T: AsRef<str>>(&mut self, _: u32, name: &'static str, values: &[T]) {
@@ -126,7 +129,7 @@ impl Sink for Json<'_> {
         self.list(name, values, |out, value| put_base64(out, value.as_ref()));
     }
 
-    fn messages(&mut self, _: u32, name: &'static str, values: &[impl Describe]) {
-        self.list(name, values, |out, value| Json::object(out, value));
+    fn messages(&mut self, _: u32, name: &'static str, values: impl IntoIterator<Item = impl Describe>) {
+        self.list(name, values, |out, value| Json::object(out, &value));
     }
 }

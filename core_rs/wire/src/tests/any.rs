@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Union;
+use smallvec::SmallVec;
 
 use super::any_group::{cursors, group, manage, stored_change};
 use crate::codes;
@@ -84,8 +85,19 @@ fn send() -> impl Strategy<Value = Send<'static>> {
     )
 }
 
+/// A receipt version.
+fn version() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..=MAX_VERSION)
+}
+
+/// Messages that were accepted, some neighbours of one conversation.
+fn accepted() -> impl Strategy<Value = SmallVec<[(ConversationId, u64); 1]>> {
+    let runs = vec((id16(), vec(number(), 1..4)), 0..3);
+    runs.prop_map(|runs| runs.into_iter().flat_map(|(id, seqs)| seqs.into_iter().map(move |seq| (id, seq))).collect())
+}
+
 pub fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
-    let hello = (small(), text(), any::<bool>(), "[ -~]{0,64}", small(), small(), number()).prop_map(
+    let hello = (small(), text(), any::<bool>(), "[ -~]{0,64}", small(), small(), version()).prop_map(
         |(protocol, token, receive, client, window_messages, window_bytes, receipts)| {
             ClientFrame::Hello(Hello {
                 protocol,
@@ -94,14 +106,16 @@ pub fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
                 client: Cow::Owned(client),
                 window_messages,
                 window_bytes,
-                receipts,
+                receipts: Cow::Owned(receipts),
             })
         },
     );
-    let ack =
-        (prop::option::of(id16()), number(), number(), small()).prop_map(|(conversation, seq, receipts, accepted)| {
-            ClientFrame::Ack(Ack { conversation, seq: conversation.map_or(0, |_| seq), receipts, accepted })
-        });
+    let ack = (prop::option::of(id16()), number(), version(), accepted()).prop_map(
+        |(conversation, seq, receipts, accepted)| {
+            let (seq, receipts) = (conversation.map_or(0, |_| seq), Cow::Owned(receipts));
+            ClientFrame::Ack(Ack { conversation, seq, receipts, accepted })
+        },
+    );
     let read = (id16(), number(), vec(user(), 0..4)).prop_map(|(conversation, seq, authors)| {
         ClientFrame::Read(Read { conversation, seq, authors: authors.into_iter().map(Cow::Owned).collect() })
     });
@@ -162,7 +176,7 @@ fn message() -> impl Strategy<Value = ServerFrame<'static>> {
 }
 
 fn welcome() -> impl Strategy<Value = ServerFrame<'static>> {
-    (str(), small(), number(), limits(), number(), number(), str(), any::<bool>(), number()).prop_map(
+    (str(), small(), number(), limits(), number(), number(), str(), any::<bool>(), bytes()).prop_map(
         |(user, device, time, limits, pending_messages, pending_conversations, server, receive, receipts)| {
             ServerFrame::Welcome(Welcome {
                 user,
@@ -195,10 +209,10 @@ pub fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
     let accepted = (bytes(), id16(), number(), number())
         .prop_map(|(id, conversation, seq, time)| ServerFrame::Accepted { id, conversation, seq, time });
     let receipt =
-        (id16(), str(), number(), number(), number()).prop_map(|(conversation, user, delivered, read, version)| {
+        (id16(), str(), number(), number(), bytes()).prop_map(|(conversation, user, delivered, read, version)| {
             ServerFrame::Receipt { conversation, user, delivered, read, version }
         });
-    let skip = (id16(), number(), number(), reason, str(), number()).prop_map(
+    let skip = (id16(), number(), number(), reason, str(), bytes()).prop_map(
         |(conversation, from, to, reason, user, version)| ServerFrame::Skip {
             conversation,
             from,
@@ -213,11 +227,8 @@ pub fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
         seq,
         cursors,
     });
-    let receipts = (id16(), cursors(), number()).prop_map(|(conversation, cursors, version)| ServerFrame::Receipts {
-        conversation,
-        cursors,
-        version,
-    });
+    let receipts = (prop::option::of(id16()), cursors(), bytes())
+        .prop_map(|(conversation, cursors, version)| ServerFrame::Receipts { conversation, cursors, version });
     prop_oneof![
         2 => welcome(),
         2 => accepted,

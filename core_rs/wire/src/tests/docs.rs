@@ -170,8 +170,10 @@ fn the_conversation_ids_are_computed_as_told() {
 /// The limits in words are the constants of the code.
 #[test]
 fn the_fixed_limits_are_told() {
-    use crate::types::{MAX_CLIENT, MAX_DESCRIPTION, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_NAME};
-    use crate::types::{MAX_HELLO, MAX_PICTURE, MAX_TOKEN, MAX_USER, SECRET};
+    use crate::types::{
+        MAX_ACCEPTED, MAX_CLIENT, MAX_DESCRIPTION, MAX_ID, MAX_LIST, MAX_MEDIA, MAX_MEDIA_ID, MAX_NAME,
+    };
+    use crate::types::{MAX_HELLO, MAX_PICTURE, MAX_TOKEN, MAX_USER, MAX_VERSION, SECRET};
     let told: Vec<&str> = table("Limits", "what").iter().map(|row| row[1]).collect();
     let known = [
         format!("1 to {MAX_USER} bytes"),
@@ -183,6 +185,8 @@ fn the_fixed_limits_are_told() {
         format!("{MAX_MEDIA} ids of 1 to {MAX_MEDIA_ID} bytes"),
         MAX_LIST.to_string(),
         MAX_LIST.to_string(),
+        format!("{MAX_ACCEPTED} messages"),
+        format!("{MAX_VERSION} bytes"),
         format!("{MAX_NAME} bytes"),
         format!("{MAX_DESCRIPTION} bytes"),
         format!("{MAX_PICTURE} bytes"),

@@ -125,6 +125,41 @@ fn lists() {
 }
 
 #[test]
+fn receipt_versions() {
+    for (len, expected) in [(0, None), (MAX_VERSION, None), (MAX_VERSION + 1, Some(codes::BAD_FIELD))] {
+        let receipts = Cow::Owned(vec![7; len]);
+        let hello = Hello { protocol: 1, receipts: Cow::clone(&receipts), ..Hello::default() };
+        assert_eq!(code(&ClientFrame::Hello(hello)), expected, "{len} bytes");
+        assert_eq!(code(&ClientFrame::Ack(Ack { receipts, ..Ack::default() })), expected, "{len} bytes");
+    }
+}
+
+#[test]
+fn accepted_messages_of_an_ack() {
+    let below = MAX_ACCEPTED as u64 - 1;
+    let acked = |accepted| code(&ClientFrame::Ack(Ack { accepted, ..Ack::default() }));
+    for (count, expected) in [(below, None), (below + 1, None), (below + 2, Some(codes::BAD_FIELD))] {
+        assert_eq!(acked((1..=count).map(|seq| ([1; 16], seq)).collect()), expected, "{count} of one conversation");
+        let each = |seq: u64| (u128::from(seq).to_le_bytes(), seq);
+        assert_eq!(acked((1..=count).map(each).collect()), expected, "{count} of as many conversations");
+    }
+    for (bytes, expected) in [
+        (&b"\x1a\x02\x22\x00"[..], Some(codes::BAD_CONVERSATION)),
+        (b"\x1a\x05\x22\x03\x12\x01\x01", Some(codes::BAD_CONVERSATION)), // seqs alone
+        (b"\x1a\x14\x22\x12\x0a\x10aaaaaaaaaaaaaaaa", Some(codes::BAD_FIELD)), // no seqs
+        (b"\x1a\x18\x22\x16\x10\x05\x10\x06\x0a\x10aaaaaaaaaaaaaaaa", None), // not packed, before their conversation
+        (b"\x1a\x02\x20\x01", Some(codes::MALFORMED)),                    // a count
+    ] {
+        assert_eq!(decode_client(bytes).err().map(|error| error.code), expected, "{bytes:x?}");
+    }
+    let ClientFrame::Ack(ack) = decode_client(b"\x1a\x18\x22\x16\x10\x05\x10\x06\x0a\x10aaaaaaaaaaaaaaaa").unwrap()
+    else {
+        panic!("an ack")
+    };
+    assert_eq!(ack.accepted[..], [(*b"aaaaaaaaaaaaaaaa", 5), (*b"aaaaaaaaaaaaaaaa", 6)]);
+}
+
+#[test]
 fn hello() {
     let hello = |token: usize, client: &str| {
         let token = Cow::Owned("t".repeat(token));

@@ -152,8 +152,12 @@ pub fn server() -> Vec<(ServerFrame<'static>, String)> {
             format!(r#"{{"progress":{{"conversation":"{GROUP64}","seq":3,"cursors":{cursors64}}}}}"#),
         ),
         (
-            ServerFrame::Receipts { conversation: GROUP, cursors, version: 9 },
-            format!(r#"{{"receipts":{{"conversation":"{GROUP64}","cursors":{cursors64},"version":9}}}}"#),
+            ServerFrame::Receipts { conversation: Some(GROUP), cursors, version: b"\x09" },
+            format!(r#"{{"receipts":{{"conversation":"{GROUP64}","cursors":{cursors64},"version":"CQ=="}}}}"#),
+        ),
+        (
+            ServerFrame::Receipts { conversation: None, cursors: &[], version: b"\x09" },
+            r#"{"receipts":{"version":"CQ=="}}"#.to_owned(),
         ),
         (ServerFrame::Blocks(vec!["eve", "bob"]), r#"{"blocks":{"users":["eve","bob"]}}"#.to_owned()),
     ]);

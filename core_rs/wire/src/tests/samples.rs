@@ -42,9 +42,9 @@ fn server() -> Vec<(ServerFrame<'static>, String)> {
                 pending_conversations: 14,
                 server: "s",
                 receive: true,
-                receipts: 15,
+                receipts: b"\x0f",
             }),
-            r#"{"welcome":{"protocol":1,"user":"ann","device":2,"time":3,"limits":{"bodyBytes":1,"frameBytes":2,"idBytes":3,"windowMessages":4,"windowBytes":5,"unacceptedMessages":6,"unacceptedBytes":7,"devices":8,"repeats":9,"idleMs":10,"holdMs":11,"groupMembers":12},"pending":{"messages":13,"conversations":14},"server":"s","receive":true,"receipts":15}}"#.to_owned(),
+            r#"{"welcome":{"protocol":1,"user":"ann","device":2,"time":3,"limits":{"bodyBytes":1,"frameBytes":2,"idBytes":3,"windowMessages":4,"windowBytes":5,"unacceptedMessages":6,"unacceptedBytes":7,"devices":8,"repeats":9,"idleMs":10,"holdMs":11,"groupMembers":12},"pending":{"messages":13,"conversations":14},"server":"s","receive":true,"receipts":"Dw=="}}"#.to_owned(),
         ),
         (
             ServerFrame::Accepted { id: b"\x01", conversation, seq: 2, time: 3 },
@@ -68,13 +68,13 @@ fn server() -> Vec<(ServerFrame<'static>, String)> {
             ),
         ),
         (
-            ServerFrame::Receipt { conversation, user: "bob", delivered: 2, read: 1, version: 9 },
-            format!(r#"{{"receipt":{{"conversation":"{id64}","user":"bob","delivered":2,"read":1,"version":9}}}}"#),
+            ServerFrame::Receipt { conversation, user: "bob", delivered: 2, read: 1, version: b"\x09" },
+            format!(r#"{{"receipt":{{"conversation":"{id64}","user":"bob","delivered":2,"read":1,"version":"CQ=="}}}}"#),
         ),
         (
-            ServerFrame::Skip { conversation, from: 2, to: 3, reason: SkipReason::NoBody, user: "bob", version: 9 },
+            ServerFrame::Skip { conversation, from: 2, to: 3, reason: SkipReason::NoBody, user: "bob", version: b"\x09" },
             format!(
-                r#"{{"skip":{{"conversation":"{id64}","from":2,"to":3,"reason":"NO_BODY","user":"bob","version":9}}}}"#
+                r#"{{"skip":{{"conversation":"{id64}","from":2,"to":3,"reason":"NO_BODY","user":"bob","version":"CQ=="}}}}"#
             ),
         ),
         (
@@ -134,9 +134,9 @@ fn client() -> Vec<(ClientFrame<'static>, String)> {
                 client: "c".into(),
                 window_messages: 2,
                 window_bytes: 3,
-                receipts: 4,
+                receipts: Cow::Borrowed(b"\xff\xfe"),
             }),
-            r#"{"hello":{"protocol":1,"token":"t","receive":true,"client":"c","windowMessages":2,"windowBytes":3,"receipts":4}}"#.to_owned(),
+            r#"{"hello":{"protocol":1,"token":"t","receive":true,"client":"c","windowMessages":2,"windowBytes":3,"receipts":"//4="}}"#.to_owned(),
         ),
         (
             ClientFrame::Send(send),
@@ -153,8 +153,15 @@ fn client() -> Vec<(ClientFrame<'static>, String)> {
             ),
         ),
         (
-            ClientFrame::Ack(Ack { conversation: Some(conversation), seq: 1, receipts: 2, accepted: 3 }),
-            format!(r#"{{"ack":{{"conversation":"{id64}","seq":1,"receipts":2,"accepted":3}}}}"#),
+            ClientFrame::Ack(Ack {
+                conversation: Some(conversation),
+                seq: 1,
+                receipts: Cow::Borrowed(b"\xff\xfe"),
+                accepted: smallvec![(conversation, 3), (conversation, 1 << 53), ([1; 16], 4)],
+            }),
+            format!(
+                r#"{{"ack":{{"conversation":"{id64}","seq":1,"receipts":"//4=","accepted":[{{"conversation":"{id64}","seqs":[3,"9007199254740992"]}},{{"conversation":"AQEBAQEBAQEBAQEBAQEBAQ==","seqs":[4]}}]}}}}"#
+            ),
         ),
         (
             ClientFrame::Read(Read { conversation, seq: 1, authors: vec!["ann".into(), "bob".into()] }),

@@ -27,7 +27,7 @@ proptest! {
 #[test]
 fn labels_are_those_of_the_schema() {
     for reason in [SkipReason::Expired, SkipReason::Cap, SkipReason::NoBody, SkipReason::Lost, SkipReason::Blocked] {
-        let frame = ServerFrame::Skip { conversation: [1; 16], from: 1, to: 1, reason, user: "", version: 0 };
+        let frame = ServerFrame::Skip { conversation: [1; 16], from: 1, to: 1, reason, user: "", version: &[] };
         let (mut bytes, mut json) = (Vec::new(), Vec::new());
         frame.encode(&mut bytes);
         frame.encode_json(&mut json);

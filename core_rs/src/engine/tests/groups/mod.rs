@@ -17,6 +17,8 @@ mod returns;
 mod roles;
 mod trickle;
 
+use smallvec::smallvec;
+
 use super::group_frames::{Change as Seen, Snapshot};
 use super::*;
 use crate::wire::types::{Change, Hash, Invite, Manage, Profile, Rules, Target, Who};
@@ -44,7 +46,8 @@ fn party_in(mut rig: Rig<SimDisk>) -> Party {
     let [ann, bob, cal, dan, eve] = ["ann", "bob", "cal", "dan", "eve"].map(|name| rig.join(name, 1, true));
     let at = create(&mut rig, ann, b"g", &["bob", "cal", "dan"]);
     manage(&mut rig, ann, at, b"a", Change::Promoted(names(&["bob"])));
-    rig.feed(ann, &ClientFrame::Ack(Ack { accepted: 2, ..Ack::default() }));
+    let accepted = smallvec![(at, 1), (at, 2)];
+    rig.feed(ann, &ClientFrame::Ack(Ack { accepted, ..Ack::default() }));
     let mut party = Party { rig, ann, bob, cal, dan, eve, at };
     party.collect();
     party
@@ -143,14 +146,7 @@ fn answer(got: &[Got], id: &[u8]) -> Option<String> {
 fn collect(rig: &mut Rig<SimDisk>, client: Client, at: ConversationId) -> Vec<Got> {
     let got = rig.got(client);
     keep(rig, client, at, &got);
-    let version = |g: &Got| match g {
-        Got::Receipt { version, .. } | Got::Skip { version, .. } | Got::Receipts { version, .. } => *version,
-        _ => 0,
-    };
-    let receipts = got.iter().map(version).max().unwrap_or(0);
-    let accepted = got.iter().filter(|g| matches!(g, Got::Accepted { .. })).count() as u32;
-    rig.feed(client, &ClientFrame::Ack(Ack { receipts, accepted, ..Ack::default() }));
-    rig.turn();
+    confirm(rig, client, &got);
     got
 }
 

@@ -171,10 +171,10 @@ impl World {
     /// A device takes what came: folds, and keeps what is new. Gives the answer to `id`.
     fn take(&mut self, place: usize, id: &[u8]) -> Option<String> {
         let client = self.devices[place].client?;
-        let (mut answer, mut accepted) = (None, 0);
+        let (mut answer, mut accepted) = (None, SmallVec::new());
         for got in self.rig.got(client) {
             match got {
-                Got::Accepted { .. } => accepted += 1,
+                Got::Accepted { conversation, seq, .. } => accepted.push((conversation, seq)),
                 Got::Error { code, id: of, .. } => {
                     assert_eq!(of, id, "{code}");
                     answer = Some(code);

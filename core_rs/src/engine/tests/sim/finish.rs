@@ -6,6 +6,7 @@ use super::crowd::Crowd;
 use std::collections::HashMap;
 
 use super::model::{Aim, Counts, Who};
+use crate::engine::tests::kept;
 use crate::wire::types::{Ack, ConversationId};
 
 /// How far users read at the end.
@@ -96,8 +97,9 @@ impl Sim {
             let wire = connection.wire;
             self.world.set_writable(wire, true);
         }
-        let connection = self.programs[place].connection.as_ref().expect("connected");
-        let (accepted, receipts) = (connection.accepted, connection.version);
+        let program = &self.programs[place];
+        let version = program.connection.as_ref().expect("connected").version;
+        let (accepted, receipts) = (program.accepted_unconfirmed(&self.model), kept(version));
         self.feed_ack(place, Ack { accepted, receipts, ..Ack::default() });
         let mut ats: Vec<_> = self.programs[place].inbox.iter().map(|(at, inbox)| (*at, inbox.position)).collect();
         ats.sort_unstable();

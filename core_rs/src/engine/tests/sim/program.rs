@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use smallvec::SmallVec;
+
 use super::crowd::Copy;
 use super::model::{Aim, Device, Model, Who};
 use super::world::say;
@@ -33,10 +35,7 @@ pub struct Connection {
     pub stalled: bool,
     /// Fed and not answered, in order.
     pub unanswered: VecDeque<usize>,
-    /// `accepted` frames that came, and how many were confirmed.
-    pub accepted: u32,
-    pub confirmed: u32,
-    /// Highest receipt version on this connection.
+    /// Last receipt version on this connection, which is the highest.
     pub version: u64,
     /// Messages that came and are not acknowledged: what the window bounds.
     pub unacked: BTreeSet<(ConversationId, u64)>,
@@ -61,7 +60,7 @@ pub struct Program {
     pub copies: HashMap<ConversationId, Copy>,
     /// When it last took what the server wrote: the step.
     pub heard: u64,
-    /// The highest receipt version that it keeps.
+    /// The last receipt version that it was given; 0: none.
     pub version: u64,
     /// What it was told of others: delivered and read.
     pub told: HashMap<(ConversationId, Who), (u64, u64)>,
@@ -121,8 +120,7 @@ impl Program {
         match got {
             Got::Welcome { receipts, .. } => {
                 connection.welcomed = true;
-                // Whoever kept a higher one has outlived the server's data.
-                self.version = self.version.min(receipts);
+                self.version = receipts;
             }
             Got::Accepted { id, conversation, seq } => self.accepted(model, &id, conversation, seq),
             Got::Error { code, id, .. } => self.error(model, &code, &id, now_ms),
@@ -143,8 +141,7 @@ impl Program {
             Got::Skip { conversation, from, to, user, version, .. } => {
                 let who = model.users.iter().position(|u| u.name == user).expect("a user");
                 model.skips.entry((self.device, conversation, who)).or_default().push((from, to));
-                connection.version = connection.version.max(version);
-                self.version = self.version.max(version);
+                self.keep(version);
                 model.counts.user_skips += 1;
             }
             Got::Receipt { conversation, user, delivered, read, version } => {
@@ -160,9 +157,7 @@ impl Program {
             Got::Group(snapshot) => self.snapshot(model, *snapshot),
             Got::Receipts { conversation, cursors, version } => {
                 // Also without cursors: then there is only the version to be acknowledged.
-                assert!(version >= connection.version, "receipts come in the order of versions");
-                connection.version = version;
-                self.version = self.version.max(version);
+                self.keep(version);
                 for CursorOf { user, delivered, read, .. } in cursors {
                     let who = model.users.iter().position(|u| u.name == user).expect("a user");
                     self.receipt(model, (conversation, who), delivered, read, version);
@@ -177,7 +172,6 @@ impl Program {
     fn accepted(&mut self, model: &mut Model, id: &[u8], at: ConversationId, seq: u64) {
         let index = model.by_id[&(self.device, id.to_vec())];
         let connection = self.connection.as_mut().expect("connected");
-        connection.accepted += 1;
         assert_eq!(
             connection.unanswered.pop_front(),
             Some(index),
@@ -286,12 +280,24 @@ impl Program {
         }
     }
 
+    /// A receipt version came. A client keeps the last one; here it is known what is in them.
+    fn keep(&mut self, version: u64) {
+        let connection = self.connection.as_mut().expect("connected");
+        if version > 0 {
+            assert!(version >= connection.version, "receipts come in the order of versions");
+            (connection.version, self.version) = (version, version);
+        }
+    }
+
+    /// The messages of those `accepted` that the server was not told of.
+    pub fn accepted_unconfirmed(&self, model: &Model) -> SmallVec<[(ConversationId, u64); 1]> {
+        let message = |&index: &usize| model.sendings[index].seq.map(|seq| (model.sendings[index].at, seq));
+        self.unconfirmed.iter().filter_map(message).collect()
+    }
+
     fn receipt(&mut self, model: &mut Model, of: (ConversationId, Who), delivered: u64, read: u64, version: u64) {
         model.counts.receipts += 1;
-        let connection = self.connection.as_mut().expect("connected");
-        assert!(version >= connection.version, "receipts come in the order of versions");
-        connection.version = connection.version.max(version);
-        self.version = self.version.max(version);
+        self.keep(version);
         let told = self.told.entry(of).or_default();
         *told = (told.0.max(delivered), told.1.max(read));
         let Some(conversation) = model.conversations.get(&of.0) else { panic!("I8: of an unknown conversation") };

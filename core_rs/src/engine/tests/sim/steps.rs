@@ -4,11 +4,13 @@ use super::Sim;
 use super::model::{Aim, Sending, conversation_id};
 use super::program::Connection;
 use super::world::End;
+use crate::engine::tests::kept;
 use crate::log::sim::Call;
 use crate::wire::types::{
     Ack, Change, ClientFrame, ConversationId, DeviceBody, DeviceList, Hello, Manage, Read, Send, Target,
 };
 use rustix::io::Errno;
+use smallvec::SmallVec;
 
 const HOUR: u64 = 3_600_000;
 
@@ -122,7 +124,7 @@ impl Sim {
         }
         let program = &self.programs[place];
         let window = [0, 1, 3][self.rng.below(3)];
-        let receipts = if self.rng.once_in(2) { program.version } else { 0 };
+        let receipts = kept(if self.rng.once_in(2) { program.version } else { 0 });
         let window_bytes = [0, 1, 400][self.rng.below(3)];
         let (receive, (who, number)) = (program.receive, program.device);
         let hello = Hello { protocol: 1, receive, window_messages: window, window_bytes, receipts, ..Hello::default() };
@@ -391,9 +393,11 @@ impl Sim {
 
     fn ack(&mut self) {
         let place = self.any();
-        let Some(connection) = &mut self.programs[place].connection else { return };
-        let accepted = if self.rng.once_in(3) { connection.confirmed } else { connection.accepted };
-        let receipts = if self.rng.once_in(3) { 0 } else { connection.version };
+        let program = &self.programs[place];
+        let Some(version) = program.connection.as_ref().map(|connection| connection.version) else { return };
+        let none = self.rng.once_in(3);
+        let accepted = if none { SmallVec::new() } else { program.accepted_unconfirmed(&self.model) };
+        let receipts = kept(if self.rng.once_in(3) { 0 } else { version });
         let at = self.pick(place, |inbox| inbox.position > 0);
         let partial = self.rng.once_in(3);
         let seq = at.map_or(0, |at| {
@@ -411,17 +415,15 @@ impl Sim {
     }
 
     /// Feeds an acknowledgement, and notes what follows from it.
-    pub(super) fn feed_ack(&mut self, place: usize, ack: Ack) {
+    pub(super) fn feed_ack(&mut self, place: usize, ack: Ack<'_>) {
         let program = &mut self.programs[place];
         let Some(connection) = &mut program.connection else { return };
-        let news = ack.accepted.saturating_sub(connection.confirmed);
-        connection.confirmed += news;
-        if news > 0 {
-            // Confirmed: not repeated any more.
-            for index in program.unconfirmed.drain(..) {
-                self.model.sendings[index].confirmed = true;
-            }
-        }
+        // Confirmed: not repeated any more.
+        program.unconfirmed.retain(|&index| {
+            let sending = &mut self.model.sendings[index];
+            sending.confirmed = sending.seq.is_some_and(|seq| ack.accepted.contains(&(sending.at, seq)));
+            !sending.confirmed
+        });
         if let Some(at) = ack.conversation {
             connection.unacked.retain(|(other, seq)| *other != at || *seq > ack.seq);
             let inbox = program.inbox.get_mut(&at).expect("known");
