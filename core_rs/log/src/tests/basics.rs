@@ -53,6 +53,14 @@ fn i1_records_come_back_whole_and_in_order_over_restarts_and_segments() {
 }
 
 #[test]
+fn the_boot_of_the_machine_is_known_and_stays() {
+    let dir = TempDir::new();
+    let disk = FileDisk::open(dir.path()).unwrap();
+    assert!(disk.boot() != 0 && disk.boot() == FileDisk::open_read_only(dir.path()).unwrap().boot());
+    assert!(disk.random().unwrap() != disk.random().unwrap());
+}
+
+#[test]
 fn a_second_server_on_the_directory_is_told_who_holds_it() {
     let dir = TempDir::new();
     let _held = FileDisk::open(dir.path()).unwrap();

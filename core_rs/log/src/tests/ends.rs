@@ -168,6 +168,17 @@ fn numbers_that_were_never_given_are_not_missing() {
 }
 
 #[test]
+fn an_empty_log_may_begin_with_a_jump() {
+    let disk = SimDisk::new(1);
+    let (mut recovered, _) = recover_all(&disk);
+    recovered.jump_above(1000);
+    write(&disk, &recovered, Durability::Interval(1), 6, false);
+    let (recovered, records) = recover_all(&disk);
+    assert_eq!((records.len(), recovered.next_batch, recovered.findings.len()), (6, 1007, 0));
+    assert_eq!((recovered.segments[0].first_batch, recovered.last_batch), (1001, 1006));
+}
+
+#[test]
 fn what_is_missing_before_a_jump_ends_where_the_numbers_jump_i12() {
     let (first, second) = ("000000000001.seg", "000000000002.seg");
     // The tail before it, as zeros and as garbage.

@@ -1,6 +1,6 @@
 //! What a start changes, and that no power cut in the middle of it takes away what the next one must know.
 
-use super::sim::SimDisk;
+use super::sim::{Rng, SimDisk};
 use super::*;
 
 const FIRST: &str = "000000000001.seg";
@@ -59,6 +59,53 @@ fn damage_before_a_torn_end_is_damage_at_every_start_whenever_the_power_goes_i12
         }
         assert!(died > 10);
     }
+}
+
+/// What a start that changes nothing would find: records, and whether anything is damaged or missing; `None` if it refuses.
+fn look(disk: &SimDisk) -> Option<(Vec<Kept>, bool)> {
+    let mut records = Vec::new();
+    let report = fsck(disk, &mut |record| records.push(kept(record))).ok()?;
+    report.refusals.is_empty().then_some((records, !report.is_sound()))
+}
+
+#[test]
+fn starts_that_are_cut_off_find_what_the_first_one_found_whatever_is_damaged_i12() {
+    let mut damaged = 0;
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new(rng.next());
+        disk.be_hostile();
+        let (recovered, _) = recover_all(&disk);
+        let mut appender = Appender::new(&recovered, &small());
+        let mut writer = Writer::open(disk.clone(), &recovered, &small()).unwrap();
+        disk.crash_in(20 + rng.below(60) as u64);
+        while !disk.is_crashed() {
+            one(&mut appender, 1, &[&vec![rng.next() as u8; rng.below(900)]], true);
+            let _ = writer.write(&mut appender.take(1));
+        }
+        disk.restart();
+        let names: Vec<String> = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".seg")).collect();
+        let used = |name: &String| disk.contents(name).unwrap().iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        let name = &names[rng.below(names.len())];
+        // Mostly near the end, where the evidence is thin.
+        let within = [100, 4000][rng.below(2)];
+        let at = used(name).saturating_sub(rng.below(within));
+        disk.damage(name, at..at + 1 + rng.below(30), 1 + rng.below(255) as u8);
+        let Some(found) = look(&disk) else { continue };
+        damaged += usize::from(found.1);
+        for start in 0..6 {
+            disk.crash_in(1 + rng.below(70) as u64);
+            let ended = recover(&disk, &mut |_| ()).map(|recovered| recovered.next_batch);
+            disk.crash();
+            if rng.once_in(3) {
+                disk.reopen()
+            } else {
+                disk.restart()
+            }
+            assert!(look(&disk).as_ref() == Some(&found), "seed {seed}, start {start}: {ended:?}");
+        }
+    }
+    assert!(damaged > 100, "{damaged}");
 }
 
 /// A log of three batches in segment 1, and one more in segment 3: a start has cut the torn beginning of segment 2.
