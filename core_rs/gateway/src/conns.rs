@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 use link::{Framing, Link};
-use seam::{Address, Attached, DeviceId, Token};
+use seam::{Address, Attached, ConversationId, DeviceId, Token};
 use slab::Slab;
 
 use crate::accounts::Payer;
@@ -46,6 +46,8 @@ pub(crate) struct Session {
     pub held: u32,
     /// How far it says that it has receipts, until it is attached.
     pub receipts: Option<Box<Token>>,
+    /// It comes from another process, with what was in flight to it there: it is not told that it is welcome.
+    pub returns: Option<Box<[(ConversationId, u64)]>>,
     /// Frames that wait.
     pub waiting: Option<Box<Waiting>>,
     /// See [`Permits`].
@@ -68,6 +70,7 @@ impl Session {
             run: Run::new((0, 0), (0, 0)),
             held: 0,
             receipts: None,
+            returns: None,
             waiting: None,
             permits: None,
             uses: None,

@@ -62,6 +62,22 @@ impl Frames {
         }
     }
 
+    /// All of them, for [`Frames::restore`].
+    pub fn as_bytes(&self) -> &[u8] {
+        self.buffer.get(self.front..).unwrap_or_default()
+    }
+
+    /// From what [`Frames::as_bytes`] gave; `None`: these are other bytes.
+    pub fn restore(bytes: &[u8]) -> Option<Self> {
+        let mut frames = Self { buffer: bytes.to_vec(), ..Self::default() };
+        while frames.front < bytes.len() {
+            let (_, payload) = frames.first()?;
+            frames.front += FRAME_HEAD + payload.len();
+            frames.count += 1;
+        }
+        Some(Self { front: 0, ..frames })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count

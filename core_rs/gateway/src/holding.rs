@@ -25,7 +25,9 @@ pub enum Kind {
     Frame,
     /// It is `welcome`: the session is live from here on.
     Welcome,
-    /// It is the last one: the session ends.
+    /// It refuses the session, which ends.
+    Refused,
+    /// It is the last one: the session ends, and may come again.
     Last,
 }
 

@@ -29,6 +29,7 @@ mod deferred;
 mod encode;
 pub mod fair;
 mod frames;
+mod handover;
 mod holding;
 mod login;
 mod out;

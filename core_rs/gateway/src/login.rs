@@ -68,7 +68,7 @@ impl Gateway {
         self.close_with(slot, code, message);
     }
 
-    fn begin_to_join(&mut self, slot: u32) {
+    pub(crate) fn begin_to_join(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.state = State::Joining;
         if let Some(session) = &mut conn.session {
@@ -207,7 +207,7 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
         gateway.close_with(slot, codes::INTERNAL, "What the server stored of this user is damaged.");
         return 1;
     }
-    let (user, receipts) = (session.user.clone(), session.receipts.take());
+    let (user, receipts, returns) = (session.user.clone(), session.receipts.take(), session.returns.clone());
     let who = Attach {
         address,
         user: &user,
@@ -215,7 +215,7 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
         receive: session.receive,
         create: true,
         receipts: receipts.as_deref(),
-        in_flight: &[],
+        in_flight: returns.as_deref().unwrap_or_default(),
     };
     let (commands, env) = host.split();
     let attached = commands.attach(env, &who);

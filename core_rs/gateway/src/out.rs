@@ -34,6 +34,8 @@ pub mod pause {
     pub const RATE: u8 = 8;
     /// Too much of all is not durable yet.
     pub const LOG: u8 = 16;
+    /// Its session is handed over to another process.
+    pub const MOVING: u8 = 32;
 }
 
 /// Bits of [`Write::flags`].

@@ -9,7 +9,7 @@ use wire::codes;
 use wire::types::{DeviceList, ErrorFrame, Retry, ServerFrame, Welcome};
 
 use crate::Gateway;
-use crate::conns::State;
+use crate::conns::{Conns, State};
 use crate::holding::{ENTRY, Kind};
 use crate::runs::{Ready, Run, Running, Runs};
 
@@ -22,22 +22,20 @@ impl Gateway {
         self.conns.outs.framed
     }
 
-    /// Holds an output, or writes it if it has not to wait.
-    fn hold(&mut self, to: Address, frame: &ServerFrame<'_>, kind: Kind, at: Position) {
+    /// Holds an output, or writes it if it has not to wait. `None`: it is not written, and does only what its kind does.
+    fn hold(&mut self, to: Address, frame: Option<&ServerFrame<'_>>, kind: Kind, at: Position) {
         let Some(slot) = self.conns.slot(to) else { return };
-        let passes = self.holding.passes(at);
-        let framing = self.conns.outs.framing(slot);
-        let Some(session) = self.conns.session_mut(slot) else { return };
-        if passes && session.held == 0 {
-            self.conns.outs.frame(slot, frame);
+        let Conns { table, outs, .. } = &mut self.conns;
+        let Some(session) = table.get_mut(slot as usize).and_then(|conn| conn.session.as_mut()) else { return };
+        if session.held == 0 && self.holding.passes(at) {
+            frame.inspect(|frame| outs.frame(slot, frame));
             return self.left(slot, kind);
         }
-        let outs = &mut self.conns.outs;
-        let len = self.holding.push(at, to, kind, |bytes| outs.encoder.frame(framing, frame, bytes));
+        let framing = outs.framing(slot);
+        let encode = |bytes: &mut Vec<u8>| _ = frame.inspect(|frame| outs.encoder.frame(framing, frame, bytes));
+        let len = self.holding.push(at, to, kind, encode);
         outs.framed += len as u64;
-        if let Some(session) = self.conns.session_mut(slot) {
-            session.held += (len + ENTRY) as u32;
-        }
+        session.held += (len + ENTRY) as u32;
     }
 
     /// An output left: what else it does.
@@ -45,7 +43,8 @@ impl Gateway {
         match kind {
             Kind::Frame => {}
             Kind::Welcome => self.welcomed(slot),
-            Kind::Last => self.end(slot, codes::close::AUTH, "refused", false),
+            Kind::Refused => self.end(slot, codes::close::AUTH, "refused", false),
+            Kind::Last => self.end(slot, codes::close::SERVER, "refused", false),
         }
     }
 
@@ -81,7 +80,10 @@ impl Outputs for Gateway {
     }
 
     fn welcome(&mut self, to: Address, pending: (u64, u64), _receipts: &Token, at: Position) {
-        let Some(session) = self.conns.slot(to).and_then(|slot| self.conns.session(slot)) else { return };
+        let Some(session) = self.conns.slot(to).and_then(|slot| self.conns.session_mut(slot)) else { return };
+        if session.returns.take().is_some() {
+            return self.hold(to, None, Kind::Welcome, at);
+        }
         let user = session.user.clone();
         let mut limits = self.config.limits;
         [(limits.window_messages, limits.window_bytes), _] = session.run.window();
@@ -96,7 +98,7 @@ impl Outputs for Gateway {
             receive: session.receive,
             receipts: 0,
         };
-        self.hold(to, &ServerFrame::Welcome(welcome), Kind::Welcome, at);
+        self.hold(to, Some(&ServerFrame::Welcome(welcome)), Kind::Welcome, at);
     }
 
     fn accepted(
@@ -109,7 +111,7 @@ impl Outputs for Gateway {
         at: Position,
     ) {
         let frame = ServerFrame::Accepted { id, conversation: *conversation, seq, time: time_ms };
-        self.hold(to, &frame, Kind::Frame, at);
+        self.hold(to, Some(&frame), Kind::Frame, at);
     }
 
     fn refused(&mut self, to: Address, id: &[u8], refusal: &Refusal, at: Position) {
@@ -123,17 +125,21 @@ impl Outputs for Gateway {
             lists: refusal.lists.iter().map(list).collect(),
             ..error_frame(refusal.code, words(refusal.code), id, refusal.conversation)
         };
-        let joining = self.conns.slot(to).and_then(|slot| self.conns.state(slot)) == Some(State::Joining);
-        self.hold(to, &ServerFrame::Error(frame), if joining { Kind::Last } else { Kind::Frame }, at);
+        let kind = match self.conns.slot(to).and_then(|slot| self.conns.state(slot)) {
+            Some(State::Joining) if codes::find(refusal.code).is_some_and(|code| code.close.is_some()) => Kind::Refused,
+            Some(State::Joining) => Kind::Last,
+            _ => Kind::Frame,
+        };
+        self.hold(to, Some(&ServerFrame::Error(frame)), kind, at);
     }
 
     fn answer(&mut self, to: Address, frame: &ServerFrame<'_>, at: Position) {
-        self.hold(to, frame, Kind::Frame, at);
+        self.hold(to, Some(frame), Kind::Frame, at);
     }
 
     fn message(&mut self, to: Address, body: &mut Body, own: Option<&str>, device_body: bool, many: bool) {
         let Some(slot) = self.conns.slot(to) else { return };
-        let crate::conns::Conns { table, outs, .. } = &mut self.conns;
+        let Conns { table, outs, .. } = &mut self.conns;
         let Some(session) = table.get_mut(slot as usize).and_then(|conn| conn.session.as_mut()) else { return };
         session.run.message(body.stored.len() as u32);
         self.stats.delivered_total += 1;

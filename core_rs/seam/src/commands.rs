@@ -100,6 +100,10 @@ pub trait Commands {
     /// It waits. A device that cannot attach is refused through [`Outputs`](crate::Outputs), and a handle is given that is over.
     fn attach<E: Env>(&mut self, env: &mut E, who: &Attach<'_>) -> Result<Attached, Wait>;
 
+    /// What was written to a session and is not acknowledged, for [`Attach::in_flight`] in another process: appended to `sent`. By
+    /// default nothing: all of it is written again.
+    fn in_flight(&self, _from: Attached, _sent: &mut Vec<(ConversationId, u64)>) {}
+
     /// A session ended. What was in flight to it stays in its device's queue.
     fn detach<E: Env>(&mut self, env: &mut E, at: Attached);
 

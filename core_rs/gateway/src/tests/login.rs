@@ -5,10 +5,10 @@ use wire::codes;
 use wire::types::{ClientFrame, Hello};
 
 use super::frames::{Got, read};
-use super::rig::{Rig, accepted, error, framed, hello, ping, send};
+use super::rig::{Client, Rig, accepted, error, framed, hello, ping, send};
 use super::script::Given;
 use crate::accounts::{Bounds, Rate};
-use crate::{Carrier, Config, Request, State, Verdict};
+use crate::{Carrier, Config, Gateway, Host, Request, State, Verdict};
 
 #[test]
 fn hello_asks_for_the_token_and_the_answer_leads_to_welcome() {
@@ -160,7 +160,7 @@ fn http_is_handed_over_with_all_that_was_read_and_is_forgotten() {
     let mut rig = Rig::default();
     let client = rig.open(Carrier::Socket);
     assert_eq!(rig.bytes(client, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), Verdict::Http);
-    let prefix = crate::Host::gateway(&mut rig).take_http_prefix(client.id);
+    let prefix = rig.gateway().take_http_prefix(client.id);
     assert_eq!(prefix, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(rig.state(client), None);
 }
@@ -221,7 +221,7 @@ fn stop_and_fail_end_everything_and_refuse_what_comes_later() {
         let checking = rig.socket();
         rig.feed(checking, &[hello()]);
         let opening = rig.socket();
-        let gateway = crate::Host::gateway(&mut rig);
+        let gateway = rig.gateway();
         if fails {
             gateway.fail("a test");
         } else {
@@ -246,18 +246,74 @@ fn a_polls_session_is_parked_between_requests_and_keeps_what_it_is_owed() {
     rig.feed(client, &[hello()]);
     rig.turn();
     assert_eq!(rig.got(client), [Got::Welcome("ann".into())]);
-    crate::Host::gateway(&mut rig).lost(client.id);
+    rig.gateway().lost(client.id);
     rig.push(client, 2);
     rig.pass(50_000);
     assert_eq!((rig.state(client), rig.got(client)), (Some(State::Parked), vec![]));
-    assert_eq!(crate::Host::gateway(&mut rig).carry(client.id, client.wire), Ok(None));
+    assert_eq!(rig.gateway().carry(client.id, client.wire), Ok(None));
     rig.turn();
     assert_eq!(rig.got(client), [Got::Message(2), Got::Message(1)]);
     // A second request takes the first one's place.
-    assert_eq!(crate::Host::gateway(&mut rig).carry(client.id, 77), Ok(Some(client.wire)));
-    crate::Host::gateway(&mut rig).lost(client.id);
+    assert_eq!(rig.gateway().carry(client.id, 77), Ok(Some(client.wire)));
+    rig.gateway().lost(client.id);
     rig.pass(61_000);
     rig.turn();
     assert_eq!((rig.state(client), rig.script.sessions.len()), (None, 0));
-    assert!(crate::Host::gateway(&mut rig).carry(client.id, 1).is_err());
+    assert!(rig.gateway().carry(client.id, 1).is_err());
+}
+
+#[test]
+fn a_live_session_goes_on_in_another_process() {
+    let (mut here, mut there) = (Rig::default(), Rig::default());
+    let before = here.join("ann", 7);
+    here.push(before, 3);
+    here.turn();
+    here.got(before);
+    // An answer is held, a frame waits for its row, another one is half there.
+    here.hold_loads = true;
+    let ids: Vec<u8> = [send("bob", "a"), ping(5), send("bob", "b")].iter().flat_map(framed).collect();
+    here.bytes(before, &ids[..ids.len() - 4]);
+    here.script.at.0 += 1;
+    here.hold_disk = true;
+    here.turn();
+    here.hold_loads = false;
+    here.turn();
+    assert_eq!(Gateway::hand_over(&mut here, before.id), Ok(None), "an output is held");
+    here.sync();
+    here.turn();
+    assert!(here.wires[&before.wire].paused);
+    let mut bytes = here.wires.get_mut(&before.wire).map(|wire| std::mem::take(&mut wire.bytes)).unwrap_or_default();
+    let saved = Gateway::hand_over(&mut here, before.id).expect("live").expect("nothing is held");
+    here.turn();
+    assert_eq!((here.state(before), here.script.sessions.len()), (None, 0));
+
+    there.wires.insert(1, Default::default());
+    let id = there.gateway().take_over(1, None, &saved).expect("these bytes");
+    let after = Client { wire: 1, id };
+    there.turn();
+    assert_eq!(there.state(after), Some(State::Live));
+    let known = there.script.sessions.values().next().expect("attached");
+    assert_eq!((known.user.as_str(), known.device, known.receive), ("ann", 7, true));
+    there.bytes(after, &ids[ids.len() - 4..]);
+    there.turn();
+    bytes.append(&mut there.wires.get_mut(&1).expect("there").bytes);
+    assert_eq!(read(&bytes), [&[Got::Pong(5)][..], &accepted(&["a", "b"])].concat());
+    assert!(there.gateway().take_over(2, None, &saved[1..]).is_err());
+}
+
+#[test]
+fn frames_that_wait_go_along_to_another_process() {
+    let (mut here, mut there) = (Rig::default(), Rig::default());
+    let before = here.join("ann", 7);
+    here.hold_loads = true;
+    here.feed(before, &[send("bob", "a"), ping(5), send("cem", "b")]);
+    here.turn();
+    let saved = Gateway::hand_over(&mut here, before.id).expect("live").expect("nothing is held");
+    there.wires.insert(1, Default::default());
+    let after = Client { wire: 1, id: there.gateway().take_over(1, None, &saved).expect("these bytes") };
+    there.turn();
+    assert_eq!(there.got(after), [&accepted(&["a"])[..], &[Got::Pong(5)], &accepted(&["b"])].concat());
+    // Whoever is not live cannot go.
+    let opening = here.socket();
+    assert!(Gateway::hand_over(&mut here, opening.id).is_err());
 }
