@@ -275,11 +275,13 @@ fn command<H: Host>(host: &mut H, from: Attached, receive: bool, frame: &ClientF
     commands.query(env, from, &query)
 }
 
-/// The parts of an acknowledgement. Of one that waits all are given again: each says "up to here".
-fn acknowledge<H: Host>(host: &mut H, from: Attached, receive: bool, ack: &Ack) -> Taken {
+/// The parts of an acknowledgement. Of one that waits all are given again, which changes nothing.
+fn acknowledge<H: Host>(host: &mut H, from: Attached, receive: bool, ack: &Ack<'_>) -> Taken {
     let (commands, env) = host.split();
-    if receive && ack.receipts != 0 {
-        let receipts = Token::new(&ack.receipts.to_be_bytes()).unwrap_or_default();
+    if !ack.accepted.is_empty() {
+        commands.confirm(env, from, &ack.accepted);
+    }
+    if let Some(receipts) = Token::new(&ack.receipts).filter(|_| receive && !ack.receipts.is_empty()) {
         commands.seen(env, from, &receipts);
     }
     let Some(id) = &ack.conversation else { return Ok(()) };

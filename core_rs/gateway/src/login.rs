@@ -23,7 +23,7 @@ impl Gateway {
         let window =
             (pick(hello.window_messages, limits.window_messages), pick(hello.window_bytes, limits.window_bytes));
         session.run = Run::new(window, (0, 0));
-        session.receipts = token(hello).map(Box::new);
+        session.receipts = Token::new(&hello.receipts).filter(|_| !hello.receipts.is_empty()).map(Box::new);
         entry.state = State::Checking;
         // What follows is read when it is clear whose it is.
         if session.user.is_empty() {
@@ -235,9 +235,4 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
         (Err(_), None) => {}
     }
     1
-}
-
-/// How far a client says that it has receipts.
-fn token(hello: &Hello<'_>) -> Option<Token> {
-    (hello.receipts != 0).then(|| Token::new(&hello.receipts.to_be_bytes())).flatten()
 }

@@ -79,7 +79,7 @@ impl Outputs for Gateway {
         self.runs.owed(to, &mut session.run, messages);
     }
 
-    fn welcome(&mut self, to: Address, pending: (u64, u64), _receipts: &Token, at: Position) {
+    fn welcome(&mut self, to: Address, pending: (u64, u64), receipts: &Token, at: Position) {
         let Some(session) = self.conns.slot(to).and_then(|slot| self.conns.session_mut(slot)) else { return };
         if session.returns.take().is_some() {
             return self.hold(to, None, Kind::Welcome, at);
@@ -96,7 +96,7 @@ impl Outputs for Gateway {
             pending_conversations: pending.1,
             server: SERVER,
             receive: session.receive,
-            receipts: 0,
+            receipts: receipts.bytes(),
         };
         self.hold(to, Some(&ServerFrame::Welcome(welcome)), Kind::Welcome, at);
     }

@@ -188,7 +188,7 @@ impl Commands for Boxes {
                 }
                 Some(Item::Skip(seq)) => {
                     let (conversation, reason) = ([0; 16], SkipReason::Lost);
-                    let skip = ServerFrame::Skip { conversation, from: seq, to: seq, reason, user: "", version: 0 };
+                    let skip = ServerFrame::Skip { conversation, from: seq, to: seq, reason, user: "", version: &[] };
                     env.lend().out.pushed(mailbox.address, &skip);
                 }
                 None => {}
@@ -209,7 +209,7 @@ impl Commands for Boxes {
         for _ in 0..mailbox.receipts.min(most) {
             mailbox.receipts -= 1;
             let receipt =
-                ServerFrame::Receipt { conversation: [0; 16], user: "ann", delivered: 1, read: 0, version: 0 };
+                ServerFrame::Receipt { conversation: [0; 16], user: "ann", delivered: 1, read: 0, version: &[] };
             env.lend().out.pushed(mailbox.address, &receipt);
         }
         mailbox.told[0] = mailbox.receipts > 0;

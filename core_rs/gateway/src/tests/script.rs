@@ -236,8 +236,8 @@ impl Commands for Script {
         self.note(from, &format!("confirm {}", seen.len()));
     }
 
-    fn seen<E: Env>(&mut self, _: &mut E, from: Attached, _: &Token) {
-        self.note(from, "seen");
+    fn seen<E: Env>(&mut self, _: &mut E, from: Attached, token: &Token) {
+        self.note(from, &format!("seen {}", String::from_utf8_lossy(token.bytes())));
     }
 
     fn block<E: Env>(&mut self, _: &mut E, from: Attached, _: &str, _: bool) -> Taken {

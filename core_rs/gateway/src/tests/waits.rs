@@ -1,11 +1,13 @@
 //! Rows: first uses, gates, loads; and the embedder's word.
 
 use seam::RowKey;
+use smallvec::smallvec;
 use wire::codes;
-use wire::types::ClientFrame;
+use wire::types::{Ack, ClientFrame, Hello};
 
 use super::frames::Got;
-use super::rig::{Rig, accepted, ping, send};
+use super::rig::{Client, Rig, accepted, ping, send};
+use super::script::Given;
 use crate::{Config, Host, Key, Request};
 
 fn user(name: &str) -> Key {
@@ -144,6 +146,31 @@ fn a_session_that_ended_leaves_its_gates_and_what_it_queued_is_not_loaded() {
     rig.turn();
     assert_eq!(rig.gateway().stats().loads_total, 64);
     assert_eq!(rig.gateway().diagnosis().iter().find(|entry| entry.0 == "gates"), Some(&("gates", 0)));
+}
+
+#[test]
+fn the_parts_of_an_ack_are_commands_of_their_own() {
+    let mut rig = Rig::default();
+    let (receives, sends) = (rig.join("ann", 1), rig.socket());
+    rig.feed(sends, &[ClientFrame::Hello(Hello { protocol: 1, ..Hello::default() })]);
+    rig.admit(sends, "ann", 1, 0);
+    rig.turn();
+    rig.script.given.clear();
+    let accepted = smallvec![([1; 16], 1), ([2; 16], 7)];
+    let ack = Ack { conversation: Some([3; 16]), seq: 9, receipts: b"token".into(), accepted };
+    rig.feed(receives, &[ClientFrame::Ack(ack.clone()), ClientFrame::Ack(Ack::default())]);
+    rig.feed(sends, &[ClientFrame::Ack(ack)]);
+    let frame = |client: Client, what: &str| Given::Frame(client.id, what.into());
+    // What a session without receipts has of them says nothing about its device.
+    let wanted = [
+        frame(receives, "confirm 2"),
+        frame(receives, "seen token"),
+        frame(receives, "ack"),
+        frame(sends, "confirm 2"),
+        frame(sends, "ack"),
+    ];
+    assert_eq!(rig.script.given, wanted);
+    assert_eq!(rig.gateway().stats().acks_total, 2);
 }
 
 #[test]
