@@ -40,6 +40,9 @@ impl Active {
         let top = top.min(self.visible);
         let mut claim = member.delivered;
         let first = self.entries.first();
+        if claim >= top && claim + 1 >= first {
+            return claim;
+        }
         let mut hidden = false;
         if first > claim + 1 {
             // What is gone was acknowledged by all, or its loss was noted.

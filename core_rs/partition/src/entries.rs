@@ -92,6 +92,7 @@ impl Entries {
     }
 
     /// How many messages here have a number below `seq`, and whether `seq` is one of them.
+    #[inline]
     fn place(&self, seq: u64) -> (usize, bool) {
         let mut below = seq.saturating_sub(self.first);
         let mut inside = self.first <= seq && seq < self.next;
@@ -109,11 +110,13 @@ impl Entries {
     }
 
     /// Messages and their numbers, from `seq` on.
+    #[inline]
     pub fn from(&self, seq: u64) -> Numbered<'_> {
         let list = self.list.range(self.place(seq).0..);
-        let gaps = self.gaps.partition_point(|gap| gap.1 < seq);
-        let mut gaps = self.gaps.get(gaps..).unwrap_or_default();
-        let mut next = seq.max(self.first);
+        let (mut next, mut gaps) = (seq.max(self.first), self.gaps.as_slice());
+        while let Some((_, rest)) = gaps.split_first().filter(|(gap, _)| gap.1 < seq) {
+            gaps = rest;
+        }
         if let Some((gap, rest)) = gaps.split_first().filter(|(gap, _)| gap.0 <= next) {
             (next, gaps) = (gap.1 + 1, rest);
         }
