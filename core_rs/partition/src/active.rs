@@ -5,9 +5,10 @@ use smallvec::SmallVec;
 
 use crate::entries::{Entries, Entry};
 use crate::ids::{ConversationId, DeviceId, MemberIndex, Position, UserSlot};
+use crate::index::InStore;
 use crate::online::OnlineList;
 use crate::records::{Cursors, Moved};
-use crate::rows::{Conversation, Kind, Member};
+use crate::rows::{Conversation, Cursor, Kind, Member};
 use crate::users::Mark;
 
 /// With more members than this there is an index of them.
@@ -26,10 +27,14 @@ pub struct Active {
     pub visible: u64,
     /// The batch of the last change of the group: no snapshot is shown before that is durable.
     pub changed: Position,
-    /// The batch of the last floor or loss: no skip that follows from it is shown before that is durable.
+    /// The batch of the last record that noted skips: neither a skip nor a receipt is shown before that is durable.
     pub skipped: Position,
     /// Undelivered messages, visible or not.
     pub entries: Entries,
+    /// What the store has of it.
+    pub in_store: InStore,
+    /// How many uses keep it in memory.
+    pub pins: u32,
     /// The last segment that is known to hold messages of it.
     pub noted: u32,
     /// The sessions of its mailboxes.
@@ -63,6 +68,8 @@ impl Active {
             changed: Position(0),
             skipped: Position(0),
             entries: Entries::new(first),
+            in_store: InStore::unknown(),
+            pins: 0,
             noted: 0,
             online: OnlineList::default(),
             woken: false,
@@ -113,6 +120,25 @@ impl Active {
             Kind::Direct if two.user == user => Some((MemberIndex::new(1), one.user)),
             _ => None,
         }
+    }
+
+    /// All places of a user: two in a device conversation with itself.
+    pub fn places(&self, user: UserSlot) -> SmallVec<[MemberIndex; 2]> {
+        if self.row.kind == Kind::Group {
+            return self.member(user, 0).into_iter().collect();
+        }
+        self.row.iter().filter(|(_, member)| member.user == user).map(|(index, _)| index).collect()
+    }
+
+    /// Whether a mailbox of a device waits for something: a message, or a skip of what the floor dropped.
+    pub fn is_awaited(&self) -> bool {
+        let below = self.row.floor - 1;
+        let lacks = |member: &Member, cursor: &Cursor| {
+            let lacks = |(from, to): (u64, u64)| from.max(cursor.acked + 1) <= to.min(below);
+            cursor.device != 0 && cursor.acked < below.min(member.to) && member.intervals().any(lacks)
+        };
+        let members = self.row.members.iter().flatten();
+        !self.entries.is_empty() || members.into_iter().any(|m| m.cursors.iter().any(|cursor| lacks(m, cursor)))
     }
 
     /// Whether a mailbox gets a message: it is inside its user's intervals, not its own sending, and not withheld.

@@ -155,6 +155,10 @@ impl State {
             Record::Owed { user, device, .. } => {
                 if let Some(slot) = self.names.find(user) {
                     self.image_device(slot, *device, scratch);
+                    // Whether the list is full depends on what the device has seen.
+                    if let Some(seen) = self.seen_by(slot, *device) {
+                        scratch.lazy(Record::Seen(seen));
+                    }
                 }
             }
             Record::Image { .. } | Record::Carried(_) | Record::Stored { .. } | Record::Bound { .. } => {}
@@ -228,7 +232,7 @@ impl State {
             },
             Record::Message(message) => self.apply_message(message, place, position, committed),
             Record::Mailbox(r) => {
-                let Some(slot) = self.changing(&r.conversation, position) else { return };
+                let Some(slot) = self.changing(&r.conversation, position, r.version) else { return };
                 let member = self.member_of(slot, &r.user, r.device);
                 if let Some(active) = self.conversation_mut(slot) {
                     active.change_mailboxes(member, |row| apply::conversation::mailbox(row, member, r));
@@ -238,20 +242,18 @@ impl State {
                 }
             }
             Record::Floor(r) => {
-                let Some(slot) = self.changing(&r.conversation, position) else { return };
+                let Some(slot) = self.changing(&r.conversation, position, r.version) else { return };
                 if let Some(active) = self.conversation_mut(slot) {
                     apply::conversation::floor(&mut active.row, r);
-                    active.skipped = position;
                     active.online.forget_snapshots();
                     while active.entries.drop_below(active.row.floor).is_some() {}
                 }
                 self.note_pending(slot, 0, position);
             }
             Record::Lost(r) => {
-                let Some(slot) = self.changing(&r.conversation, position) else { return };
+                let Some(slot) = self.changing(&r.conversation, position, r.version) else { return };
                 if let Some(active) = self.conversation_mut(slot) {
                     apply::conversation::lost(&mut active.row, r);
-                    active.skipped = position;
                     active.online.forget_snapshots();
                     r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
                 }
@@ -272,7 +274,7 @@ impl State {
                 }
             }
             Record::Cursors(r) => {
-                let slot = self.changing(&r.conversation, position);
+                let slot = self.changing(&r.conversation, position, 0);
                 if let Some(active) = slot.and_then(|slot| self.conversation_mut(slot)) {
                     // They stand in the row already, but for skips that are forgotten with it.
                     apply::conversation::cursors(&mut active.row, r);
@@ -315,11 +317,11 @@ impl State {
     /// A conversation enters a generation. Below its base nothing comes any more, so that much can be acknowledged as soon as
     /// what was numbered before is durable.
     fn apply_enter(&mut self, record: &records::Enter, position: Position) {
-        let Some(slot) = self.changing(&record.conversation, position) else { return };
+        let Some(slot) = self.changing(&record.conversation, position, record.version) else { return };
         let Some(active) = self.conversation_mut(slot) else { return };
         let all = active.visible == active.row.head;
         active.entries.jump(record.base + 1);
-        (active.changed, active.skipped) = (position, position);
+        active.changed = position;
         apply::conversation::enter(&mut active.row, record);
         active.reindex();
         if all {
@@ -357,6 +359,7 @@ impl State {
                 let Ok(row) = Conversation::decode(bytes, &mut self.names) else { return };
                 Owner::Conversation(self.put_conversation(*id, row))
             }
+            RowKey::Member(..) => return,
         };
         self.imaged(owner, place, position);
     }
@@ -396,6 +399,9 @@ impl State {
         let entry = Entry::new(place, time_s, author, owner, record.withheld);
         active.entries.push(message.seq, entry, (!bodies.is_empty()).then_some(bodies));
         active.mark.position = position;
+        if record.extra.as_ref().is_some_and(|extra| extra.version > 0) {
+            active.skipped = position;
+        }
         if message.change.is_some() {
             // It is seen first what users are known to have.
             active.changed = position;
@@ -433,12 +439,13 @@ impl State {
             places.iter().filter_map(|&index| user(active, index)).collect()
         };
         let (came, went) = (users(&moved.came), users(&moved.went));
+        let noted = came.iter().chain(&went).map(|user| (user, false)).chain(dropped.iter().map(|user| (user, true)));
+        noted.for_each(|(&user, gone)| active.in_store.note(names.text(user), gone));
         for (user, &index) in came.into_iter().zip(&moved.came) {
-            self.link(user, slot);
-            self.count_group(user, true, 1);
+            self.link(user, slot, true);
             self.connect(slot, index);
         }
-        went.into_iter().for_each(|user| self.count_group(user, true, -1));
+        went.into_iter().for_each(|user| self.link(user, slot, false));
         dropped.into_iter().for_each(|user| self.unlink(user, slot));
         moved
     }
@@ -455,10 +462,14 @@ impl State {
         self.conversation(slot)?.member(self.names.find(user)?, device)
     }
 
-    /// The slot of a conversation that a record of this batch changes.
-    fn changing(&mut self, id: &ConversationId, position: Position) -> Option<ConversationSlot> {
+    /// The slot of a conversation that a record of this batch changes. `version`: of the skips that it notes; 0: it notes none.
+    fn changing(&mut self, id: &ConversationId, position: Position, version: u64) -> Option<ConversationSlot> {
         let slot = self.find(id)?;
-        self.conversation_mut(slot)?.mark.position = position;
+        let active = self.conversation_mut(slot)?;
+        active.mark.position = position;
+        if version > 0 {
+            active.skipped = position;
+        }
         Some(slot)
     }
 }

@@ -14,8 +14,8 @@ use crate::active::Active;
 use crate::commit::Owner;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, RowKey, UserSlot};
 use crate::propose::{Author, Decided, refuse, wait};
-use crate::records::Record;
-use crate::rows::Kind;
+use crate::records::{Moved, Record};
+use crate::rows::{Kind, Member};
 use crate::state::State;
 use crate::users::DeviceEntry;
 
@@ -127,13 +127,7 @@ impl State {
     /// The device's row is needed.
     pub fn seen(&mut self, author: Author<'_>, version: u64) -> Decided<()> {
         let last = self.versions.last;
-        self.device_fact(author, |DeviceEntry { row, .. }| {
-            let before = row.receipts;
-            row.receipts = row.receipts.max(version.min(last));
-            let receipts = row.receipts;
-            row.owed.retain(|owed| owed.version > receipts);
-            row.receipts > before
-        })
+        self.device_fact(author, |DeviceEntry { row, .. }| row.see(version.min(last)))
     }
 
     /// A device is connected, at `seconds` since 1970; `receives`: to get messages and receipts.
@@ -200,8 +194,8 @@ impl State {
     }
 
     /// The lazy facts that are not logged yet, as records, each a decision of its own: at most `most`, the longest waiting first.
-    /// `told`: a version up to which every device that receives has its receipts; skips up to there are forgotten.
-    pub fn flush(&mut self, told: u64, most: usize) -> Vec<Record<'static>> {
+    /// Skips of which all devices of a conversation's members know are forgotten with them.
+    pub fn flush(&mut self, most: usize) -> Vec<Record<'static>> {
         let mut records = Vec::new();
         for _ in 0..self.dirty.len() {
             if records.len() >= most {
@@ -209,7 +203,7 @@ impl State {
             }
             let Some(owner) = self.dirty.pop_front() else { break };
             let record = match owner {
-                Owner::Conversation(slot) => self.cursors_of(slot, told),
+                Owner::Conversation(slot) => self.cursors_of(slot),
                 Owner::Device(user, device) => self.seen_by(user, device).map(Record::Seen),
                 Owner::User(_) => None,
             };
@@ -225,9 +219,15 @@ impl State {
         records
     }
 
-    fn cursors_of(&self, slot: ConversationSlot, told: u64) -> Option<Record<'static>> {
-        let mut cursors = self.conversation(slot).filter(|active| active.is_dirty())?.moved_cursors();
-        cursors.members.iter_mut().for_each(|moved| moved.forget = told);
+    fn cursors_of(&self, slot: ConversationSlot) -> Option<Record<'static>> {
+        let active = self.conversation(slot).filter(|active| active.is_dirty())?;
+        let mut cursors = active.moved_cursors();
+        let skips = |moved: &Moved| active.row.member(MemberIndex::new(moved.member as usize)).map(Member::skips);
+        let versions = cursors.members.iter().filter_map(skips).flatten().map(|range| range.version);
+        if let Some(least) = versions.min() {
+            let told = self.acknowledged(&active.row, least, self.versions.last);
+            cursors.members.iter_mut().for_each(|moved| moved.forget = told);
+        }
         Some(Record::Cursors(cursors))
     }
 
@@ -268,8 +268,7 @@ impl State {
         let Author { user, device, .. } = author;
         let last = last.filter(|last| self.conversation(last.slot).is_some_and(|active| active.id == *id));
         let Some(slot) = last.map(|last| last.slot).or_else(|| self.find(id)) else {
-            let absent = self.is_absent(&RowKey::Conversation(*id));
-            return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(*id)) };
+            return self.not_in_memory(author.name, id);
         };
         let place = |active: &Active| {
             let is = |index: &MemberIndex| {

@@ -13,14 +13,14 @@
 //!   known to have (I7). [`serve`]: what a mailbox is to get next (I3). [`receipts`]: what a device that attaches learns about
 //!   others.
 //! - [`recover`], [`start`]: from a log to a state. [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a
-//!   store and come back.
+//!   store and come back. [`index`]: which conversations a user has, in memory and at rest.
 //! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
 //!
 //! # Not here yet
 //! - Sessions: attaching, credit, the run queue, receipts that are coalesced, and outputs that are held until a position is
 //!   durable. [`lazy::News`] says what is to be told to whom.
 //! - Generations of numbers, and what follows from damage in the log: [`recover::Problem`] stops a start.
-//! - A store; [`rest`] says what goes to one. Its index must answer which conversations a user has.
+//! - A store; [`rest`] and [`index`] say what goes to one and what is asked of it.
 #![deny(unsafe_code)]
 
 pub mod active;
@@ -31,6 +31,7 @@ pub mod commit;
 pub mod config;
 pub mod entries;
 pub mod ids;
+pub mod index;
 pub mod journal;
 pub mod lazy;
 pub mod names;

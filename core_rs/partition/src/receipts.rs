@@ -4,11 +4,11 @@
 //! # Rules
 //! - A receipt that passes a skipped message comes after that skip.
 //! - In a group a member is notified only of what is owed to it as an author, or of its own reading.
-//! - A former member is notified of nothing.
-//! - The caller holds the receipts until the position that was the newest when they were derived is durable.
+//! - A former member is notified of nothing, and a member of nothing that concerns only messages outside its intervals.
+//! - Receipts are derived from facts that are durable or lazy: a conversation whose latest skips are not durable is passed over.
 
 use crate::ids::{ConversationSlot, MemberIndex};
-use crate::rows::{Kind, SkipRange};
+use crate::rows::{Conversation, Kind, SkipRange};
 use crate::state::State;
 
 /// One item of what a device learns.
@@ -39,29 +39,83 @@ impl Receipt {
     }
 }
 
+/// How far a visit of receipts has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visited {
+    /// All were visited.
+    All,
+    /// The visitor had enough: the place of the member to go on with.
+    From(usize),
+    /// A record that noted skips is not durable yet: nothing was visited, to be asked again when it is.
+    NotDurable,
+}
+
 impl State {
-    /// What changed in a conversation for a member since receipt version `since`, in the order of versions.
-    pub fn receipts(&self, slot: ConversationSlot, listener: MemberIndex, since: u64) -> Vec<Receipt> {
-        let mut receipts = Vec::new();
-        let Some(active) = self.conversation(slot) else { return receipts };
-        let Some(me) = active.row.member(listener).filter(|member| member.is_current()) else { return receipts };
-        if active.row.kind == Kind::Group && me.owed <= since {
-            return receipts;
+    /// Visits what changed in a conversation for a member since receipt version `since`, member by member from the place `from`
+    /// on, until `visit` says that it has enough. What is reported of one member (at most one skip for each of its ranges and
+    /// the listener's intervals, then its progress) is not divided.
+    ///
+    /// The order is that of the members: a listener has everything up to a version when all members were visited.
+    pub fn receipts(
+        &self,
+        slot: ConversationSlot,
+        listener: MemberIndex,
+        since: u64,
+        from: usize,
+        mut visit: impl FnMut(Receipt) -> bool,
+    ) -> Visited {
+        let Some(active) = self.conversation(slot) else { return Visited::All };
+        if active.skipped > self.synced {
+            return Visited::NotDurable;
         }
-        for (index, member) in active.row.iter().filter(|(index, _)| *index != listener) {
-            let skips = member.told_skips().filter(|range| range.version > since);
-            receipts.extend(skips.map(|range| Receipt::Skip(index, range)));
-            if member.version > since {
+        let Some(me) = active.row.member(listener).filter(|member| member.is_current()) else { return Visited::All };
+        if active.row.kind == Kind::Group && me.owed <= since {
+            return Visited::All;
+        }
+        // What was sent before it came is none of its own.
+        let first = me.intervals().next().map_or(1, |interval| interval.0);
+        let mut more = true;
+        for (index, member) in active.row.iter().filter(|(index, _)| index.place() >= from) {
+            if !more {
+                return Visited::From(index.place());
+            }
+            if index == listener {
+                if me.read_version > since {
+                    let (read, version) = (me.read, me.read_version);
+                    more = visit(Receipt::Progress { member: index, delivered: 0, read, version });
+                }
+                continue;
+            }
+            for range in member.told_skips().filter(|range| range.version > since) {
+                for (from, to) in me.intervals().map(|(from, to)| (from.max(range.from), to.min(range.to))) {
+                    if from <= to {
+                        more &= visit(Receipt::Skip(index, SkipRange { from, to, ..range }));
+                    }
+                }
+            }
+            if member.version > since && member.delivered >= first {
                 // A read above what is delivered would reveal that something was withheld.
                 let (delivered, read) = (member.delivered, member.read.min(member.delivered));
-                receipts.push(Receipt::Progress { member: index, delivered, read, version: member.version });
+                more &= visit(Receipt::Progress { member: index, delivered, read, version: member.version });
             }
         }
-        if me.read_version > since {
-            let (read, version) = (me.read, me.read_version);
-            receipts.push(Receipt::Progress { member: listener, delivered: 0, read, version });
+        Visited::All
+    }
+
+    /// The receipt version that every device of the current members has acknowledged, at most `enough`: skips up to it need not
+    /// be known any more. A device whose row is at rest counts as having nothing, and so does one that never received: it may
+    /// begin to, and must not take what was skipped for delivered. Nobody is looked at behind one that has less than `least`.
+    pub(crate) fn acknowledged(&self, row: &Conversation, least: u64, enough: u64) -> u64 {
+        let mut told = enough;
+        for (_, member) in row.iter().filter(|(_, member)| member.is_current()) {
+            for cursor in member.cursors.iter().filter(|cursor| cursor.device != 0) {
+                let entry = self.device(member.user, cursor.device).filter(|entry| entry.row.receives);
+                told = told.min(entry.map_or(0, |entry| entry.row.receipts));
+                if told < least {
+                    return 0;
+                }
+            }
         }
-        receipts.sort_by_key(|receipt| (receipt.version(), matches!(receipt, Receipt::Progress { .. })));
-        receipts
+        told
     }
 }

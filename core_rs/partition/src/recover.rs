@@ -271,6 +271,7 @@ impl Recovery {
                     release(&mut self.names, &before);
                 }
             }
+            RowKey::Member(..) => {}
         }
         Ok(())
     }
@@ -337,6 +338,7 @@ impl Recovery {
                 let bodies = self.bodies.remove(id).unwrap_or_default();
                 bodies.iter().for_each(|body| body.release(&mut self.names));
             }
+            RowKey::Member(..) => {}
         }
     }
 
@@ -355,6 +357,7 @@ impl Recovery {
                     release(&mut self.names, &before);
                 }
             }
+            RowKey::Member(..) => {}
         }
     }
 }

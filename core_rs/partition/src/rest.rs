@@ -3,6 +3,8 @@
 //! # Rules
 //! - The store gets a row as it is at a durable position: without unlogged lazy facts, and a conversation without undelivered
 //!   messages. Receipts that a conversation owes to a device are logged in the device's row first.
+//! - A conversation rests only when it has taken up the changes of its members' devices: a pass over the index meets the others.
+//! - What is in use is pinned and stays: [`State::pin`].
 //! - A row leaves memory when its `stored` record is committed. Until then the log holds the row.
 //! - A loaded row is compared with its `stored` record, position included, while the log still has that record. A row that
 //!   differs, cannot be read or is missing is an error ([`Misfit`]), and so is one above the log's end. Only a generation explains
@@ -13,15 +15,13 @@ use smallvec::SmallVec;
 use crate::active::Active;
 use crate::bytes::Malformed;
 use crate::commit::Owner;
-use crate::ids::{ConversationSlot, DeviceId, Position, RowKey, UserSlot};
+use crate::ids::{MemberIndex, Position, RowKey};
+use crate::index::{InStore, Said};
 use crate::names::Names;
-use crate::propose::{Decided, Stop};
+use crate::propose::{Decided, Stop, unfitted};
 use crate::records::Record;
-use crate::rows::{Conversation, Device, Kind, User};
+use crate::rows::{Conversation, Device, Kind, Member, User};
 use crate::state::State;
-
-/// Most rows that are remembered for not being there: whoever asks for names that do not exist costs no more than these.
-const MAX_ABSENT: usize = 1 << 16;
 
 /// What the log says of a row in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,19 @@ pub enum Rest {
     Unchanged,
     /// To be committed first; ask again when that is durable.
     Log(Vec<Record<'static>>),
-    /// To be written to the store, and then committed: the `stored` record.
-    Write(Vec<u8>, Record<'static>),
+    /// To be put in the store, and then committed.
+    Write(Write),
+}
+
+/// What is put in the store for a row that rests.
+#[derive(Debug)]
+pub struct Write {
+    /// The row, and the rows of the index that changed with it, in one batch; `None`: it is to be removed.
+    pub rows: Vec<(RowKey, Option<Vec<u8>>)>,
+    /// The batch of the log that all of them reflect.
+    pub position: Position,
+    /// The `stored` record, to be committed when the batch is durable.
+    pub stored: Record<'static>,
 }
 
 /// Why a row that came from the store is not taken.
@@ -70,60 +81,98 @@ impl State {
     pub fn rest(&self, key: &RowKey, synced: Position) -> Decided<Rest> {
         let Some(owner) = self.owner(key) else { return Ok(Rest::Busy) };
         let Some(mark) = self.mark(owner).filter(|mark| mark.position <= synced) else { return Ok(Rest::Busy) };
-        if mark.image == 0 {
-            return Ok(if self.is_clean(owner) { Rest::Unchanged } else { Rest::Busy });
+        if !self.is_idle(owner) {
+            return Ok(Rest::Busy);
         }
-        let mut bytes = Vec::new();
+        if mark.image == 0 {
+            return Ok(Rest::Unchanged);
+        }
+        let (mut bytes, mut rows) = (Vec::new(), Vec::new());
         let (change, head) = match owner {
             Owner::User(user) => {
-                let Some(row) = self.user(user).filter(|row| row.fits.is_empty()) else { return Ok(Rest::Busy) };
+                let Some(row) = self.user(user) else { return Ok(Rest::Busy) };
                 row.encode(&mut bytes);
                 (row.changes, 0)
             }
             Owner::Device(user, device) => {
-                let Some(entry) = self.device(user, device).filter(|entry| !entry.dirty) else { return Ok(Rest::Busy) };
+                let Some(entry) = self.device(user, device) else { return Ok(Rest::Busy) };
                 entry.row.encode(&mut bytes);
                 (entry.row.changes, 0)
             }
             Owner::Conversation(slot) => {
                 let Some(active) = self.conversation(slot) else { return Ok(Rest::Busy) };
-                if !active.entries.is_empty() || active.is_dirty() {
-                    return Ok(Rest::Busy);
-                }
                 match self.owed(active, synced)? {
                     Owing::Records(records) if records.is_empty() => {}
                     Owing::Records(records) => return Ok(Rest::Log(records)),
                     Owing::NotDurable => return Ok(Rest::Busy),
                 }
                 active.row.encode(&self.names, &mut bytes);
+                rows = active.in_store.rows(active, &self.names);
                 (active.row.changes, active.row.head)
             }
         };
         let position = mark.position;
-        Ok(Rest::Write(bytes, Record::Stored { row: key.clone(), position, change, head }))
+        rows.push((key.clone(), Some(bytes)));
+        let stored = Record::Stored { row: key.clone(), position, change, head };
+        Ok(Rest::Write(Write { rows, position, stored }))
+    }
+
+    /// One use more keeps a row in memory.
+    pub fn pin(&mut self, owner: Owner) {
+        if let Some(pins) = self.pins_mut(owner) {
+            *pins += 1;
+        }
+    }
+
+    /// One use less. The row of a device that ended went with its pins: whoever held one gives nothing back.
+    pub fn unpin(&mut self, owner: Owner) {
+        if let Some(pins) = self.pins_mut(owner) {
+            *pins = pins.saturating_sub(1);
+        }
+    }
+
+    fn pins_mut(&mut self, owner: Owner) -> Option<&mut u32> {
+        match owner {
+            Owner::User(user) => self.users.get_mut(user).map(|entry| &mut entry.pins),
+            Owner::Device(user, device) => Some(&mut self.users.get_mut(user)?.device_mut(device)?.pins),
+            Owner::Conversation(slot) => self.conversation_mut(slot).map(|active| &mut active.pins),
+        }
     }
 
     /// Whether a row is still what was written to the store with this `stored` record, so that the record may be committed.
     pub fn may_rest(&self, record: &Record<'_>) -> bool {
         let Record::Stored { row, position, .. } = record else { return false };
         let Some(owner) = self.owner(row) else { return false };
-        self.is_clean(owner) && self.mark(owner).is_some_and(|mark| mark.position == *position)
+        self.is_idle(owner) && self.mark(owner).is_some_and(|mark| mark.position == *position)
     }
 
-    /// Nothing lazy is to be logged of a row, and no message waits in it.
-    fn is_clean(&self, owner: Owner) -> bool {
+    /// Nothing lazy is to be logged of a row, nothing waits in it, and nobody uses it.
+    fn is_idle(&self, owner: Owner) -> bool {
         match owner {
-            Owner::User(_) => true,
-            Owner::Device(user, device) => self.device(user, device).is_some_and(|entry| !entry.dirty),
-            Owner::Conversation(slot) => {
-                self.conversation(slot).is_some_and(|active| !active.is_dirty() && active.entries.is_empty())
+            Owner::User(user) => {
+                let entry = self.users.get(user);
+                entry.is_some_and(|e| e.pins == 0 && e.row.as_ref().is_none_or(|row| row.fits.is_empty()))
             }
+            Owner::Device(user, device) => {
+                self.device(user, device).is_some_and(|entry| entry.pins == 0 && !entry.dirty)
+            }
+            Owner::Conversation(slot) => self.conversation(slot).is_some_and(|active| {
+                active.pins == 0 && !active.is_dirty() && !active.is_awaited() && self.is_fitted(active)
+            }),
         }
+    }
+
+    /// Whether a conversation has taken up the changes of its members' devices.
+    fn is_fitted(&self, active: &Active) -> bool {
+        let member = |(index, member): (MemberIndex, &Member)| {
+            self.user(member.user).is_none_or(|row| unfitted(row, active, index).next().is_none())
+        };
+        active.row.iter().all(member)
     }
 
     /// A row leaves memory that is as the store has it. Nothing happens to one that changed.
     pub fn forget(&mut self, key: &RowKey) {
-        let unchanged = |owner: &Owner| self.mark(*owner).is_some_and(|mark| mark.image == 0) && self.is_clean(*owner);
+        let unchanged = |owner: &Owner| self.mark(*owner).is_some_and(|mark| mark.image == 0) && self.is_idle(*owner);
         if let Some(owner) = self.owner(key).filter(unchanged) {
             self.remove(owner);
         }
@@ -136,7 +185,10 @@ impl State {
             Owner::User(user) => drop(self.remove_user(user)),
             Owner::Device(user, device) => drop(self.remove_device(user, device)),
             Owner::Conversation(slot) => {
-                self.count_resting(slot, 1);
+                self.note_resting(slot, true);
+                let rows = self.conversation(slot).map(|active| active.in_store.rows(active, &self.names));
+                // What the store said of the index was before this.
+                rows.into_iter().flatten().for_each(|(key, _)| self.answers.remove(&key));
                 self.remove_conversation(slot);
             }
         }
@@ -151,20 +203,27 @@ impl State {
             return Ok(());
         }
         let said = self.stored.get(key).copied();
-        let Some((position, bytes)) = row else {
-            if let Some(said) = said {
-                return Err(Misfit::Missing(said));
-            }
-            if self.absent.len() >= MAX_ABSENT {
-                // Whoever asked for the others asks again.
-                self.absent.clear();
-            }
-            self.absent.insert(key.clone());
-            return Ok(());
+        let taken = match row {
+            Some((position, _)) if position > self.position => Err(Misfit::Ahead(position)),
+            Some((position, bytes)) => self.take(key, position, bytes, said),
+            None => said.map_or(Ok(Some(Said::Absent)), |said| Err(Misfit::Missing(said))),
         };
-        if position > self.position {
-            return Err(Misfit::Ahead(position));
+        match taken {
+            Ok(Some(said)) => self.answers.put(key.clone(), said),
+            Ok(None) => {}
+            Err(_) => self.answers.put(key.clone(), Said::Unusable),
         }
+        taken.map(drop)
+    }
+
+    /// Takes a row in. `Some`: it is one of the index, of which only that it is there is remembered.
+    fn take(
+        &mut self,
+        key: &RowKey,
+        position: Position,
+        bytes: &[u8],
+        said: Option<Stored>,
+    ) -> Result<Option<Said>, Misfit> {
         // What the log lost may have changed the row after the last record that speaks of it.
         let newer = |said: Stored| said.position < position && position <= self.generation.position;
         let fits = |change: u16, head: u64| match said.filter(|said| !newer(*said)) {
@@ -190,61 +249,53 @@ impl State {
                     release(&mut self.names, &row);
                     return Err(misfit);
                 }
+                let in_store = InStore::loaded(&row);
                 let slot = self.put_conversation(*id, row);
-                self.count_resting(slot, -1);
+                if let Some(active) = self.conversation_mut(slot) {
+                    active.in_store = in_store;
+                }
+                self.note_resting(slot, false);
                 Owner::Conversation(slot)
             }
+            // A conversation in memory answers for itself.
+            RowKey::Member(_, id) => return Ok(self.find(id).is_none().then_some(Said::There)),
         };
         if let Some(mark) = self.mark_mut(owner) {
             mark.position = position;
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// All conversations of a user that the store has were loaded.
-    pub fn loaded_conversations(&mut self, user: &str) {
-        if let Some(slot) = self.names.find(user) {
-            self.users.entry(slot).complete = true;
-        }
-    }
-
-    /// How many groups in the store have a user as a member.
-    pub fn counted_groups(&mut self, user: &str, groups: u32) {
-        if let Some(slot) = self.names.find(user) {
-            self.users.entry(slot).groups_at_rest = Some(groups);
-        }
-    }
-
-    /// A conversation goes to rest, or comes back: its members have a group at rest more, or less.
-    pub(crate) fn count_resting(&mut self, slot: ConversationSlot, more: i32) {
-        let Some(active) = self.conversation(slot) else { return };
-        let members = active.row.iter().filter(|(_, member)| member.role.is_some()).map(|(_, member)| member.user);
-        for user in members.collect::<Vec<_>>() {
-            let groups = &mut self.users.entry(user).groups_at_rest;
-            *groups = groups.map(|groups| groups.saturating_add_signed(more));
-        }
-    }
-
-    /// What devices of its members did not see yet, as records of the devices' rows that do not say so yet.
+    /// What devices of its members did not see yet, as records of the devices' rows that do not say so yet. The rows are needed
+    /// only of members for whom there is something that was not settled when the conversation last was at rest.
     fn owed(&self, active: &Active, synced: Position) -> Decided<Owing> {
         let (mut records, mut missing) = (Vec::new(), SmallVec::new());
         let mut durable = true;
+        let versions = newest_two(&active.row);
         for (index, member) in active.row.iter().filter(|(_, member)| member.is_current()) {
-            let others = active.row.iter().filter(|(other, _)| *other != index).map(|(_, other)| other.version);
             let version = match active.row.kind {
                 Kind::Group => member.owed,
-                _ => others.max().unwrap_or(0).max(member.read_version),
+                _ => versions.iter().find(|(other, _)| *other != index).map_or(0, |v| v.1).max(member.read_version),
             };
-            let Some(user) = self.user(member.user) else {
-                missing.push(RowKey::user(self.names.text(member.user)));
+            if version <= active.in_store.settled {
                 continue;
-            };
-            for &device in user.devices.iter().filter(|&&device| member.admits(device)) {
-                match self.owes(active, member.user, device, version) {
-                    Ok(Some(record)) => records.push(record),
-                    Ok(None) => durable &= self.device(member.user, device).is_none_or(|d| d.mark.position <= synced),
-                    Err(key) => missing.push(key),
+            }
+            for cursor in member.cursors.iter().filter(|cursor| cursor.device != 0) {
+                let (name, device) = (self.names.text(member.user), cursor.device);
+                let Some(entry) = self.device(member.user, device) else {
+                    let key = RowKey::device(name, device);
+                    missing.extend((!self.is_absent(&key)).then_some(key));
+                    continue;
+                };
+                if !entry.row.receives || version <= entry.row.receipts {
+                    continue;
                 }
+                if entry.row.is_owed(&active.id, version) {
+                    durable &= entry.mark.position <= synced;
+                    continue;
+                }
+                let (user, change) = (name.to_owned().into(), entry.row.changes.wrapping_add(1));
+                records.push(Record::Owed { user, device, change, conversation: active.id, version });
             }
         }
         match (missing.is_empty(), durable) {
@@ -253,24 +304,17 @@ impl State {
             (true, true) => Ok(Owing::Records(records)),
         }
     }
+}
 
-    fn owes(
-        &self,
-        active: &Active,
-        user: UserSlot,
-        device: DeviceId,
-        version: u64,
-    ) -> Result<Option<Record<'static>>, RowKey> {
-        let name = self.names.text(user);
-        let Some(entry) = self.device(user, device) else { return Err(RowKey::device(name, device)) };
-        let said = entry.row.owed.iter().any(|owed| owed.conversation == active.id && owed.version >= version);
-        if !entry.row.receives || version <= entry.row.receipts || said {
-            return Ok(None);
-        }
-        let change = entry.row.changes.wrapping_add(1);
-        let user = name.to_owned().into();
-        Ok(Some(Record::Owed { user, device, change, conversation: active.id, version }))
+/// The two members whose receipts changed last, the latest first.
+fn newest_two(row: &Conversation) -> SmallVec<[(MemberIndex, u64); 2]> {
+    let mut newest: SmallVec<[(MemberIndex, u64); 2]> = SmallVec::new();
+    for (index, member) in row.iter() {
+        let place = newest.partition_point(|(_, version)| *version >= member.version);
+        newest.insert(place, (index, member.version));
+        newest.truncate(2);
     }
+    newest
 }
 
 enum Owing {

@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use slab::Slab;
 
 use crate::active::Active;
 use crate::commit::Owner;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position, RowKey, UserSlot};
+use crate::index::{Answers, Said};
 use crate::names::Names;
 use crate::rest::Stored;
 use crate::retention::Retention;
@@ -48,8 +49,8 @@ pub struct State {
     pub users: Users,
     /// See [`Versions`].
     pub versions: Versions,
-    /// Rows that are neither in memory nor in the store, as far as was asked.
-    pub absent: HashSet<RowKey>,
+    /// What the store said of rows that are not in memory.
+    pub(crate) answers: Answers,
     /// Messages that become visible with a batch, in the order of batches: a conversation once in each.
     pending: VecDeque<Pending>,
     /// How many of these went before.
@@ -134,34 +135,29 @@ impl State {
         self.by_id.insert_unique(hasher.hash_one(id), place as u32, rehash);
         let slot = ConversationSlot::new(place);
         for (index, user, member_of_group) in users {
-            self.link(user, slot);
-            self.count_group(user, member_of_group, 1);
+            self.link(user, slot, member_of_group);
             self.connect(slot, index);
         }
-        self.absent.remove(&RowKey::Conversation(id));
+        self.answers.remove(&RowKey::Conversation(id));
         slot
     }
 
-    /// A user takes part in a conversation in memory.
-    pub(crate) fn link(&mut self, user: UserSlot, slot: ConversationSlot) {
-        let conversations = &mut self.users.entry(user).conversations;
-        if !conversations.contains(&slot) {
-            conversations.push(slot);
-        }
-    }
-
-    /// A user is a member of a group in memory more, or less.
-    pub(crate) fn count_group(&mut self, user: UserSlot, member: bool, more: i32) {
-        if member {
-            let entry = self.users.entry(user);
-            entry.groups = entry.groups.saturating_add_signed(more);
+    /// A user takes part in a conversation in memory, or did; `group`: it is a group, and the user a member now.
+    pub(crate) fn link(&mut self, user: UserSlot, slot: ConversationSlot, group: bool) {
+        let entry = self.users.entry(user);
+        entry.conversations.insert(slot);
+        if group {
+            entry.groups.insert(slot);
+        } else {
+            entry.groups.remove(&slot);
         }
     }
 
     /// A user takes part in a conversation no more, and gives back the reference to its name.
     pub(crate) fn unlink(&mut self, user: UserSlot, slot: ConversationSlot) {
         if let Some(entry) = self.users.get_mut(user) {
-            entry.conversations.retain(|other| *other != slot);
+            entry.conversations.remove(&slot);
+            entry.groups.remove(&slot);
         }
         self.release(user);
     }
@@ -178,9 +174,6 @@ impl State {
             entry.remove();
         }
         for member in active.row.members.drain(..).flatten() {
-            // The store has one now that is not in memory.
-            self.users.entry(member.user).complete = false;
-            self.count_group(member.user, member.role.is_some(), -1);
             self.unlink(member.user, slot);
         }
         Some(*active)
@@ -199,7 +192,7 @@ impl State {
         if self.users.entry(slot).row.replace(row).is_some() {
             self.names.release(slot);
         }
-        self.absent.remove(&RowKey::user(name));
+        self.answers.remove(&RowKey::user(name));
         slot
     }
 
@@ -209,7 +202,7 @@ impl State {
         if self.users.entry(slot).put_device(device, row) {
             self.names.release(slot);
         }
-        self.absent.remove(&RowKey::device(name, device));
+        self.answers.remove(&RowKey::device(name, device));
         slot
     }
 
@@ -256,6 +249,7 @@ impl State {
                 self.device(user, *device).map(|_| Owner::Device(user, *device))
             }
             RowKey::Conversation(id) => self.find(id).map(Owner::Conversation),
+            RowKey::Member(..) => None,
         }
     }
 
@@ -280,7 +274,7 @@ impl State {
 
     /// Whether it is known that there is no such row, neither in memory nor in the store.
     pub fn is_absent(&self, key: &RowKey) -> bool {
-        self.owner(key).is_none() && (!self.users.store || self.absent.contains(key))
+        self.owner(key).is_none() && (!self.users.store || self.answers.get(key) == Some(Said::Absent))
     }
 
     /// Batches up to this one are durable: messages in them can be shown, and the conversations are woken.

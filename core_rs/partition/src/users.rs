@@ -1,10 +1,13 @@
 //! Users and devices in memory, by the slot of the name.
 
+use std::collections::BTreeSet;
+
 use seam::Attached;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
 use crate::ids::{ConversationSlot, DeviceId, Position, UserSlot};
+use crate::index::Resting;
 use crate::rows::{Device, User};
 
 /// What the log and the store have of a row in memory.
@@ -31,10 +34,12 @@ pub struct DeviceEntry {
     pub dirty: bool,
     /// It stands in the list of what has such facts.
     pub listed: bool,
+    /// How many uses keep it in memory.
+    pub pins: u32,
 }
 
 /// What is in memory of a user. `row` is `None` while only the name is known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UserEntry {
     /// Its row.
     pub row: Option<User>,
@@ -44,17 +49,30 @@ pub struct UserEntry {
     pub mark: Mark,
     /// Its devices whose rows are in memory, in ascending order.
     pub devices: SmallVec<[DeviceEntry; 1]>,
-    /// Conversations in memory of which it is or was a member, in no order.
-    pub conversations: ThinVec<ConversationSlot>,
-    /// `conversations` are all of them: none is at rest.
-    pub complete: bool,
-    /// How many groups in memory it is a member of now.
-    pub groups: u32,
-    /// The same of groups at rest; `None`: not known.
-    pub groups_at_rest: Option<u32>,
+    /// Conversations in memory of which it is or was a member.
+    pub conversations: BTreeSet<ConversationSlot>,
+    /// Groups in memory of which it is a member now.
+    pub groups: BTreeSet<ConversationSlot>,
+    /// The same of groups at rest.
+    pub resting: Resting,
+    /// How many uses keep its row in memory.
+    pub pins: u32,
 }
 
 impl UserEntry {
+    fn new(resting: Resting) -> Self {
+        Self {
+            row: None,
+            sessions: ThinVec::new(),
+            mark: Mark::default(),
+            devices: SmallVec::new(),
+            conversations: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            resting,
+            pins: 0,
+        }
+    }
+
     /// A device in memory.
     pub fn device(&self, id: DeviceId) -> Option<&DeviceEntry> {
         self.devices.iter().find(|device| device.id == id)
@@ -72,7 +90,8 @@ impl UserEntry {
             return true;
         }
         let place = self.devices.partition_point(|device| device.id < id);
-        let entry = DeviceEntry { id, row, mark: Mark::default(), confirmed: 0, dirty: false, listed: false };
+        let mark = Mark::default();
+        let entry = DeviceEntry { id, row, mark, confirmed: 0, dirty: false, listed: false, pins: 0 };
         self.devices.insert(place, entry);
         false
     }
@@ -101,13 +120,11 @@ impl Users {
     /// The same; it is made if there is nothing yet.
     #[allow(clippy::indexing_slicing, reason = "the table is long enough")]
     pub fn entry(&mut self, user: UserSlot) -> &mut UserEntry {
-        let known = !self.store;
-        let new =
-            || Box::new(UserEntry { complete: known, groups_at_rest: known.then_some(0), ..UserEntry::default() });
+        let resting = || if self.store { Resting::Unknown } else { Resting::Known(BTreeSet::new()) };
         if self.entries.len() <= user.place() {
             self.entries.resize_with(user.place() + 1, || None);
         }
-        self.entries[user.place()].get_or_insert_with(new)
+        self.entries[user.place()].get_or_insert_with(|| Box::new(UserEntry::new(resting())))
     }
 
     /// Forgets a user whose name is released.

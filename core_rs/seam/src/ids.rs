@@ -74,12 +74,19 @@ pub enum RowKey {
     Device(CompactString, DeviceId),
     /// A conversation.
     Conversation(ConversationId),
+    /// That a user takes part in a conversation, or did: a row of the store's index, never one of the log.
+    Member(CompactString, ConversationId),
 }
 
 impl RowKey {
     /// A user's row.
     pub fn user(name: &str) -> Self {
         Self::User(name.into())
+    }
+
+    /// The index row of a user and a conversation.
+    pub fn member(name: &str, conversation: &ConversationId) -> Self {
+        Self::Member(name.into(), *conversation)
     }
 
     /// A device's row.

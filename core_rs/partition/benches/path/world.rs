@@ -6,7 +6,7 @@ use partition::config::{Config, Now};
 use partition::ids::{ConversationId, ConversationSlot, Place, Position, UserSlot};
 use partition::journal::{Full, Journal, Scratch};
 use partition::lazy::Mailbox;
-use partition::propose::{self, Author, Fitting, Sent};
+use partition::propose::{self, Author, Fits, Fitting, Sent};
 use partition::records::{Record, kind};
 use partition::recover::Recovery;
 use partition::state::State;
@@ -124,9 +124,10 @@ impl World {
             let name = &format!("user{n:06}");
             let records = propose::create_user(&self.state, name).unwrap().unwrap();
             self.commit(&records);
-            let (_, records) = propose::register_device(&self.state, &self.config, name).unwrap();
+            let (_, records) = propose::register_device(&self.state, self.now, &self.config, name).unwrap();
             self.commit(&records);
-            while let Fitting::More(records, _) = propose::fit(&self.state, name, 0, 100).unwrap() {
+            let mut fits = Fits::default();
+            while let Fitting::Records(records) = propose::fit(&self.state, name, &mut fits, 100).unwrap() {
                 self.commit(&records);
             }
             let user = self.state.author(name, 1).unwrap().user;
@@ -210,7 +211,7 @@ impl World {
     /// Lazy facts are logged.
     pub fn flush(&mut self) {
         while self.state.is_dirty() {
-            for record in self.state.flush(0, 1024) {
+            for record in self.state.flush(1024) {
                 self.commit(&[record]);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::ids::ConversationId;
 use crate::records::{Message, Seen};
-use crate::rows::{Device, Owed};
+use crate::rows::Device;
 
 /// The device sent a message: its id is remembered, so that a repeat is the same message (I4).
 pub fn sent(row: &mut Device, record: &Message<'_>) {
@@ -15,21 +15,12 @@ pub fn sent(row: &mut Device, record: &Message<'_>) {
 pub fn seen(row: &mut Device, record: &Seen<'_>) {
     row.seen_s = row.seen_s.max(record.seen_s);
     row.receives |= record.receives;
-    row.receipts = row.receipts.max(record.receipts);
-    let receipts = row.receipts;
-    row.owed.retain(|owed| owed.version > receipts);
+    row.see(record.receipts);
     row.repeats.forget(&record.confirmed);
 }
 
 /// A conversation at rest owes the device receipts up to `version`.
 pub fn owed(row: &mut Device, change: u16, conversation: ConversationId, version: u64) {
     row.changes = change;
-    match row.owed.binary_search_by(|owed| owed.conversation.cmp(&conversation)) {
-        Ok(place) => {
-            if let Some(owed) = row.owed.get_mut(place) {
-                owed.version = owed.version.max(version);
-            }
-        }
-        Err(place) => row.owed.insert(place, Owed { conversation, version }),
-    }
+    row.owe(conversation, version);
 }

@@ -48,8 +48,14 @@ pub fn change<'a>(
         return if id == repeat.conversation { Ok(Sent::Again(repeat.clone())) } else { refuse(codes::ID_REUSED) };
     }
     let active = state.active(&id);
-    if active.is_none() && !state.is_absent(&RowKey::Conversation(id)) {
-        return wait(RowKey::Conversation(id));
+    if active.is_none() {
+        // Who creates or joins a group is no member of it.
+        let outside = creates || matches!(manage.change, Change::Joined { .. });
+        match RowKey::Conversation(id) {
+            _ if !outside => return state.not_in_memory(author.name, &id),
+            key if state.is_absent(&key) => {}
+            key => return wait(key),
+        }
     }
     if active.is_some_and(|active| active.row.kind != Kind::Group) {
         return refuse(codes::UNKNOWN_CONVERSATION);

@@ -7,11 +7,12 @@ use smallvec::SmallVec;
 use wire::codes;
 use wire::types::MAX_USER;
 
-use super::{Decided, refuse, wait};
+use super::{Decided, Stop, refuse, wait};
 use crate::active::Active;
 use crate::claims::Ranges;
-use crate::config::Config;
-use crate::ids::{DeviceId, MemberIndex, RowKey};
+use crate::config::{Config, Now};
+use crate::ids::{ConversationId, DeviceId, MemberIndex, RowKey};
+use crate::index::{Step, Walk};
 use crate::records::{Begins, Mailbox, Record, User as UserRecord, UserChange};
 use crate::rows::{Cursor, Device, Fit, Kind, Member, User};
 use crate::state::State;
@@ -41,15 +42,23 @@ fn user_image(name: &str, row: &User) -> Record<'static> {
 ///
 /// # Errors
 /// There is no such user, it has as many devices as it may, or its row is needed.
-pub fn register_device<'a>(state: &State, config: &Config, name: &'a str) -> Decided<(DeviceId, Vec<Record<'a>>)> {
+pub fn register_device<'a>(
+    state: &State,
+    now: Now,
+    config: &Config,
+    name: &'a str,
+) -> Decided<(DeviceId, Vec<Record<'a>>)> {
     let Some((_, row)) = state.need_user(name)? else { return refuse(codes::UNKNOWN_USER) };
     if row.devices.len() >= config.devices {
         return refuse(codes::TOO_MANY_DEVICES);
     }
     let used = |device: &DeviceId| row.devices.contains(device) || row.fits.iter().any(|fit| fit.device == *device);
     let Some(device) = (1..DeviceId::MAX).find(|device| !used(device)) else { return refuse(codes::TOO_MANY_DEVICES) };
+    // What others had before it came concerns nothing that it knows.
+    let receipts = state.versions.last;
+    let seen_s = u32::try_from(now.wall_ms / 1000).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
-    Device::default().encode(&mut bytes);
+    Device { seen_s, receipts, ..Device::default() }.encode(&mut bytes);
     let image = Record::Image { row: RowKey::device(name, device), bytes: bytes.into() };
     Ok((device, vec![changed(row, name, Fit { device, begins: true }), image]))
 }
@@ -68,51 +77,128 @@ fn changed<'a>(row: &User, name: &'a str, fit: Fit) -> Record<'a> {
     Record::User(UserRecord { name, change: row.changes.wrapping_add(1), what: UserChange::Device(fit) })
 }
 
-/// How far a change of a device has got in the conversations of its user.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fitting<'a> {
-    /// Nothing is to be done.
-    Done,
-    /// The next records, and where to go on when they are committed.
-    More(Vec<Record<'a>>, usize),
-}
-
-/// The next conversations that take up the oldest change of a device of this user, at most `most`, from the user's place `from`
-/// on; each is a record of its own, and what a crash leaves undone is found again. Places shift when conversations come and
-/// go, so the change is done when a pass from 0 found nothing.
+/// Devices whose user has not been seen for as long as messages are held, as records that drop them; each a decision of its own.
+/// `seen`: devices of one user, and when each was last connected, in seconds since 1970; as rows in memory or at rest say it.
 ///
 /// # Errors
-/// The user's row or its conversations are needed.
-pub fn fit<'a>(state: &State, name: &'a str, from: usize, most: usize) -> Decided<Fitting<'a>> {
-    let Some((user, row)) = state.need_user(name)? else { return Ok(Fitting::Done) };
-    let Some(fit) = row.fits.first() else { return Ok(Fitting::Done) };
-    state.need_conversations(user)?;
-    let slots = state.users.get(user).map_or(&[][..], |entry| &entry.conversations);
-    let starts = fit.begins && row.devices.contains(&fit.device);
+/// The user's row or one of a device is needed: what the store says may be older than what is in memory.
+pub fn unseen<'a>(
+    state: &State,
+    now: Now,
+    config: &Config,
+    name: &'a str,
+    seen: &[(DeviceId, u32)],
+) -> Decided<Vec<Record<'a>>> {
+    let old = |seen_s: u32| (u64::from(seen_s) * 1000).saturating_add(config.hold_ms) <= now.wall_ms;
+    let old: SmallVec<[DeviceId; 2]> = seen.iter().filter(|device| old(device.1)).map(|device| device.0).collect();
+    if old.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some((user, row)) = state.need_user(name)? else { return Ok(Vec::new()) };
+    let mut change = row.changes;
     let mut records = Vec::new();
-    for (place, &slot) in slots.iter().enumerate().skip(from) {
-        let Some(active) = state.conversation(slot) else { continue };
-        let Some(index) = active.row.iter().find(|(_, m)| m.user == user && m.admits(fit.device)).map(|(i, _)| i)
-        else {
-            continue;
+    for device in old.into_iter().filter(|device| row.devices.contains(device)) {
+        let Some(entry) = state.device(user, device) else { return wait(RowKey::device(name, device)) };
+        let seen_again = (u64::from(entry.row.seen_s) * 1000).saturating_add(config.hold_ms) > now.wall_ms;
+        // One that is connected is pinned.
+        if !seen_again && entry.pins == 0 {
+            change = change.wrapping_add(1);
+            let what = UserChange::Device(Fit { device, begins: false });
+            records.push(Record::User(UserRecord { name, change, what }));
+        }
+    }
+    Ok(records)
+}
+
+/// A pass over the conversations of a user that take up the changes of its devices. What a crash leaves undone is found again: the
+/// user's row lists the changes until all conversations have taken them up.
+#[derive(Debug, Default)]
+pub struct Fits {
+    walk: Walk,
+    /// How many changes there were when it began.
+    changes: Option<usize>,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq)]
+pub enum Fitting<'a> {
+    /// Nothing. If the user's row still lists changes, there are conversations whose rows cannot be used until a restart.
+    Done,
+    /// Records to be committed, each a decision of its own; there may be none. Then it goes on.
+    Records(Vec<Record<'a>>),
+    /// The user's index rows behind this conversation are needed: [`Fits::page`].
+    Page(Option<ConversationId>),
+    /// These conversations were loaded for this, and can rest when their records are durable. Then it goes on.
+    Rest(Vec<ConversationId>),
+}
+
+impl Fits {
+    /// The index rows that were asked for, in order; `last`: there are no more.
+    pub fn page(&mut self, ids: Vec<ConversationId>, last: bool) {
+        self.walk.page(ids, last);
+    }
+}
+
+/// Goes on with the changes of a user's devices: at most `most` conversations are looked at, and as many rows asked for.
+///
+/// # Errors
+/// The user's row or rows of its conversations are needed.
+pub fn fit<'a>(state: &State, name: &'a str, fits: &mut Fits, most: usize) -> Decided<Fitting<'a>> {
+    let Some((user, row)) = state.need_user(name)? else { return Ok(Fitting::Done) };
+    if row.fits.is_empty() {
+        return Ok(Fitting::Done);
+    }
+    let changes = *fits.changes.get_or_insert(row.fits.len());
+    let mut records = Vec::new();
+    for _ in 0..most {
+        let slot = match fits.walk.step(state, user, most) {
+            Step::At(slot) => slot,
+            // What is to be committed comes first.
+            _ if !records.is_empty() => break,
+            Step::Page(after) => return Ok(Fitting::Page(after)),
+            Step::Rows(keys) => return Err(Stop::Wait(keys)),
+            Step::Rest(ids) => return Ok(Fitting::Rest(ids)),
+            Step::Done if fits.walk.missed > 0 => return Ok(Fitting::Done),
+            Step::Done => {
+                *fits = Fits::default();
+                let change = |more: usize| row.changes.wrapping_add(1 + more as u16);
+                let fitted = |n| Record::User(UserRecord { name, change: change(n), what: UserChange::Fitted });
+                return Ok(Fitting::Records((0..changes).map(fitted).collect()));
+            }
         };
-        let Some(member) = active.row.member(index) else { continue };
-        let has = member.cursor(fit.device).is_some();
-        let change = active.row.changes.wrapping_add(1);
-        if starts && !has && member.is_current() {
-            records.push(Record::Mailbox(begins(active, index, (name.into(), fit.device), change)));
-        } else if !fit.begins && has {
-            records.push(Record::Mailbox(ends(state, active, index, (name, fit.device), change)));
+        let Some(active) = state.conversation(slot) else { break };
+        let places = active.places(user);
+        let mut due = places.iter().flat_map(|&index| unfitted(row, active, index).map(move |fit| (index, fit)));
+        if let Some((index, fit)) = due.next() {
+            records.push(Record::Mailbox(takes_up(state, active, index, (name, fit))));
         }
-        if records.len() >= most {
-            return Ok(Fitting::More(records, place + 1));
+        // A mailbox that ends depends on those that are left: one change of a conversation at a time.
+        if due.next().is_some() {
+            break;
         }
+        fits.walk.pass(slot);
     }
-    if records.is_empty() && from == 0 {
-        let change = row.changes.wrapping_add(1);
-        records.push(Record::User(UserRecord { name, change, what: UserChange::Fitted }));
+    Ok(Fitting::Records(records))
+}
+
+/// Changes of a user's devices that a conversation has not taken up.
+pub(crate) fn unfitted(row: &User, active: &Active, index: MemberIndex) -> impl Iterator<Item = Fit> {
+    let member = active.row.member(index);
+    let due = move |fit: &&Fit| {
+        let Some(member) = member.filter(|member| member.admits(fit.device)) else { return false };
+        let (there, has) = (row.devices.contains(&fit.device), member.cursor(fit.device).is_some());
+        if fit.begins { there && !has && member.is_current() } else { !there && has }
+    };
+    row.fits.iter().filter(due).copied()
+}
+
+fn takes_up<'a>(state: &State, active: &Active, index: MemberIndex, (name, fit): (&'a str, Fit)) -> Mailbox<'a> {
+    let change = active.row.changes.wrapping_add(1);
+    if fit.begins {
+        begins(active, index, (name.into(), fit.device), change)
+    } else {
+        ends(state, active, index, (name, fit.device), change)
     }
-    Ok(Fitting::More(records, 0))
 }
 
 /// A device of a member begins to take part: it gets what comes from now on, or what waits for a first device.

@@ -18,7 +18,8 @@ use compact_str::CompactString;
 use smallvec::{SmallVec, smallvec};
 
 pub use change::change;
-pub use devices::{Fitting, block, create_user, drop_device, fit, register_device};
+pub(crate) use devices::unfitted;
+pub use devices::{Fits, Fitting, block, create_user, drop_device, fit, register_device, unseen};
 pub use floor::{expire, lost};
 pub use generations::{clock, enter, generation};
 pub use seam::Refusal;
@@ -39,10 +40,8 @@ pub enum Stop {
     /// Rows are needed that are not in memory. Nothing changed; the command is given again when they are there, or when it is
     /// known that there are none.
     Wait(SmallVec<[RowKey; 2]>),
-    /// All conversations of this user are needed in memory.
-    Conversations(CompactString),
-    /// How many groups at rest this user is a member of is needed.
-    Groups(CompactString),
+    /// The index rows of this user are needed: [`State::index_begin`], [`State::index_page`].
+    Index(CompactString),
 }
 
 /// The result of a proposal.
@@ -118,18 +117,6 @@ impl State {
             Some(entry) => Ok(entry),
             None => wait(RowKey::device(author.name, author.device)),
         }
-    }
-
-    /// All conversations of a user are in memory.
-    pub(crate) fn need_conversations(&self, user: UserSlot) -> Decided<()> {
-        let complete = self.users.get(user).is_some_and(|entry| entry.complete);
-        if complete { Ok(()) } else { Err(Stop::Conversations(self.names.text(user).into())) }
-    }
-
-    /// How many groups a user is a member of.
-    pub(crate) fn need_groups(&self, user: UserSlot) -> Decided<usize> {
-        let count = self.users.get(user).and_then(|entry| Some(entry.groups as usize + entry.groups_at_rest? as usize));
-        count.ok_or_else(|| Stop::Groups(self.names.text(user).into()))
     }
 
     /// The receipt version of the skips that follow from a decision.

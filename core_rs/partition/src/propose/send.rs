@@ -83,7 +83,7 @@ pub fn send<'a>(
         row.encode(&state.names, &mut bytes);
         records.push(Record::Image { row: RowKey::Conversation(to.id), bytes: bytes.into() });
     }
-    let other = to.users.iter().copied().find(|&other| other != user).filter(|_| to.kind == Kind::Direct);
+    let other = to.users.iter().copied().find(|&other| other != user).filter(|_| to.kind != Kind::Group);
     let withheld = other.and_then(|other| state.user(other)).is_some_and(|other| other.blocks(author.name));
     let (seq, enter) = state.next_seq(to.id, active.map_or(0, |active| active.row.head), change);
     if let Some(enter) = enter {
@@ -192,8 +192,7 @@ fn existing(
 ) -> Decided<Destination> {
     let user = author.user;
     let Some((slot, active)) = slot.and_then(|slot| Some((slot, state.conversation(slot)?))) else {
-        let absent = state.is_absent(&RowKey::Conversation(id));
-        return if absent { refuse(codes::UNKNOWN_CONVERSATION) } else { wait(RowKey::Conversation(id)) };
+        return state.not_in_memory(author.name, &id);
     };
     let index = active.member(user, author.device);
     let member = index.and_then(|index| active.row.member(index));

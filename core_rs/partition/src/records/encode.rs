@@ -112,6 +112,8 @@ fn put_key(out: &mut Vec<u8>, row: &RowKey) {
             out.push(3);
             out.extend_from_slice(id);
         }
+        // No record is about one; a reader refuses it.
+        RowKey::Member(..) => out.push(4),
     }
 }
 

@@ -7,6 +7,9 @@ use super::repeats::Repeats;
 use crate::bytes::{Malformed, Read, Reader, put_flag, put_u64};
 use crate::ids::ConversationId;
 
+/// Most conversations at rest that are remembered one by one for owing a device receipts.
+pub const MAX_OWED: usize = 4096;
+
 /// A conversation at rest that has receipts for this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owed {
@@ -29,11 +32,48 @@ pub struct Device {
     pub receipts: u64,
     /// Lazily fewer: what is confirmed goes.
     pub repeats: Repeats,
-    /// In ascending order of conversations.
+    /// In ascending order of conversations; at most [`MAX_OWED`].
     pub owed: ThinVec<Owed>,
+    /// If more than those owed receipts, the latest version: then any conversation of its user may owe it some. 0: none else does.
+    pub owed_all: u64,
 }
 
 impl Device {
+    /// It has receipts up to `version`: conversations that had no others for it owe it nothing. True: it had fewer before.
+    pub fn see(&mut self, version: u64) -> bool {
+        let more = version > self.receipts;
+        if more {
+            self.receipts = version;
+            self.owed.retain(|owed| owed.version > version);
+            self.owed_all = if self.owed_all > version { self.owed_all } else { 0 };
+        }
+        more
+    }
+
+    /// A conversation at rest has receipts for it up to `version`.
+    pub fn owe(&mut self, conversation: ConversationId, version: u64) {
+        match self.owed.binary_search_by(|owed| owed.conversation.cmp(&conversation)) {
+            _ if self.owed_all > 0 => self.owed_all = self.owed_all.max(version),
+            Ok(place) => {
+                if let Some(owed) = self.owed.get_mut(place) {
+                    owed.version = owed.version.max(version);
+                }
+            }
+            Err(place) if self.owed.len() < MAX_OWED => self.owed.insert(place, Owed { conversation, version }),
+            Err(_) => {
+                self.owed_all = self.owed.iter().map(|owed| owed.version).fold(version, u64::max);
+                self.owed = ThinVec::new();
+            }
+        }
+    }
+
+    /// Whether it is noted that a conversation has receipts for it up to `version`, or it has those.
+    pub fn is_owed(&self, conversation: &ConversationId, version: u64) -> bool {
+        let owed = self.owed.binary_search_by(|owed| owed.conversation.cmp(conversation));
+        let noted = owed.ok().and_then(|place| self.owed.get(place)).map_or(self.owed_all, |owed| owed.version);
+        version <= self.receipts.max(noted)
+    }
+
     /// Appends the row's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
@@ -47,6 +87,7 @@ impl Device {
             out.extend_from_slice(&owed.conversation);
             put_u64(out, owed.version);
         }
+        put_u64(out, self.owed_all);
     }
 
     /// Reads a row to the end of its bytes.
@@ -63,6 +104,7 @@ impl Device {
             receipts: reader.u64()?,
             repeats: Repeats::decode(reader)?,
             owed: ThinVec::new(),
+            owed_all: 0,
         };
         for _ in 0..reader.count()? {
             let owed = Owed { conversation: reader.array()?, version: reader.u64()? };
@@ -71,6 +113,7 @@ impl Device {
             }
             device.owed.push(owed);
         }
+        device.owed_all = reader.u64()?;
         reader.end()?;
         Ok(device)
     }

@@ -36,6 +36,7 @@ prop_compose! {
         receipts: u64,
         repeats in vec((vec(any::<u8>(), 1..=repeats::MAX_ID), 0..3_u8, any::<(u64, u64, bool)>()), 0..6),
         owed in proptest::collection::btree_map(any::<[u8; 16]>(), any::<u64>(), 0..4),
+        owed_all: u64,
     ) -> Device {
         let mut kept = Repeats::default();
         repeats.iter().for_each(|(id, of, (seq, time_ms, _))| kept.push(id, [*of; 16], *seq, *time_ms));
@@ -48,6 +49,7 @@ prop_compose! {
             receipts,
             repeats: kept,
             owed: owed.into_iter().map(|(conversation, version)| Owed { conversation, version }).collect(),
+            owed_all,
         }
     }
 }

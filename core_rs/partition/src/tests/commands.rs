@@ -1,6 +1,7 @@
 //! Random commands to a partition, with the oracle beside it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules, Send, Target, Who};
 
@@ -9,7 +10,7 @@ use super::random::Random;
 use super::world::World;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey};
 use crate::lazy::Mailbox;
-use crate::propose::{self, Author, Decided, Fitting, Sent, Stop, hash_of};
+use crate::propose::{self, Author, Decided, Fits, Sent, Stop, hash_of};
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::serve::Item;
@@ -31,6 +32,8 @@ pub struct Run {
     /// Sends that were given before, to be given again.
     sends: Vec<(String, DeviceId, Send<'static>)>,
     resting: Option<Record<'static>>,
+    /// Changes of devices that are being taken up.
+    fits: BTreeMap<&'static str, Fits>,
     /// Messages, acknowledgements, rows that went to rest, segments that went.
     pub did: [usize; 4],
 }
@@ -45,6 +48,7 @@ impl Run {
             forgets: seed.is_multiple_of(2),
             sends: Vec::new(),
             resting: None,
+            fits: BTreeMap::new(),
             did: [0; 4],
         };
         for name in USERS {
@@ -63,6 +67,7 @@ impl Run {
             self.command();
             if self.random.one_in(4) {
                 self.oracle.check(&self.world.state);
+                self.world.check_index();
             }
         }
         self.world.sync();
@@ -330,7 +335,8 @@ impl Run {
         let Some(author) = self.device() else { return };
         let last = self.world.state.versions.last;
         let seconds = (self.world.now.wall_ms / 1000) as u32;
-        let version = self.random.below(last as usize + 2) as u64;
+        // In half of the runs nothing is forgotten, so that a device which attaches for the first time learns of all skips.
+        let version = if self.forgets { self.random.below(last as usize + 2) as u64 } else { 0 };
         if let Err(stop) = self.world.state.seen(author, version) {
             return self.world.resolve(&stop);
         }
@@ -343,17 +349,15 @@ impl Run {
     }
 
     fn flush(&mut self) {
-        // In half of the runs nothing is forgotten, so that a device which attaches for the first time learns of all skips.
-        let told = if self.forgets { self.random.below(self.world.state.versions.last as usize + 1) as u64 } else { 0 };
         let most = if self.random.one_in(2) { 2 } else { usize::MAX };
-        for record in self.world.state.flush(told, most) {
+        for record in self.world.state.flush(most) {
             self.commit(&[record]);
         }
     }
 
     fn register(&mut self, user: &str) {
         let config = self.world.config.clone();
-        let decided = propose::register_device(&self.world.state, &config, user);
+        let decided = propose::register_device(&self.world.state, self.world.now, &config, user);
         self.commit_if(decided.map(|(_, records)| Some(records)));
     }
 
@@ -373,18 +377,19 @@ impl Run {
         self.fit_user(user, many);
     }
 
-    fn fit_user(&mut self, user: &str, steps: usize) {
-        let mut from = 0;
+    fn fit_user(&mut self, user: &'static str, steps: usize) {
+        let (mut fits, most) = (self.fits.remove(user).unwrap_or_default(), 1 + self.random.below(2));
         for _ in 0..steps {
-            match propose::fit(&self.world.state, user, from, 1) {
-                Ok(Fitting::More(records, next)) => {
-                    self.commit(&records);
-                    from = next;
-                }
-                Ok(Fitting::Done) => break,
-                Err(stop) => self.world.resolve(&stop),
+            let done = self.world.fit(user, &mut fits, most, 1);
+            self.oracle.committed(&self.world.state, self.world.state.position, &[]);
+            if done {
+                break;
+            }
+            if self.random.one_in(3) {
+                self.world.close();
             }
         }
+        self.fits.insert(user, fits);
     }
 
     fn block(&mut self) {
@@ -418,7 +423,6 @@ impl Run {
         let everyone = Stop::Wait(self.world.store.keys().cloned().collect());
         self.world.resolve(&everyone);
         for user in USERS {
-            self.world.resolve(&Stop::Conversations(user.into()));
             self.fit_user(user, 1000);
             let row = self.world.state.user_named(user).unwrap().1;
             assert!(row.fits.is_empty(), "{row:?}");
@@ -477,6 +481,7 @@ impl Run {
         let last = self.world.journal.last().0 - self.world.synced.0;
         let position = Position(self.world.synced.0 + self.random.below(last as usize + 1) as u64);
         self.resting = None;
+        self.fits.clear();
         self.world.crash(position);
         self.oracle.crashed(position);
         let bound = self.world.state.bound_due().unwrap();

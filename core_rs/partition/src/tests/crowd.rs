@@ -17,7 +17,7 @@ fn world(others: usize) -> (World, Vec<String>) {
     for name in names.iter().map(String::as_str).chain(["ann"]) {
         let records = propose::create_user(&world.state, name).unwrap().unwrap();
         world.commit(&records);
-        let (_, records) = propose::register_device(&world.state, &world.config, name).unwrap();
+        let (_, records) = propose::register_device(&world.state, world.now, &world.config, name).unwrap();
         world.commit(&records);
     }
     world.sync();

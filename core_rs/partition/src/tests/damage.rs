@@ -18,7 +18,7 @@ fn world() -> World {
         let records = propose::create_user(&world.state, user).unwrap().unwrap();
         world.commit(&records);
         world.sync();
-        let (_, records) = propose::register_device(&world.state, &world.config, user).unwrap();
+        let (_, records) = propose::register_device(&world.state, world.now, &world.config, user).unwrap();
         world.commit(&records);
         world.sync();
     }

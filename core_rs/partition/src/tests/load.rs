@@ -30,7 +30,7 @@ fn world() -> (World, RowKey) {
 fn command_waits_for_an_evicted_row_and_loads_it() {
     let (mut world, key) = world();
     assert!(world.state.user_named("ann").is_none());
-    let stop = propose::register_device(&world.state, &world.config, "ann").unwrap_err();
+    let stop = propose::register_device(&world.state, world.now, &world.config, "ann").unwrap_err();
     assert_eq!(stop, Stop::Wait([key].into_iter().collect()));
     world.resolve(&stop);
     assert!(world.state.user_named("ann").unwrap().1.blocks("bob"));

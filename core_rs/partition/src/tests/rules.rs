@@ -8,7 +8,7 @@ use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Role,
 use super::world::World;
 use crate::ids::{ConversationId, DeviceId};
 use crate::lazy::News;
-use crate::propose::{self, Fitting, Sent, Stop};
+use crate::propose::{self, Fits, Sent, Stop};
 use crate::rows::repeats::MAX_REPEATS;
 use crate::rows::{Kind, Member};
 use crate::serve::Item;
@@ -35,7 +35,8 @@ impl Scenario {
     }
 
     fn register(&mut self, user: &str) -> DeviceId {
-        let (device, records) = propose::register_device(&self.world.state, &self.world.config, user).unwrap();
+        let (device, records) =
+            propose::register_device(&self.world.state, self.world.now, &self.world.config, user).unwrap();
         self.world.commit(&records);
         self.fit(user);
         device
@@ -48,9 +49,7 @@ impl Scenario {
     }
 
     fn fit(&mut self, user: &str) {
-        while let Fitting::More(records, 0) = propose::fit(&self.world.state, user, 0, 10).unwrap() {
-            self.world.commit(&records);
-        }
+        assert!(self.world.fit(user, &mut Fits::default(), 10, 1000));
         self.world.sync();
     }
 
@@ -283,7 +282,7 @@ fn message_with_a_body_for_a_new_device_begins_its_mailbox() {
     let mut s = Scenario::new();
     s.send("ann", Target::User("eve".into())).unwrap();
     // The conversation has not taken up eve's first device yet, but the list names it.
-    let (_, records) = propose::register_device(&s.world.state, &s.world.config, "eve").unwrap();
+    let (_, records) = propose::register_device(&s.world.state, s.world.now, &s.world.config, "eve").unwrap();
     s.world.commit(&records);
     let list = |user: &'static str| DeviceList { user: user.into(), version: 1, devices: [1].into_iter().collect() };
     let mut send = s.to(Target::User("eve".into()));
@@ -416,7 +415,7 @@ fn first_device_takes_the_waiting_mailbox_and_leaving_without_one_skips() {
 fn device_registered_before_its_user_leaves_gets_the_backlog() {
     let mut s = Scenario::new();
     let id = s.group(&["eve"]);
-    let (_, records) = propose::register_device(&s.world.state, &s.world.config, "eve").unwrap();
+    let (_, records) = propose::register_device(&s.world.state, s.world.now, &s.world.config, "eve").unwrap();
     s.world.commit(&records);
     // The group has not taken the device up yet.
     s.manage("ann", Some(id), Change::Removed(named(&["eve"]))).unwrap();

@@ -1,16 +1,17 @@
 //! A partition with a journal in memory: batches, and the rows as they were at the end of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
 use crate::commit::Committed;
 use crate::config::{Config, Now};
 use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey};
+use crate::index::Resting;
 use crate::journal::{Full, Journal, Scratch};
 use crate::lazy::{Mailbox, News};
 use crate::names::Names;
-use crate::propose::{Author, Decided, Stop};
+use crate::propose::{self, Author, Decided, Fits, Fitting, Stop};
 use crate::records::{Message, Record, kind};
 use crate::recover::{Problem, Recovery};
 use crate::rest::Rest;
@@ -87,6 +88,8 @@ pub struct World {
     pub now: Now,
     pub synced: Position,
     pub store: BTreeMap<RowKey, (Position, Vec<u8>)>,
+    /// Rows that the store was asked for.
+    pub loads: usize,
     scratch: Scratch,
     snapshots: BTreeMap<Position, Snapshot>,
     /// What each device used last, as its session remembers it.
@@ -112,6 +115,7 @@ impl World {
             now: Now { wall_ms: 1_000_000, mono_ms: 0 },
             synced: Position(0),
             store: BTreeMap::new(),
+            loads: 0,
             scratch: Scratch::default(),
             snapshots: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -168,33 +172,103 @@ impl World {
         match stop {
             Stop::Refused(_) => {}
             Stop::Wait(keys) => keys.iter().for_each(|key| self.load(key)),
-            Stop::Groups(user) => {
-                let mut names = Names::default();
-                let mut groups = 0;
-                for (key, (_, bytes)) in &self.store {
-                    let RowKey::Conversation(id) = key else { continue };
-                    let row = Conversation::decode(bytes, &mut names).unwrap();
-                    let member = row.iter().any(|(_, m)| m.role.is_some() && names.text(m.user) == user.as_str());
-                    groups += u32::from(member && self.state.find(id).is_none());
+            Stop::Index(user) => {
+                self.state.index_begin(user);
+                let mut after = None;
+                loop {
+                    let (page, last) = self.index_page(user, after, 2);
+                    self.state.index_page(user, &page, last);
+                    if last {
+                        break;
+                    }
+                    after = page.last().map(|row| row.0);
                 }
-                self.state.counted_groups(user, groups);
-            }
-            Stop::Conversations(user) => {
-                let mut names = Names::default();
-                let mut takes_part = |bytes: &[u8]| {
-                    let row = Conversation::decode(bytes, &mut names).unwrap();
-                    row.iter().any(|(_, member)| names.text(member.user) == user)
-                };
-                let conversations = self.store.iter().filter(|(key, _)| matches!(key, RowKey::Conversation(_)));
-                let keys: Vec<RowKey> =
-                    conversations.filter(|(_, (_, bytes))| takes_part(bytes)).map(|(key, _)| key.clone()).collect();
-                keys.iter().for_each(|key| self.load(key));
-                self.state.loaded_conversations(user);
             }
         }
     }
 
+    /// The index has the members of all conversations at rest, and of each user it is known which groups it is in.
+    pub fn check_index(&self) {
+        let (mut index, mut groups) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<ConversationId>>::new());
+        for (key, (_, bytes)) in &self.store {
+            let RowKey::Conversation(id) = key else { continue };
+            if self.state.find(id).is_some() {
+                continue;
+            }
+            let mut names = Names::default();
+            let row = Conversation::decode(bytes, &mut names).unwrap();
+            for (_, member) in row.iter() {
+                let (name, left) = (names.text(member.user), u8::from(!member.is_current()) << 7);
+                index.insert(RowKey::member(name, id), vec![row.kind as u8 | left]);
+                if member.role.is_some() {
+                    groups.entry(name.to_owned()).or_default().insert(*id);
+                }
+            }
+        }
+        let rows = self.store.iter().filter(|(key, _)| match key {
+            RowKey::Member(_, id) => self.state.find(id).is_none(),
+            _ => false,
+        });
+        assert_eq!(rows.map(|(key, (_, value))| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(), index);
+        for (slot, entry) in self.state.users.iter() {
+            let name = self.state.names.text(slot);
+            if let Resting::Known(resting) = &entry.resting {
+                assert_eq!(*resting, groups.get(name).cloned().unwrap_or_default(), "{name}");
+            }
+            for (conversation, active) in self.state.conversations() {
+                let member = active.places(slot).first().map(|&index| active.row.member(index).unwrap());
+                assert_eq!(entry.conversations.contains(&conversation), member.is_some(), "{name}");
+                let current = member.is_some_and(|member| member.role.is_some());
+                assert_eq!(entry.groups.contains(&conversation), current, "{name}");
+            }
+        }
+    }
+
+    /// Index rows of a user behind `after`, and whether there are no more.
+    pub fn index_page(
+        &self,
+        user: &str,
+        after: Option<ConversationId>,
+        most: usize,
+    ) -> (Vec<(ConversationId, u8)>, bool) {
+        let rows = self.store.iter().filter_map(|(key, (_, value))| match key {
+            RowKey::Member(name, id) if name == user && after.is_none_or(|after| *id > after) => Some((*id, value[0])),
+            _ => None,
+        });
+        let mut rows: Vec<_> = rows.take(most + 1).collect();
+        let last = rows.len() <= most;
+        rows.truncate(most);
+        (rows, last)
+    }
+
+    /// Conversations take up the changes of a user's devices: at most `steps` steps. True: all have.
+    pub fn fit(&mut self, user: &str, fits: &mut Fits, most: usize, steps: usize) -> bool {
+        for _ in 0..steps {
+            match propose::fit(&self.state, user, fits, most) {
+                Ok(Fitting::Done) => return true,
+                Ok(Fitting::Records(records)) => {
+                    records.iter().for_each(|record| drop(self.commit(std::slice::from_ref(record))));
+                }
+                Ok(Fitting::Page(after)) => {
+                    let (page, last) = self.index_page(user, after, 2);
+                    fits.page(page.into_iter().map(|row| row.0).collect(), last);
+                }
+                Ok(Fitting::Rest(ids)) => {
+                    self.sync();
+                    for id in ids {
+                        if let Some(stored) = self.rest(&RowKey::Conversation(id)) {
+                            self.commit(&[stored]);
+                        }
+                    }
+                }
+                Err(stop) => self.resolve(&stop),
+            }
+        }
+        false
+    }
+
     fn load(&mut self, key: &RowKey) {
+        self.loads += usize::from(self.state.owner(key).is_none());
         self.state.loaded(key, self.store.get(key).map(|(position, bytes)| (*position, &**bytes))).unwrap();
     }
 
@@ -211,11 +285,16 @@ impl World {
                 records.iter().for_each(|record| drop(self.commit(std::slice::from_ref(record))));
                 None
             }
-            Ok(Rest::Write(bytes, record)) => {
-                let Record::Stored { position, .. } = record else { unreachable!("{record:?}") };
-                assert!(position <= self.synced);
-                self.store.insert(key.clone(), (position, bytes));
-                Some(record)
+            Ok(Rest::Write(write)) => {
+                assert!(matches!(write.stored, Record::Stored { position, .. } if position == write.position));
+                assert!(write.position <= self.synced && write.rows.last().unwrap().0 == *key);
+                for (key, value) in write.rows {
+                    match value {
+                        Some(value) => drop(self.store.insert(key, (write.position, value))),
+                        None => drop(self.store.remove(&key)),
+                    }
+                }
+                Some(write.stored)
             }
             Err(stop) => {
                 self.resolve(&stop);
@@ -344,6 +423,7 @@ fn compare(before: &[(RowKey, Vec<u8>)], after: &[(RowKey, Vec<u8>)], exact: boo
             _ if before == after => {}
             RowKey::Device(..) => compare_devices(key, before, after, exact),
             RowKey::Conversation(_) => compare_conversations(key, before, after, exact),
+            RowKey::Member(..) => unreachable!("the log has no index"),
         }
     }
 }
