@@ -119,13 +119,13 @@ impl State {
                 let (slot, user) = self.slots(message);
                 // A conversation that begins with it has its image among the records.
                 if let Some(slot) = slot {
-                    self.image_conversation(slot, scratch);
+                    self.image_first(Owner::Conversation(slot), scratch);
                     if message.message.change.is_some() {
                         self.cursors_first(slot, scratch);
                     }
                 }
                 if let Some(user) = user {
-                    self.image_device(user, message.device(), scratch);
+                    self.image_first(Owner::Device(user, message.device()), scratch);
                     self.seen_first(user, message, scratch);
                 }
             }
@@ -134,27 +134,27 @@ impl State {
             | Record::Lost(records::Lost { conversation, .. })
             | Record::Enter(records::Enter { conversation, .. }) => {
                 let Some(slot) = self.find(conversation) else { return };
-                self.image_conversation(slot, scratch);
+                self.image_first(Owner::Conversation(slot), scratch);
                 self.cursors_first(slot, scratch);
             }
             Record::Cursors(records::Cursors { conversation, .. }) => {
                 if let Some(slot) = self.find(conversation) {
-                    self.image_conversation(slot, scratch);
+                    self.image_first(Owner::Conversation(slot), scratch);
                 }
             }
             Record::User(user) => {
                 if let Some((slot, _)) = self.user_named(user.name) {
-                    self.image_user(slot, scratch);
+                    self.image_first(Owner::User(slot), scratch);
                 }
             }
             Record::Seen(records::Seen { user, device, .. }) => {
                 if let Some(slot) = self.names.find(user) {
-                    self.image_device(slot, *device, scratch);
+                    self.image_first(Owner::Device(slot, *device), scratch);
                 }
             }
             Record::Owed { user, device, .. } => {
                 if let Some(slot) = self.names.find(user) {
-                    self.image_device(slot, *device, scratch);
+                    self.image_first(Owner::Device(slot, *device), scratch);
                     // Whether the list is full depends on what the device has seen.
                     if let Some(seen) = self.seen_by(slot, *device) {
                         scratch.lazy(Record::Seen(seen));
@@ -166,23 +166,10 @@ impl State {
         }
     }
 
-    fn image_user(&self, user: UserSlot, scratch: &mut Scratch) {
-        let Some(entry) = self.users.get(user).filter(|entry| entry.mark.image == 0) else { return };
-        let Some(row) = &entry.row else { return };
-        let key = RowKey::user(self.names.text(user));
-        scratch.image(Owner::User(user), key, |bytes| row.encode(bytes));
-    }
-
-    fn image_device(&self, user: UserSlot, device: DeviceId, scratch: &mut Scratch) {
-        let Some(entry) = self.device(user, device).filter(|entry| entry.mark.image == 0) else { return };
-        let key = RowKey::device(self.names.text(user), device);
-        scratch.image(Owner::Device(user, device), key, |bytes| entry.row.encode(bytes));
-    }
-
-    fn image_conversation(&self, slot: ConversationSlot, scratch: &mut Scratch) {
-        let Some(active) = self.conversation(slot).filter(|active| active.mark.image == 0) else { return };
-        let owner = Owner::Conversation(slot);
-        scratch.image(owner, RowKey::Conversation(active.id), |bytes| active.row.encode(&self.names, bytes));
+    fn image_first(&self, owner: Owner, scratch: &mut Scratch) {
+        if self.mark(owner).is_some_and(|mark| mark.image == 0) {
+            scratch.image(owner, |bytes| Some(self.encode(owner, bytes)?.0));
+        }
     }
 
     fn cursors_first(&self, slot: ConversationSlot, scratch: &mut Scratch) {
@@ -211,15 +198,9 @@ impl State {
             self.retention.imaged(owner, place.segment);
         }
         // The log has it again.
-        let key = match owner {
-            Owner::User(user) => RowKey::user(self.names.text(user)),
-            Owner::Device(user, device) => RowKey::device(self.names.text(user), device),
-            Owner::Conversation(slot) => match self.conversation(slot) {
-                Some(active) => RowKey::Conversation(active.id),
-                None => return,
-            },
-        };
-        self.stored.remove(&key);
+        if let Some(key) = self.key(owner) {
+            self.stored.remove(&key);
+        }
     }
 
     fn apply(&mut self, record: &Record<'_>, place: Place, position: Position, committed: &mut Committed) {

@@ -230,8 +230,8 @@ pub enum Step {
     Page(Option<ConversationId>),
     /// These rows are needed, or that they are absent or cannot be used.
     Rows(SmallVec<[RowKey; 2]>),
-    /// These were loaded for the walk and can rest; then it goes on.
-    Rest(Vec<ConversationId>),
+    /// Conversations were loaded for the walk and can rest: [`Walk::give_back`].
+    Rest,
     /// At the end.
     Done,
 }
@@ -253,7 +253,7 @@ impl Walk {
                 Stage::Index(after) => return Step::Page(*after),
                 Stage::Page { ids, next, asked, last } => {
                     if next == asked && !self.loaded.is_empty() {
-                        return Step::Rest(std::mem::take(&mut self.loaded));
+                        return Step::Rest;
                     }
                     if next == asked {
                         *asked = ids.len().min(*next + loads);
@@ -292,6 +292,11 @@ impl Walk {
             Stage::Page { next, .. } => *next += 1,
             Stage::Index(_) | Stage::Done => {}
         }
+    }
+
+    /// The conversations that were loaded for it since this was called last.
+    pub fn give_back(&mut self) -> Vec<ConversationId> {
+        std::mem::take(&mut self.loaded)
     }
 
     /// The index rows that it needs, in order; `last`: there are no more.

@@ -47,17 +47,18 @@ impl Scratch {
         self.before.clear();
     }
 
-    pub(crate) fn image(&mut self, owner: Owner, row: RowKey, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn image(&mut self, owner: Owner, encode: impl FnOnce(&mut Vec<u8>) -> Option<RowKey>) {
         let before = Before::Image(owner);
         if self.before.contains(&before) {
             return;
         }
         let mut image = std::mem::take(&mut self.image);
         image.clear();
-        encode(&mut image);
-        self.push(&Record::Image { row, bytes: (&*image).into() });
+        if let Some(row) = encode(&mut image) {
+            self.push(&Record::Image { row, bytes: (&*image).into() });
+            self.before.push(before);
+        }
         self.image = image;
-        self.before.push(before);
     }
 
     pub(crate) fn lazy(&mut self, record: Record<'static>) {

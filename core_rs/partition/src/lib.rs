@@ -11,7 +11,7 @@
 //!   what must stand before them, and applied to the [`state`] (with [`active`], [`entries`], [`users`]).
 //! - [`lazy`]: acknowledgements, reads and what devices have seen, which are logged within a second. [`claims`]: what a user is
 //!   known to have (I7). [`serve`]: what a mailbox is to get next (I3). [`receipts`]: what a device that attaches learns about
-//!   others.
+//!   others. [`queries`]: what a device asks for.
 //! - [`recover`], [`start`]: from a log to a state. [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a
 //!   store and come back. [`index`]: which conversations a user has, in memory and at rest.
 //! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
@@ -37,6 +37,7 @@ pub mod lazy;
 pub mod names;
 pub mod online;
 pub mod propose;
+pub mod queries;
 pub mod receipts;
 pub mod records;
 pub mod recover;

@@ -46,7 +46,7 @@ pub enum Rest {
     /// To be committed first; ask again when that is durable.
     Log(Vec<Record<'static>>),
     /// To be put in the store, and then committed.
-    Write(Write),
+    Write(Box<Write>),
 }
 
 /// What is put in the store for a row that rests.
@@ -87,34 +87,22 @@ impl State {
         if mark.image == 0 {
             return Ok(Rest::Unchanged);
         }
-        let (mut bytes, mut rows) = (Vec::new(), Vec::new());
-        let (change, head) = match owner {
-            Owner::User(user) => {
-                let Some(row) = self.user(user) else { return Ok(Rest::Busy) };
-                row.encode(&mut bytes);
-                (row.changes, 0)
+        let mut rows = Vec::new();
+        if let Owner::Conversation(slot) = owner
+            && let Some(active) = self.conversation(slot)
+        {
+            match self.owed(active, synced)? {
+                Owing::Records(records) if records.is_empty() => {}
+                Owing::Records(records) => return Ok(Rest::Log(records)),
+                Owing::NotDurable => return Ok(Rest::Busy),
             }
-            Owner::Device(user, device) => {
-                let Some(entry) = self.device(user, device) else { return Ok(Rest::Busy) };
-                entry.row.encode(&mut bytes);
-                (entry.row.changes, 0)
-            }
-            Owner::Conversation(slot) => {
-                let Some(active) = self.conversation(slot) else { return Ok(Rest::Busy) };
-                match self.owed(active, synced)? {
-                    Owing::Records(records) if records.is_empty() => {}
-                    Owing::Records(records) => return Ok(Rest::Log(records)),
-                    Owing::NotDurable => return Ok(Rest::Busy),
-                }
-                active.row.encode(&self.names, &mut bytes);
-                rows = active.in_store.rows(active, &self.names);
-                (active.row.changes, active.row.head)
-            }
-        };
-        let position = mark.position;
-        rows.push((key.clone(), Some(bytes)));
-        let stored = Record::Stored { row: key.clone(), position, change, head };
-        Ok(Rest::Write(Write { rows, position, stored }))
+            rows = active.in_store.rows(active, &self.names);
+        }
+        let (position, mut bytes) = (mark.position, Vec::new());
+        let Some((row, change, head)) = self.encode(owner, &mut bytes) else { return Ok(Rest::Busy) };
+        rows.push((row.clone(), Some(bytes)));
+        let stored = Record::Stored { row, position, change, head };
+        Ok(Rest::Write(Box::new(Write { rows, position, stored })))
     }
 
     /// One use more keeps a row in memory.

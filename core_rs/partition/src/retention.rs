@@ -154,21 +154,7 @@ impl State {
 
     fn image_of(&self, owner: Owner) -> Option<Record<'static>> {
         let mut bytes = Vec::new();
-        let row = match owner {
-            Owner::User(user) => {
-                self.user(user)?.encode(&mut bytes);
-                RowKey::user(self.names.text(user))
-            }
-            Owner::Device(user, device) => {
-                self.device(user, device)?.row.encode(&mut bytes);
-                RowKey::device(self.names.text(user), device)
-            }
-            Owner::Conversation(slot) => {
-                let active = self.conversation(slot)?;
-                active.row.encode(&self.names, &mut bytes);
-                RowKey::Conversation(active.id)
-            }
-        };
+        let (row, ..) = self.encode(owner, &mut bytes)?;
         Some(Record::Image { row, bytes: bytes.into() })
     }
 }

@@ -253,6 +253,37 @@ impl State {
         }
     }
 
+    /// The key of a row in memory.
+    pub fn key(&self, owner: Owner) -> Option<RowKey> {
+        match owner {
+            Owner::User(user) => self.user(user).map(|_| RowKey::user(self.names.text(user))),
+            Owner::Device(user, id) => self.device(user, id).map(|_| RowKey::device(self.names.text(user), id)),
+            Owner::Conversation(slot) => self.conversation(slot).map(|active| RowKey::Conversation(active.id)),
+        }
+    }
+
+    /// Appends the bytes of a row in memory; gives its key, its count, and of a conversation the head, else 0.
+    pub fn encode(&self, owner: Owner, bytes: &mut Vec<u8>) -> Option<(RowKey, u16, u64)> {
+        let (change, head) = match owner {
+            Owner::User(user) => {
+                let row = self.user(user)?;
+                row.encode(bytes);
+                (row.changes, 0)
+            }
+            Owner::Device(user, device) => {
+                let row = &self.device(user, device)?.row;
+                row.encode(bytes);
+                (row.changes, 0)
+            }
+            Owner::Conversation(slot) => {
+                let row = &self.conversation(slot)?.row;
+                row.encode(&self.names, bytes);
+                (row.changes, row.head)
+            }
+        };
+        Some((self.key(owner)?, change, head))
+    }
+
     /// What the log has of a row in memory.
     pub fn mark(&self, owner: Owner) -> Option<&Mark> {
         match owner {
@@ -316,24 +347,17 @@ impl State {
     /// All rows that are active, in memory and in the log, as bytes, in the order of their keys: what I14 compares. A row that
     /// came from the store and had no record since is not.
     pub fn rows(&self) -> Vec<(RowKey, Vec<u8>)> {
-        let mut rows = Vec::new();
-        let mut add = |key, encode: &dyn Fn(&mut Vec<u8>)| {
+        let users = self.users.iter().flat_map(|(user, entry)| {
+            let devices = entry.devices.iter().map(move |device| Owner::Device(user, device.id));
+            devices.chain([Owner::User(user)])
+        });
+        let owners = users.chain(self.conversations().map(|(slot, _)| Owner::Conversation(slot)));
+        let active = owners.filter(|owner| self.mark(*owner).is_some_and(|mark| mark.image != 0));
+        let row = |owner| {
             let mut bytes = Vec::new();
-            encode(&mut bytes);
-            rows.push((key, bytes));
+            Some((self.encode(owner, &mut bytes)?.0, bytes))
         };
-        for (slot, entry) in self.users.iter() {
-            let name = self.names.text(slot);
-            if let Some(row) = entry.row.as_ref().filter(|_| entry.mark.image != 0) {
-                add(RowKey::user(name), &|bytes| row.encode(bytes));
-            }
-            for device in entry.devices.iter().filter(|device| device.mark.image != 0) {
-                add(RowKey::device(name, device.id), &|bytes| device.row.encode(bytes));
-            }
-        }
-        for (_, active) in self.conversations().filter(|(_, active)| active.mark.image != 0) {
-            add(RowKey::Conversation(active.id), &|bytes| active.row.encode(&self.names, bytes));
-        }
+        let mut rows: Vec<(RowKey, Vec<u8>)> = active.filter_map(row).collect();
         rows.sort_unstable();
         rows
     }

@@ -134,6 +134,11 @@ impl Users {
         }
     }
 
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
     /// All that are in memory, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (UserSlot, &UserEntry)> {
         let entries = self.entries.iter().enumerate();

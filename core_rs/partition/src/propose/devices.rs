@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use wire::codes;
 use wire::types::MAX_USER;
 
+use super::unseen::seconds;
 use super::{Decided, Stop, refuse, wait};
 use crate::active::Active;
 use crate::claims::Ranges;
@@ -56,9 +57,8 @@ pub fn register_device<'a>(
     let Some(device) = (1..DeviceId::MAX).find(|device| !used(device)) else { return refuse(codes::TOO_MANY_DEVICES) };
     // What others had before it came concerns nothing that it knows.
     let receipts = state.versions.last;
-    let seen_s = u32::try_from(now.wall_ms / 1000).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
-    Device { seen_s, receipts, ..Device::default() }.encode(&mut bytes);
+    Device { seen_s: seconds(now), receipts, ..Device::default() }.encode(&mut bytes);
     let image = Record::Image { row: RowKey::device(name, device), bytes: bytes.into() };
     Ok((device, vec![changed(row, name, Fit { device, begins: true }), image]))
 }
@@ -75,39 +75,6 @@ pub fn drop_device<'a>(state: &State, name: &'a str, device: DeviceId) -> Decide
 
 fn changed<'a>(row: &User, name: &'a str, fit: Fit) -> Record<'a> {
     Record::User(UserRecord { name, change: row.changes.wrapping_add(1), what: UserChange::Device(fit) })
-}
-
-/// Devices whose user has not been seen for as long as messages are held, as records that drop them; each a decision of its own.
-/// `seen`: devices of one user, and when each was last connected, in seconds since 1970; as rows in memory or at rest say it.
-///
-/// # Errors
-/// The user's row or one of a device is needed: what the store says may be older than what is in memory.
-pub fn unseen<'a>(
-    state: &State,
-    now: Now,
-    config: &Config,
-    name: &'a str,
-    seen: &[(DeviceId, u32)],
-) -> Decided<Vec<Record<'a>>> {
-    let old = |seen_s: u32| (u64::from(seen_s) * 1000).saturating_add(config.hold_ms) <= now.wall_ms;
-    let old: SmallVec<[DeviceId; 2]> = seen.iter().filter(|device| old(device.1)).map(|device| device.0).collect();
-    if old.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Some((user, row)) = state.need_user(name)? else { return Ok(Vec::new()) };
-    let mut change = row.changes;
-    let mut records = Vec::new();
-    for device in old.into_iter().filter(|device| row.devices.contains(device)) {
-        let Some(entry) = state.device(user, device) else { return wait(RowKey::device(name, device)) };
-        let seen_again = (u64::from(entry.row.seen_s) * 1000).saturating_add(config.hold_ms) > now.wall_ms;
-        // One that is connected is pinned.
-        if !seen_again && entry.pins == 0 {
-            change = change.wrapping_add(1);
-            let what = UserChange::Device(Fit { device, begins: false });
-            records.push(Record::User(UserRecord { name, change, what }));
-        }
-    }
-    Ok(records)
 }
 
 /// A pass over the conversations of a user that take up the changes of its devices. What a crash leaves undone is found again: the
@@ -157,7 +124,7 @@ pub fn fit<'a>(state: &State, name: &'a str, fits: &mut Fits, most: usize) -> De
             _ if !records.is_empty() => break,
             Step::Page(after) => return Ok(Fitting::Page(after)),
             Step::Rows(keys) => return Err(Stop::Wait(keys)),
-            Step::Rest(ids) => return Ok(Fitting::Rest(ids)),
+            Step::Rest => return Ok(Fitting::Rest(fits.walk.give_back())),
             Step::Done if fits.walk.missed > 0 => return Ok(Fitting::Done),
             Step::Done => {
                 *fits = Fits::default();

@@ -13,17 +13,19 @@ mod floor;
 mod generations;
 mod rules;
 mod send;
+mod unseen;
 
 use compact_str::CompactString;
 use smallvec::{SmallVec, smallvec};
 
 pub use change::change;
 pub(crate) use devices::unfitted;
-pub use devices::{Fits, Fitting, block, create_user, drop_device, fit, register_device, unseen};
+pub use devices::{Fits, Fitting, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
 pub use generations::{clock, enter, generation};
 pub use seam::Refusal;
 pub use send::send;
+pub use unseen::{LastSeen, unseen};
 pub use wire::ids::{conversation_id, group_id, hash_of};
 
 use crate::ids::{ConversationId, DeviceId, RowKey, UserSlot};

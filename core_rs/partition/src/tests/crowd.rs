@@ -7,10 +7,10 @@ use wire::types::{Change, Manage, Profile, Rules};
 
 use super::world::World;
 use crate::ids::ConversationId;
-use crate::propose::{self, Sent, Stop};
+use crate::propose::{self, Fits, Sent, Stop};
 
 /// ann, and so many others with a device each.
-fn world(others: usize) -> (World, Vec<String>) {
+pub(super) fn world(others: usize) -> (World, Vec<String>) {
     let mut world = World::new();
     (world.config.group_members, world.config.groups) = (1024, 10);
     let names: Vec<String> = (0..others).map(|number| format!("user{number}")).collect();
@@ -19,12 +19,13 @@ fn world(others: usize) -> (World, Vec<String>) {
         world.commit(&records);
         let (_, records) = propose::register_device(&world.state, world.now, &world.config, name).unwrap();
         world.commit(&records);
+        assert!(world.fit(name, &mut Fits::default(), 10, 10));
     }
     world.sync();
     (world, names)
 }
 
-fn manage(
+pub(super) fn manage(
     world: &mut World,
     id: u16,
     conversation: Option<ConversationId>,
@@ -40,11 +41,11 @@ fn manage(
     Ok(conversation)
 }
 
-fn named(names: &[String]) -> Vec<Cow<'_, str>> {
+pub(super) fn named(names: &[String]) -> Vec<Cow<'_, str>> {
     names.iter().map(|name| name.as_str().into()).collect()
 }
 
-fn created(names: &[String]) -> Change<'_> {
+pub(super) fn created(names: &[String]) -> Change<'_> {
     Change::Created { members: named(names), profile: Profile::default(), rules: Rules::default() }
 }
 

@@ -90,6 +90,8 @@ pub struct World {
     pub store: BTreeMap<RowKey, (Position, Vec<u8>)>,
     /// Rows that the store was asked for.
     pub loads: usize,
+    /// Rows of the store may be damaged.
+    pub damaged: bool,
     scratch: Scratch,
     snapshots: BTreeMap<Position, Snapshot>,
     /// What each device used last, as its session remembers it.
@@ -116,6 +118,7 @@ impl World {
             synced: Position(0),
             store: BTreeMap::new(),
             loads: 0,
+            damaged: false,
             scratch: Scratch::default(),
             snapshots: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -250,10 +253,13 @@ impl World {
                     records.iter().for_each(|record| drop(self.commit(std::slice::from_ref(record))));
                 }
                 Ok(Fitting::Page(after)) => {
-                    let (page, last) = self.index_page(user, after, 2);
+                    let (page, last) = self.index_page(user, after, most);
                     fits.page(page.into_iter().map(|row| row.0).collect(), last);
                 }
                 Ok(Fitting::Rest(ids)) => {
+                    for record in self.state.flush(usize::MAX) {
+                        self.commit(&[record]);
+                    }
                     self.sync();
                     for id in ids {
                         if let Some(stored) = self.rest(&RowKey::Conversation(id)) {
@@ -269,7 +275,8 @@ impl World {
 
     fn load(&mut self, key: &RowKey) {
         self.loads += usize::from(self.state.owner(key).is_none());
-        self.state.loaded(key, self.store.get(key).map(|(position, bytes)| (*position, &**bytes))).unwrap();
+        let loaded = self.state.loaded(key, self.store.get(key).map(|(position, bytes)| (*position, &**bytes)));
+        assert!(loaded.is_ok() || self.damaged, "{key:?} {loaded:?}");
     }
 
     /// A row goes to the store, if it may; the record that says so comes back.
@@ -298,7 +305,39 @@ impl World {
             }
             Err(stop) => {
                 self.resolve(&stop);
-                None
+                self.rest(key)
+            }
+        }
+    }
+
+    /// All rows rest that may: conversations first, which may need rows of devices.
+    pub fn rest_all(&mut self) {
+        for _ in 0..4 {
+            for record in self.state.flush(usize::MAX) {
+                self.commit(&[record]);
+            }
+            self.sync();
+            let users = self.state.users.iter().flat_map(|(slot, entry)| {
+                let name = self.state.names.text(slot);
+                let devices = entry.devices.iter().map(move |device| RowKey::device(name, device.id));
+                devices.chain([RowKey::user(name)])
+            });
+            let ids = self.state.conversations().map(|(_, active)| RowKey::Conversation(active.id));
+            for key in ids.chain(users).collect::<Vec<_>>() {
+                if let Some(stored) = self.rest(&key) {
+                    self.commit(&[stored]);
+                }
+            }
+        }
+        self.sync();
+    }
+
+    /// Gives a command until it does not wait any more.
+    pub fn until<T>(&mut self, mut command: impl FnMut(&mut Self) -> Decided<T>) -> Decided<T> {
+        loop {
+            match command(self) {
+                Err(stop @ (Stop::Wait(_) | Stop::Index(_))) => self.resolve(&stop),
+                done => return done,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A new generation of numbers, the clock put right, and what the log says that the store reflects.
 
 use super::*;
-use crate::ids::{GENERATIONS, Position, RowKey, generation_base, version_base};
+use crate::ids::{ConversationId, GENERATIONS, Position, RowKey, generation_base, version_base};
 use crate::lazy::Mailbox;
 use crate::receipts::Receipt;
 use crate::records::Record;
