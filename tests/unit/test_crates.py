@@ -23,7 +23,7 @@ DEPENDS_ON: dict[str, set[str]] = {
     "pyrouter-link": set(),
     "pyrouter-load": set(),
     "pyrouter-log": set(),
-    "pyrouter-node": {"pyrouter-log", "pyrouter-seam"},
+    "pyrouter-node": {"pyrouter-log", "pyrouter-seam", "pyrouter-store"},
     "pyrouter-partition": {"pyrouter-seam", "pyrouter-wire"},
     "pyrouter-seam": {"pyrouter-wire"},
     "pyrouter-store": set(),

@@ -16,13 +16,17 @@ pub struct Journal {
     first: u32,
     /// The disk has no room for another segment: the one that clients may still fill, begun before.
     full: Option<u32>,
+    /// The segment of the last record.
+    last: u32,
+    /// Segments that were begun, and the first batch of each.
+    began: Vec<(u32, Position)>,
 }
 
 impl Journal {
     /// Appends to `log`, whose segments have so many bytes.
     pub fn new(log: Appender, segment_bytes: u32) -> Self {
         let first = log.segment();
-        Self { log, segment_bytes: segment_bytes as usize, first, full: None }
+        Self { log, segment_bytes: segment_bytes as usize, first, full: None, last: 0, began: Vec::new() }
     }
 
     /// The log.
@@ -46,6 +50,11 @@ impl Journal {
             self.full = Some(self.log.segment() - u32::from(!begun));
         }
         found
+    }
+
+    /// Segments that were written to first since this was last asked, with the first batch that this run wrote to each.
+    pub fn take_began(&mut self) -> Vec<(u32, Position)> {
+        std::mem::take(&mut self.began)
     }
 
     /// Whether the disk has room for another segment.
@@ -77,8 +86,16 @@ impl seam::Journal for Journal {
         places: &mut SmallVec<[Place; 4]>,
     ) -> Result<Position, Full> {
         let place = |at: Ref| places.push(Place { segment: at.segment, offset: at.offset, len: at.len });
-        match self.log.append(records, sync, place) {
-            Ok(batch) => Ok(Position(batch)),
+        let appended = self.log.append(records, sync, place);
+        match appended {
+            Ok(batch) => {
+                // All records of a decision stand in one segment.
+                if let Some(place) = places.last().filter(|place| place.segment != self.last) {
+                    self.last = place.segment;
+                    self.began.push((place.segment, Position(batch)));
+                }
+                Ok(Position(batch))
+            }
             Err(LogError::RecordTooLarge { .. } | LogError::DecisionTooLarge { .. }) => Err(Full::Batch),
             Err(_) => Err(Full::Disk),
         }
@@ -110,6 +127,19 @@ mod tests {
         let position = journal.append(&[(1, &[b"ab", b"c"]), (2, &[b""])], true, &mut places).unwrap();
         assert_eq!(position.0, journal.log().last_batch());
         assert_eq!(places.iter().map(|place| place.len).collect::<Vec<_>>(), [3, 0]);
+    }
+
+    #[test]
+    fn a_segment_is_named_with_its_first_batch() {
+        let mut journal = journal();
+        let half = SEGMENT as usize / 2;
+        for _ in 0..3 {
+            append(&mut journal, half).unwrap();
+        }
+        let began = journal.take_began();
+        assert_eq!(began.iter().map(|each| each.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(began.is_sorted_by_key(|each| each.1) && began[0].1 < began[1].1);
+        assert!(journal.take_began().is_empty());
     }
 
     #[test]
