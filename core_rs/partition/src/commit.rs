@@ -99,7 +99,7 @@ impl State {
     }
 
     /// The bound of receipt versions and of the server's time, and what the store must reflect.
-    pub(crate) fn bound(&self, versions: u64) -> Record<'static> {
+    pub fn bound(&self, versions: u64) -> Record<'static> {
         Record::Bound { versions, time_ms: self.time_ms, reflects: self.reflects }
     }
 
@@ -195,7 +195,7 @@ impl State {
     fn imaged(&mut self, owner: Owner, place: Place, position: Position) {
         if let Some(mark) = self.mark_mut(owner) {
             (mark.image, mark.position) = (place.segment, position);
-            self.retention.imaged(owner, place.segment);
+            self.retention.imaged(owner, place);
         }
         // The log has it again.
         if let Some(key) = self.key(owner) {
@@ -229,6 +229,7 @@ impl State {
                     active.online.forget_snapshots();
                     while active.entries.drop_below(active.row.floor).is_some() {}
                 }
+                self.recount(slot);
                 self.note_pending(slot, 0, position);
             }
             Record::Lost(r) => {
@@ -252,6 +253,7 @@ impl State {
                 if let Some(active) = self.conversation_mut(slot) {
                     active.entries.carry(message.message.seq, place);
                     self.note_message(slot, place.segment);
+                    self.recount(slot);
                 }
             }
             Record::Cursors(r) => {
@@ -398,6 +400,7 @@ impl State {
             entry.mark.position = position;
         }
         self.note_message(slot, place.segment);
+        self.recount(slot);
         self.note_pending(slot, message.seq, position);
         self.time_ms = self.time_ms.max(message.time);
         committed.slot = Some(slot);

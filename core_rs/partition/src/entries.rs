@@ -61,6 +61,8 @@ pub struct Entries {
     gaps: ThinVec<(u64, u64)>,
     list: VecDeque<Entry>,
     bytes: u64,
+    /// Messages and bytes as they were counted last: see [`Entries::count`].
+    counted: (u32, u64),
     behind: u32,
     bodies: Option<Box<HashMap<u64, Devices>>>,
 }
@@ -68,7 +70,23 @@ pub struct Entries {
 impl Entries {
     /// None, of a conversation whose next message is `first`.
     pub fn new(first: u64) -> Self {
-        Self { first, next: first, gaps: ThinVec::new(), list: VecDeque::new(), bytes: 0, behind: 0, bodies: None }
+        Self {
+            first,
+            next: first,
+            gaps: ThinVec::new(),
+            list: VecDeque::new(),
+            bytes: 0,
+            counted: (0, 0),
+            behind: 0,
+            bodies: None,
+        }
+    }
+
+    /// How many messages and bytes came since this was last asked, less those that went; `gone`: all go.
+    pub fn count(&mut self, gone: bool) -> (i64, i64) {
+        let now = if gone { (0, 0) } else { (self.list.len() as u32, self.bytes) };
+        let before = std::mem::replace(&mut self.counted, now);
+        (i64::from(now.0) - i64::from(before.0), now.1.wrapping_sub(before.1) as i64)
     }
 
     /// The number of the first message that is here; of the next one, if none is.

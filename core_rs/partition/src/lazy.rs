@@ -190,6 +190,7 @@ impl State {
             && let Some(active) = self.conversation_mut(slot)
         {
             while active.entries.reclaim().is_some() {}
+            self.recount(slot);
         }
     }
 

@@ -34,6 +34,7 @@ pub mod ids;
 pub mod index;
 pub mod journal;
 pub mod lazy;
+pub mod memory;
 pub mod names;
 pub mod online;
 pub mod propose;

@@ -151,7 +151,7 @@ impl Recovery {
         let unreadable = |why| Problem::Unreadable { kind, place, why };
         match &record {
             Record::Image { row, bytes } => {
-                self.image(row, bytes, Mark { image: place.segment, position }).map_err(unreadable)?
+                self.image(row, bytes, Mark { image: place.segment, used_s: 0, position }).map_err(unreadable)?
             }
             Record::Message(message) => self.message(message, place, position)?,
             Record::Carried(message) => self.body(message, place),

@@ -135,7 +135,7 @@ impl State {
     }
 
     /// Nothing lazy is to be logged of a row, nothing waits in it, and nobody uses it.
-    fn is_idle(&self, owner: Owner) -> bool {
+    pub(crate) fn is_idle(&self, owner: Owner) -> bool {
         match owner {
             Owner::User(user) => {
                 let entry = self.users.get(user);

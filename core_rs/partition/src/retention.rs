@@ -31,6 +31,8 @@ pub struct Retention {
     pub(crate) generation: u32,
     /// The same of the clock's last correction.
     pub(crate) clock: u32,
+    /// Images that were written since the start, and their bytes.
+    pub(crate) images: (u64, u64),
 }
 
 /// What is to be written before the oldest segment can go.
@@ -59,8 +61,11 @@ pub enum Oldest {
 }
 
 impl Retention {
-    pub(crate) fn imaged(&mut self, owner: Owner, segment: u32) {
-        self.segments.entry(segment).or_default().images.push(owner);
+    pub(crate) fn imaged(&mut self, owner: Owner, place: Place) {
+        self.segments.entry(place.segment).or_default().images.push(owner);
+        if place.len > 0 {
+            self.images = (self.images.0 + 1, self.images.1 + u64::from(place.len));
+        }
     }
 
     pub(crate) fn stored(&mut self, row: RowKey, segment: u32) {

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use crate::active::Active;
 use crate::commit::Owner;
 use crate::entries::{Entries, Entry};
-use crate::ids::{ConversationId, DeviceId, RowKey, version_base};
+use crate::ids::{ConversationId, DeviceId, Place, RowKey, version_base};
 use crate::recover::{Body, Found, Problem, Recovery};
 use crate::rest::Stored;
 use crate::rows::Conversation;
@@ -79,7 +79,7 @@ fn put_device(state: &mut State, name: &str, device: DeviceId, row: crate::rows:
 }
 
 fn put_mark(state: &mut State, owner: Owner, mark: Mark) {
-    state.retention.imaged(owner, mark.image);
+    state.retention.imaged(owner, Place { segment: mark.image, ..Place::default() });
     if let Some(known) = state.mark_mut(owner) {
         *known = mark;
     }
@@ -105,6 +105,7 @@ fn put_conversation(
     fill(active, bodies)?;
     let places: Vec<u32> = active.entries.from(0).map(|(_, entry)| entry.place.segment).collect();
     places.into_iter().for_each(|segment| state.note_message(slot, segment));
+    state.recount(slot);
     Ok(())
 }
 

@@ -76,6 +76,8 @@ pub struct State {
     pub(crate) woken: Vec<ConversationSlot>,
     /// How many conversations were taken into memory, wrapping.
     taken: u32,
+    /// Undelivered messages, and bytes of their records.
+    pub(crate) totals: (u64, u64),
     conversations: Slab<Box<Active>>,
     by_id: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -115,6 +117,25 @@ impl State {
     /// A conversation in memory and the names, to apply a record with.
     pub(crate) fn parts(&mut self, slot: ConversationSlot) -> Option<(&mut Active, &mut Names)> {
         Some((self.conversations.get_mut(slot.place())?, &mut self.names))
+    }
+
+    /// Conversations in memory.
+    pub fn conversations_len(&self) -> usize {
+        self.conversations.len()
+    }
+
+    /// Places of the table of conversations: slots that were given so far.
+    pub fn conversation_slots(&self) -> usize {
+        self.conversations.capacity()
+    }
+
+    /// Undelivered messages of a conversation came or went: they are counted.
+    pub(crate) fn recount(&mut self, slot: ConversationSlot) {
+        if let Some(active) = self.conversations.get_mut(slot.place()) {
+            let (messages, bytes) = active.entries.count(false);
+            let (before, before_bytes) = self.totals;
+            self.totals = (before.wrapping_add_signed(messages), before_bytes.wrapping_add_signed(bytes));
+        }
     }
 
     /// All conversations in memory, in no order that means anything.
@@ -165,6 +186,8 @@ impl State {
     /// Lets a conversation's row go; whoever calls knows that the store has it.
     pub fn remove_conversation(&mut self, slot: ConversationSlot) -> Option<Active> {
         let mut active = self.conversations.try_remove(slot.place())?;
+        let counted = active.entries.count(true);
+        self.totals = (self.totals.0.wrapping_add_signed(counted.0), self.totals.1.wrapping_add_signed(counted.1));
         // Only a row that is given up goes before all of it is durable; another conversation may get the slot.
         if active.pending >= self.popped {
             self.pending.iter_mut().filter(|pending| pending.slot == slot).for_each(|pending| pending.seq = 0);
@@ -191,6 +214,8 @@ impl State {
         let slot = self.names.hold(name);
         if self.users.entry(slot).row.replace(row).is_some() {
             self.names.release(slot);
+        } else {
+            self.users.rows += 1;
         }
         self.answers.remove(&RowKey::user(name));
         slot
@@ -201,6 +226,8 @@ impl State {
         let slot = self.names.hold(name);
         if self.users.entry(slot).put_device(device, row) {
             self.names.release(slot);
+        } else {
+            self.users.rows += 1;
         }
         self.answers.remove(&RowKey::device(name, device));
         slot
@@ -211,6 +238,7 @@ impl State {
         let entry = self.users.get_mut(user)?;
         entry.mark = Mark::default();
         let row = entry.row.take()?;
+        self.users.rows -= 1;
         self.release(user);
         Some(row)
     }
@@ -220,6 +248,7 @@ impl State {
         let devices = &mut self.users.get_mut(user)?.devices;
         let place = devices.iter().position(|entry| entry.id == device)?;
         let entry = devices.remove(place);
+        self.users.rows -= 1;
         self.release(user);
         Some(entry.row)
     }

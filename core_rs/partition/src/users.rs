@@ -15,6 +15,8 @@ use crate::rows::{Device, User};
 pub struct Mark {
     /// The segment that holds its latest image; 0: none does, so an image comes before its next record.
     pub image: u32,
+    /// When the store was last asked for it, seconds of a monotonic clock: it stays in memory for a while from then on.
+    pub used_s: u32,
     /// The batch of its latest record.
     pub position: Position,
 }
@@ -104,6 +106,8 @@ pub struct Users {
     entries: Vec<Option<Box<UserEntry>>>,
     /// The store may hold rows: what is not in memory is not known of those who come now.
     pub store: bool,
+    /// Rows in memory.
+    pub(crate) rows: usize,
 }
 
 impl Users {
@@ -132,6 +136,11 @@ impl Users {
         if let Some(entry) = self.entries.get_mut(user.place()) {
             *entry = None;
         }
+    }
+
+    /// Rows of users and devices in memory.
+    pub fn rows(&self) -> usize {
+        self.rows
     }
 
     /// How many slots there are.

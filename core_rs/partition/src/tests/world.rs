@@ -396,7 +396,18 @@ impl World {
         }
     }
 
+    /// What is counted as it changes is what there is.
+    fn check_counts(&self) {
+        let state = &self.state;
+        let pending = state.conversations().map(|(_, active)| (active.entries.len() as u64, active.entries.bytes()));
+        let pending = pending.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+        assert_eq!(state.pending_totals(), pending);
+        let users = state.users.iter().map(|(_, user)| usize::from(user.row.is_some()) + user.devices.len());
+        assert_eq!(state.rows_len(), state.conversations().count() + users.sum::<usize>());
+    }
+
     pub fn sync(&mut self) {
+        self.check_counts();
         self.close();
         self.synced = self.journal.last();
         self.state.synced(self.synced);
