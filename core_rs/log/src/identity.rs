@@ -85,8 +85,11 @@ pub(super) fn write<D: Disk>(disk: &D, identity: Identity) -> io::Result<()> {
     }
     let line = identity.text();
     let file = disk.create(NEW)?;
-    write_full(&file, &mut [IoSlice::new(line.as_bytes())], 0)?;
-    file.sync_all()?;
+    let written = write_full(&file, &mut [IoSlice::new(line.as_bytes())], 0).and_then(|_| file.sync_all());
+    // On a full disk it would take room from the log.
+    written.inspect_err(|_| {
+        let _ = disk.remove(NEW);
+    })?;
     disk.rename(NEW, NAME)?;
     disk.sync_dir()
 }

@@ -11,6 +11,7 @@
 //! - A batch is all or nothing. What was reported durable comes back whole and in order, whatever happens (I1).
 //! - A failed write or sync ends the log: everything after it is refused until a restart has recovered (I10).
 //! - What cannot be read is reported and set aside, and what follows it is kept (I12).
+//! - How the last run ended is told as facts ([`End`]); what follows from them is for others to decide.
 //!
 //! Knows bytes, positions and the disk; a record's kind and body are opaque to it. It never learns what a message is.
 

@@ -1,6 +1,6 @@
 //! The bytes of format 3, which every later version must read: tests/fixtures/log-v3, drawn in docs/log.md.
 //!
-//! `PYROUTER_WRITE_FIXTURES=1 cargo test --lib log::tests::format` writes the files again; a change in them is a change
+//! `PYROUTER_WRITE_FIXTURES=1 cargo test -p pyrouter-log format` writes the files again; a change in them is a change
 //! of the format, and needs a new one.
 
 use super::sim::SimDisk;

@@ -1,9 +1,12 @@
 //! What a start changes, and that no power cut in the middle of it takes away what the next one must know.
 
+use super::super::format::{BATCH_HEADER, RECORD_HEADER};
 use super::sim::{Rng, SimDisk};
 use super::*;
 
 const FIRST: &str = "000000000001.seg";
+/// Where the second batch of 1,000 bytes ends.
+const SECOND_ENDS: usize = 2 * (BATCH_HEADER + RECORD_HEADER + 1000);
 
 /// Writes a batch of one record of 1,000 bytes; where it ends in its segment.
 fn batch(appender: &mut Appender, writer: &mut Writer<SimDisk>, kind: u8) -> usize {
@@ -59,6 +62,27 @@ fn damage_before_a_torn_end_is_damage_at_every_start_whenever_the_power_goes_i12
         }
         assert!(died > 10);
     }
+}
+
+#[test]
+fn a_start_on_a_full_disk_cuts_a_torn_end_but_not_the_evidence_of_damage_i12() {
+    let disk = damaged_before_a_torn_end(1, 3);
+    disk.set_capacity(disk.used());
+    for _ in 0..2 {
+        let before = disk.contents(FIRST);
+        let error = recover(&disk, &mut |_| ()).unwrap_err();
+        assert!(error.is_full() && error.to_string().contains("free some space"), "{error}");
+        assert!(disk.contents(FIRST) == before);
+    }
+    assert!(disk.contents("FORMAT.new").is_none(), "nothing takes the last bytes");
+    disk.set_capacity(u64::MAX);
+    assert_eq!(start(&disk), (vec![1], true));
+    // Without damage the file can wait.
+    let disk = damaged_before_a_torn_end(1, 3);
+    disk.damage(FIRST, SECOND_ENDS - 5..SECOND_ENDS, 0xFF);
+    disk.set_capacity(disk.used());
+    assert_eq!(start(&disk), (vec![1, 2], false));
+    assert_eq!(disk.contents(FIRST).unwrap().len(), SECOND_ENDS);
 }
 
 /// What a start that changes nothing would find: records, and whether anything is damaged or missing; `None` if it refuses.
