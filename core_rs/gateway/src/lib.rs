@@ -251,6 +251,7 @@ impl Gateway {
         vec![
             ("mono_ms", self.now.mono_ms),
             ("next_timer_ms", self.timers.next().unwrap_or(0)),
+            ("timers", self.timers.count() as u64),
             ("requests", self.requests.len() as u64),
             ("gates", gates as u64),
             ("loads_queued", queued as u64),

@@ -98,12 +98,9 @@ impl Gateway {
         }
     }
 
-    /// A newer session of its device took its place.
+    /// A newer session of its device took its place: its handle is over already.
     pub(crate) fn replace(&mut self, slot: u32) {
         self.stats.replaced_total += 1;
-        if let Some(session) = self.conns.session_mut(slot) {
-            session.attached = None;
-        }
         self.conns.outs.frame(slot, &ServerFrame::Replaced);
         self.end(slot, codes::close::REPLACED, "replaced", false);
     }

@@ -34,6 +34,11 @@ impl Timers {
         self.buckets.first_key_value().map(|(&tick, _)| u64::from(tick) * GRAIN_MS)
     }
 
+    /// How many are set.
+    pub fn count(&self) -> usize {
+        self.buckets.values().map(Vec::len).sum()
+    }
+
     /// One that is due, if any, and its tick.
     fn pop(&mut self, mono_ms: u64) -> Option<(u32, Address)> {
         loop {

@@ -195,7 +195,7 @@ impl World {
             }
             Event::Sync => {
                 self.rig.sync();
-                self.rig.script.at.0 += 1;
+                self.rig.script.at.0 += self.next % 2;
             }
             Event::Pass(ms) => {
                 let now = &mut self.rig.around.now;

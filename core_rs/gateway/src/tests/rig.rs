@@ -30,6 +30,8 @@ pub struct Rig {
     pub loads: Vec<Key>,
     /// They are answered by hand.
     pub hold_loads: bool,
+    /// So many answers leave nothing in memory.
+    pub lose: usize,
     /// Rows that cannot be used.
     pub unusable: HashSet<Key>,
     /// Outputs are held.
@@ -73,6 +75,7 @@ impl Rig {
             wires: BTreeMap::new(),
             loads: Vec::new(),
             hold_loads: false,
+            lose: 0,
             unusable: HashSet::new(),
             hold_disk: false,
             asked: Vec::new(),
@@ -182,8 +185,11 @@ impl Rig {
     pub fn answer_loads(&mut self, most: usize) {
         for key in self.loads.drain(..most.min(self.loads.len())).collect::<Vec<_>>() {
             let usable = !self.unusable.contains(&key);
+            let lost = self.lose > 0;
+            self.lose -= usize::from(lost);
             if let Key::Row(row) = &key
                 && usable
+                && !lost
             {
                 self.script.here.insert(row.clone());
             }

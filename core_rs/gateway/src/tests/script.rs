@@ -99,6 +99,8 @@ pub struct Script {
     pub refuse: Option<&'static str>,
     /// Bytes of an answer to a question.
     pub answer_bytes: usize,
+    /// Sends that were given, also those that wait.
+    pub sends: usize,
     /// All that was given.
     pub given: Vec<Given>,
     pub serial: u32,
@@ -200,6 +202,7 @@ impl Commands for Script {
     fn send<E: Env>(&mut self, env: &mut E, from: Attached, send: &Send<'_>) -> Taken {
         let (key, id) = Self::target(send);
         self.need(key)?;
+        self.sends += 1;
         let known = self.known(from);
         let out = env.lend().out;
         match out.permit(known.address, &id, Action::Send, None) {

@@ -130,6 +130,18 @@ fn what_cannot_be_used_refuses_the_frame_and_is_asked_for_again_next_time() {
 }
 
 #[test]
+fn a_row_that_left_memory_before_its_frame_had_its_turn_is_loaded_again() {
+    let mut rig = Rig::default();
+    let ann = rig.join("ann", 1);
+    let before = rig.gateway().stats().loads_total;
+    rig.lose = 2;
+    rig.feed(ann, &[send("bob", "a")]);
+    rig.turn();
+    assert_eq!((rig.got(ann), rig.gateway().stats().loads_total - before), (accepted(&["a"]), 3));
+    assert_eq!(rig.gateway().diagnosis().iter().find(|entry| entry.0 == "gates"), Some(&("gates", 0)));
+}
+
+#[test]
 fn a_session_that_ended_leaves_its_gates_and_what_it_queued_is_not_loaded() {
     let mut rig = Rig { hold_loads: true, ..Rig::default() };
     for key in [RowKey::user("ann"), RowKey::device("ann", 1)] {
@@ -185,7 +197,7 @@ fn the_embedder_is_asked_once_for_each_conversation_and_action_and_its_word_hold
     assert_eq!((conn, action), (ann.id, "send"));
     rig.gateway().permit(conn, ticket + 1, true);
     rig.turn();
-    assert_eq!(rig.got(ann), [], "an answer to another question");
+    assert_eq!((rig.got(ann), rig.script.sends), (vec![], 1), "an answer to another question");
     rig.gateway().permit(conn, ticket, true);
     rig.turn();
     assert_eq!(rig.got(ann), [&accepted(&["a", "b"])[..], &[Got::Pong(1)]].concat());
