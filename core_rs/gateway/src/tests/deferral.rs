@@ -176,6 +176,8 @@ fn while_the_log_is_behind_those_who_send_are_not_read() {
     rig.turn();
     assert_eq!((rig.wires[&ann.wire].paused, rig.wires[&bob.wire].paused), (true, false));
     rig.gateway().set_log_behind(true);
+    rig.turn();
+    assert!(rig.wires[&ann.wire].paused);
     rig.gateway().set_log_behind(false);
     rig.turn();
     assert!(!rig.wires[&ann.wire].paused);

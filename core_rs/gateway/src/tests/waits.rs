@@ -196,11 +196,12 @@ fn the_embedder_is_asked_once_for_each_conversation_and_action_and_its_word_hold
     let [Request::Authorize { conn, ticket, action, .. }] = rig.asked[..] else { panic!("{:?}", rig.asked) };
     assert_eq!((conn, action), (ann.id, "send"));
     rig.gateway().permit(conn, ticket + 1, true);
+    rig.feed(ann, &[ping(2)]);
     rig.turn();
     assert_eq!((rig.got(ann), rig.script.sends), (vec![], 1), "an answer to another question");
     rig.gateway().permit(conn, ticket, true);
     rig.turn();
-    assert_eq!(rig.got(ann), [&accepted(&["a", "b"])[..], &[Got::Pong(1)]].concat());
+    assert_eq!(rig.got(ann), [&accepted(&["a", "b"])[..], &[Got::Pong(1), Got::Pong(2)]].concat());
     // No is an answer as well, and holds.
     rig.feed(ann, &[send("carol", "c"), send("carol", "d")]);
     rig.turn();
