@@ -41,7 +41,8 @@ pub trait Outputs {
     /// [`All`](crate::Served::All) of it.
     fn owed(&mut self, to: Address, messages: bool);
 
-    /// The session is attached. `pending`: messages, and conversations that have some.
+    /// The session is attached. `pending`: messages, and conversations that have some. `receipts`: where it begins, which is
+    /// what it was attached with, or what its device acknowledged; empty if the partition could not use that: it tells all.
     fn welcome(&mut self, to: Address, pending: (u64, u64), receipts: &Token, at: Position);
 
     /// A send has a number.
