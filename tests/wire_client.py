@@ -232,6 +232,9 @@ class Wire:
             self.withheld.append(frame.skip)
             self.version = frame.skip.version or self.version
             return True
+        if frame.HasField("receipts") and not frame.receipts.conversation:
+            self.version = frame.receipts.version
+            return True
         return False
 
     def _read(self) -> None:

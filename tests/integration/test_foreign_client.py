@@ -39,7 +39,7 @@ class Foreigner:
             ((got, frame),) = json.loads(await self._ws.recv()).items()
             if got == kind:
                 return dict(frame)
-            assert got in ("receipt", "ping"), {got: frame}
+            assert got in ("receipt", "receipts", "ping"), {got: frame}
 
     async def ends(self) -> int:
         """Waits for the end of the connection; its close code."""
