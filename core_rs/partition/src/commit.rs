@@ -7,6 +7,8 @@
 //!   that it was decided with;
 //! - the *bound* of receipt versions, before a record takes one above it.
 
+mod alone;
+
 use smallvec::SmallVec;
 use wire::types::ConversationId;
 
@@ -19,7 +21,6 @@ use crate::journal::{Before, Full, Journal, Scratch};
 use crate::lazy::News;
 use crate::records::{self, Message, Record, UserChange};
 use crate::rest::Stored;
-use crate::rows::repeats::MAX_REPEATS;
 use crate::rows::{Conversation, Device, User};
 use crate::state::{Generation, State};
 use crate::users::DeviceEntry;
@@ -63,6 +64,11 @@ impl State {
         records: &[Record<'_>],
     ) -> Result<Committed, Full> {
         scratch.clear();
+        if let [Record::Message(message)] = records
+            && self.is_alone(message)
+        {
+            return self.commit_alone(journal, scratch, message);
+        }
         self.bound_first(records, scratch);
         for record in records {
             self.prepare(record, scratch);
@@ -93,9 +99,12 @@ impl State {
     /// The bound of receipt versions, if it is to rise. After a start it is committed, and made durable, before anything is
     /// acknowledged: until then no receipt finds a version.
     pub fn bound_due(&self) -> Option<Record<'static>> {
-        let versions = self.versions.last + VERSIONS_AHEAD;
-        let due = self.versions.last + VERSIONS_AHEAD / 2 > self.versions.bound;
-        due.then_some(self.bound(versions))
+        self.bound_above(self.versions.last)
+    }
+
+    fn bound_above(&self, last: u64) -> Option<Record<'static>> {
+        let near = last + VERSIONS_AHEAD / 2 > self.versions.bound;
+        near.then(|| self.bound(last + VERSIONS_AHEAD))
     }
 
     /// The bound of receipt versions and of the server's time, and what the store must reflect.
@@ -107,9 +116,7 @@ impl State {
     fn bound_first(&self, records: &[Record<'_>], scratch: &mut Scratch) {
         let last = records.iter().filter_map(version).fold(self.versions.last, u64::max);
         let explicit = records.iter().any(|record| matches!(record, Record::Bound { .. }));
-        if !explicit && last + VERSIONS_AHEAD / 2 > self.versions.bound {
-            scratch.lazy(self.bound(last + VERSIONS_AHEAD));
-        }
+        self.bound_above(last).filter(|_| !explicit).into_iter().for_each(|bound| scratch.lazy(bound));
     }
 
     /// Adds what must stand before a record.
@@ -181,7 +188,7 @@ impl State {
     /// What a device confirmed makes room for ids; a start must not push out another one.
     fn seen_first(&self, user: UserSlot, message: &Message<'_>, scratch: &mut Scratch) {
         let Some(entry) = self.device(user, message.device()) else { return };
-        if entry.confirmed > 0 && entry.row.repeats.len() + entry.confirmed >= MAX_REPEATS {
+        if entry.is_seen_due() {
             scratch.lazy(Record::Seen(seen(self.names.text(user), entry)));
         }
     }

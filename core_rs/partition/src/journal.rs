@@ -82,6 +82,19 @@ impl Scratch {
         self.ends.push((kind, self.bytes.len()));
     }
 
+    /// Appends a message alone; gives its place, too.
+    pub(crate) fn append_alone(
+        &mut self,
+        journal: &mut impl Journal,
+        record: &records::Message<'_>,
+    ) -> Result<(Position, Place), Full> {
+        record.encode_head(&mut self.bytes);
+        let [head, body, tail] = record.parts();
+        let parts = [&*self.bytes, head, body, tail];
+        let position = journal.append(&[(records::kind::MESSAGE, &parts)], true, &mut self.places)?;
+        Ok((position, self.places.first().copied().unwrap_or_default()))
+    }
+
     /// Appends what was pushed: the records that were added before, and those of the decision.
     pub(crate) fn append(&mut self, journal: &mut impl Journal, records: &[Record<'_>]) -> Result<Position, Full> {
         let (mut start, mut parts) = (0, SmallVec::<[[&[u8]; 4]; 4]>::new());

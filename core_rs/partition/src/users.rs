@@ -8,6 +8,7 @@ use thin_vec::ThinVec;
 
 use crate::ids::{ConversationSlot, DeviceId, Position, UserSlot};
 use crate::index::Resting;
+use crate::rows::repeats::MAX_REPEATS;
 use crate::rows::{Device, User};
 
 /// What the log and the store have of a row in memory.
@@ -59,6 +60,14 @@ pub struct UserEntry {
     pub resting: Resting,
     /// How many uses keep its row in memory.
     pub pins: u32,
+}
+
+impl DeviceEntry {
+    /// Whether what was confirmed is to be logged before the device's next message: a start would push out an id that is still
+    /// remembered here.
+    pub fn is_seen_due(&self) -> bool {
+        self.confirmed > 0 && self.row.repeats.len() + self.confirmed >= MAX_REPEATS
+    }
 }
 
 impl UserEntry {

@@ -72,11 +72,7 @@ pub fn change<'a>(
                 change = raised.change;
                 records.push(Record::Floor(raised));
             }
-            for (member, device) in unfitted(state, active, &decided, author.name)? {
-                change = change.wrapping_add(1);
-                let name = active.row.member(member).map_or("", |member| state.names.text(member.user)).to_owned();
-                records.push(Record::Mailbox(devices::begins(active, member, (name.into(), device), change)));
-            }
+            devices::begin(state, active, leaving(state, active, &decided, author.name)?, &mut change, &mut records);
         }
         None => {
             let mut bytes = Vec::new();
@@ -192,8 +188,8 @@ fn is_in_too_many(state: &State, config: &Config, user: UserSlot) -> Decided<boo
     Ok(state.need_groups(user)? >= config.groups)
 }
 
-/// Devices of users who leave that this group has not taken up yet: they get what waits for them, and go with their users.
-fn unfitted(
+/// Devices of users who leave. One that this group has not taken up yet gets what waits for it, and goes with its user.
+fn leaving(
     state: &State,
     active: &Active,
     decided: &Change<'_>,
@@ -205,18 +201,16 @@ fn unfitted(
         Change::Closed => active.row.iter().filter(|(_, m)| m.is_current()).map(|(_, m)| m.user).collect(),
         _ => Vec::new(),
     };
-    let (mut missing, mut unfitted) = (SmallVec::new(), Vec::new());
+    let (mut missing, mut leaving) = (SmallVec::new(), Vec::new());
     for user in leavers {
         let Some(row) = state.user(user) else {
             missing.push(RowKey::user(state.names.text(user)));
             continue;
         };
         let Some(index) = active.member(user, 0) else { continue };
-        let Some(member) = active.row.member(index) else { continue };
-        let new = row.devices.iter().filter(|&&device| member.cursor(device).is_none());
-        unfitted.extend(new.map(|&device| (index, device)));
+        leaving.extend(row.devices.iter().map(|&device| (index, device)));
     }
-    if missing.is_empty() { Ok(unfitted) } else { Err(super::Stop::Wait(missing)) }
+    if missing.is_empty() { Ok(leaving) } else { Err(super::Stop::Wait(missing)) }
 }
 
 /// Places of members of old that nothing refers to: no mailbox lacks anything, no undelivered message is theirs, nothing was

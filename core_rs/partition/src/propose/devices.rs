@@ -8,7 +8,7 @@ use wire::codes;
 use wire::types::MAX_USER;
 
 use super::unseen::seconds;
-use super::{Decided, Stop, refuse, wait};
+use super::{Decided, Records, Stop, refuse, wait};
 use crate::active::Active;
 use crate::claims::Ranges;
 use crate::config::{Config, Now};
@@ -168,8 +168,24 @@ fn takes_up<'a>(state: &State, active: &Active, index: MemberIndex, (name, fit):
     }
 }
 
+/// Devices begin to take part before the next record of their conversation, those that did not before.
+pub(super) fn begin(
+    state: &State,
+    active: &Active,
+    devices: impl IntoIterator<Item = (MemberIndex, DeviceId)>,
+    change: &mut u16,
+    records: &mut Records<'_>,
+) {
+    for (index, device) in devices {
+        let Some(member) = active.row.member(index).filter(|member| member.cursor(device).is_none()) else { continue };
+        *change = change.wrapping_add(1);
+        let name = state.names.text(member.user).to_owned();
+        records.push(Record::Mailbox(begins(active, index, (name.into(), device), *change)));
+    }
+}
+
 /// A device of a member begins to take part: it gets what comes from now on, or what waits for a first device.
-pub(super) fn begins<'a>(
+fn begins<'a>(
     active: &Active,
     index: MemberIndex,
     (user, device): (Cow<'a, str>, DeviceId),

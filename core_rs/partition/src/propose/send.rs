@@ -72,10 +72,8 @@ pub fn send<'a>(
         _ => {}
     }
     if let (Some(active), Some((_, member))) = (active, to.found) {
-        for (index, name, device) in unfitted(state, active, (member, author.device), !send.bodies.is_empty()) {
-            change = change.wrapping_add(1);
-            records.push(Record::Mailbox(devices::begins(active, index, (name.into(), device), change)));
-        }
+        let involved = involved(state, active, (member, author.device), !send.bodies.is_empty());
+        devices::begin(state, active, involved, &mut change, &mut records);
     }
     if let Some(members) = &to.new {
         let row = new_row(state, to.kind, members)?;
@@ -224,31 +222,24 @@ fn is_full(active: &Active, config: &Config) -> bool {
 
 /// Devices that begin here with this message, if they have not before: the author's, whose cursor is to pass the message; all that
 /// a message with a body per device was made for; and in a device conversation one that got the number of a device that ended.
-fn unfitted(
+fn involved(
     state: &State,
     active: &Active,
     author: (Option<MemberIndex>, DeviceId),
     per_device: bool,
-) -> SmallVec<[(MemberIndex, String, DeviceId); 1]> {
-    let mut unfitted = SmallVec::new();
-    let mut add = |index, member: &Member, device| {
-        if member.cursor(device).is_none() {
-            unfitted.push((index, state.names.text(member.user).to_owned(), device));
-        }
-    };
+) -> SmallVec<[(MemberIndex, DeviceId); 2]> {
     if active.row.kind == Kind::Device {
-        active.row.iter().for_each(|(index, member)| add(index, member, member.only));
-    } else if per_device {
-        for (index, member) in active.row.iter() {
-            let devices = state.user(member.user).map_or(&[][..], |row| &row.devices);
-            devices.iter().for_each(|&device| add(index, member, device));
-        }
-    } else if let Some(index) = author.0
-        && let Some(member) = active.row.member(index)
-    {
-        add(index, member, author.1);
+        return active.row.iter().map(|(index, member)| (index, member.only)).collect();
     }
-    unfitted
+    if !per_device {
+        return author.0.map(|index| (index, author.1)).into_iter().collect();
+    }
+    let devices = |user| state.user(user).map_or(&[][..], |row| &row.devices);
+    active
+        .row
+        .iter()
+        .flat_map(|(index, member)| devices(member.user).iter().map(move |&device| (index, device)))
+        .collect()
 }
 
 /// The row of a direct or device conversation that begins: its members with the mailboxes of their devices.

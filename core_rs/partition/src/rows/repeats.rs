@@ -188,10 +188,9 @@ impl Repeats {
 
 /// Whoever makes ids that are all alike here makes only its own sends slower.
 fn tag(id: &[u8]) -> u16 {
-    let mix = |hash: u64, part: &[u8]| {
-        let mut bytes = [0; 8];
-        bytes.iter_mut().zip(part).for_each(|(byte, part)| *byte = *part);
-        (hash ^ u64::from_le_bytes(bytes)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    };
-    (id.chunks(8).fold(0, mix) >> 48) as u16
+    let (words, rest) = id.as_chunks();
+    let rest = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (words.chain([rest]).fold(0, mix) >> 48) as u16
 }
