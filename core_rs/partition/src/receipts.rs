@@ -7,9 +7,13 @@
 //! - A former member is notified of nothing, and a member of nothing that concerns only messages outside its intervals.
 //! - Receipts are derived from facts that are durable or lazy: a conversation whose latest skips are not durable is passed over.
 
-use crate::ids::{ConversationSlot, MemberIndex};
+use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
+use crate::index::{Step, Walk};
 use crate::rows::{Conversation, Kind, SkipRange};
 use crate::state::State;
+
+/// Most conversations at rest that are loaded at once for a device that attaches.
+const LOADS: usize = 16;
 
 /// One item of what a device learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +104,21 @@ impl State {
             }
         }
         Visited::All
+    }
+
+    /// Where a pass over the conversations is that may have receipts above `told` for a device: those in memory, and those at
+    /// rest that its row names, or all if there are too many. It has all of them when the pass is at its end, up to the version
+    /// that was the last when the pass began.
+    pub fn owing(&self, walk: &mut Walk, (user, device): (UserSlot, DeviceId), told: u64) -> Step {
+        let row = self.device(user, device).map(|entry| &entry.row);
+        match (walk.step(self, user, LOADS), row) {
+            (Step::Page(_), Some(row)) if row.owed_all <= told => {
+                let owed = row.owed.iter().filter(|owed| owed.version > told);
+                walk.page(owed.map(|owed| owed.conversation).collect(), true);
+                walk.step(self, user, LOADS)
+            }
+            (step, _) => step,
+        }
     }
 
     /// The receipt version that every device of the current members has acknowledged, at most `enough`: skips up to it need not

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 
 use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules, Send, Target, Who};
 
+use super::clients::Clients;
 use super::oracle::Oracle;
 use super::random::Random;
 use super::world::World;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId};
 use crate::lazy::Mailbox;
 use crate::propose::{self, Author, Decided, Fits, Sent, Stop, hash_of};
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::serve::Item;
+
+mod upkeep;
 
 const SECRET: &[u8] = b"0123456789abcdef";
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
@@ -26,6 +29,7 @@ pub struct Run {
     random: Random,
     pub world: World,
     pub oracle: Oracle,
+    clients: Clients,
     ids: u32,
     /// Skips are forgotten, at arbitrary versions.
     forgets: bool,
@@ -44,6 +48,7 @@ impl Run {
             random: Random::new(seed),
             world: World::new(),
             oracle: Oracle::default(),
+            clients: Clients::default(),
             ids: 0,
             forgets: seed.is_multiple_of(2),
             sends: Vec::new(),
@@ -333,14 +338,14 @@ impl Run {
 
     fn facts(&mut self) {
         let Some(author) = self.device() else { return };
-        let last = self.world.state.versions.last;
         let seconds = (self.world.now.wall_ms / 1000) as u32;
-        // In half of the runs nothing is forgotten, so that a device which attaches for the first time learns of all skips.
-        let version = if self.forgets { self.random.below(last as usize + 2) as u64 } else { 0 };
-        if let Err(stop) = self.world.state.seen(author, version) {
+        if let Err(stop) = self.world.state.connected(author, seconds, self.random.one_in(2)) {
             return self.world.resolve(&stop);
         }
-        self.world.state.connected(author, seconds, self.random.one_in(2)).unwrap();
+        // In half of the runs nothing is forgotten, so that a device which attaches for the first time learns of all skips.
+        if self.forgets {
+            self.clients.attach(&mut self.world, author.name, author.device);
+        }
         let repeats = &self.world.state.device(author.user, author.device).unwrap().row.repeats;
         let some: Vec<(ConversationId, u64)> =
             repeats.iter().filter(|_| self.random.one_in(2)).map(|repeat| (repeat.conversation, repeat.seq)).collect();
@@ -358,7 +363,14 @@ impl Run {
     fn register(&mut self, user: &str) {
         let config = self.world.config.clone();
         let decided = propose::register_device(&self.world.state, self.world.now, &config, user);
+        let device = decided.as_ref().map_or(0, |decided| decided.0);
         self.commit_if(decided.map(|(_, records)| Some(records)));
+        // Receipts wait for a device from the first time that it asks for them.
+        if self.forgets
+            && let Ok(author) = self.world.state.author(user, device)
+        {
+            self.clients.begin(&mut self.world, author, self.oracle.count);
+        }
     }
 
     fn drop_device(&mut self) {
@@ -416,77 +428,5 @@ impl Run {
         let active = self.world.state.active(&id).unwrap();
         let records = propose::expire(&self.world.state, self.world.now, &self.world.config, active);
         self.commit_if(Ok(records));
-    }
-
-    /// Every device has everything: receipts say all of it (I7), and nothing is kept that no mailbox lacks (I5).
-    pub fn finish(&mut self) {
-        let everyone = Stop::Wait(self.world.store.keys().cloned().collect());
-        self.world.resolve(&everyone);
-        for user in USERS {
-            self.fit_user(user, 1000);
-            let row = self.world.state.user_named(user).unwrap().1;
-            assert!(row.fits.is_empty(), "{row:?}");
-        }
-        self.world.sync();
-        let mut mailboxes: Vec<(String, DeviceId, ConversationId)> = Vec::new();
-        for (_, active) in self.world.state.conversations() {
-            for (_, member) in active.row.iter() {
-                let user = self.world.state.names.text(member.user);
-                let cursors = member.cursors.iter().filter(|cursor| cursor.device != 0);
-                mailboxes.extend(cursors.map(|cursor| (user.to_owned(), cursor.device, active.id)));
-            }
-        }
-        for (user, device, id) in mailboxes {
-            while self.take(&user, device, id, 10) {}
-        }
-        self.oracle.check(&self.world.state);
-        self.oracle.check_complete(&self.world.state);
-        if !self.forgets {
-            self.oracle.check_receipts(&self.world.state);
-        }
-        self.flush();
-        self.world.sync();
-        self.crash();
-    }
-
-    /// Rows rest: the store has them before the log says so, and much may come between.
-    fn rest(&mut self) {
-        if let Some(record) = self.resting.take()
-            && self.world.state.may_rest(&record)
-        {
-            self.did[2] += 1;
-            self.commit(&[record]);
-        }
-        let rows = self.world.state.rows();
-        let mut keys: Vec<RowKey> = rows.into_iter().map(|row| row.0).collect();
-        // Those too that came from the store and did not change since.
-        keys.extend(self.world.store.keys().filter(|key| self.world.state.owner(key).is_some()).cloned());
-        if let Some(key) = self.random.pick(&keys) {
-            self.resting = self.world.rest(key);
-        }
-    }
-
-    /// The first segments go, as far as they can.
-    fn retain(&mut self) {
-        for _ in 0..self.random.below(8) {
-            self.did[3] += usize::from(self.world.retain());
-            if self.random.one_in(3) {
-                self.world.sync();
-            }
-        }
-    }
-
-    /// Power is lost: any number of batches that were not synced are not in the log.
-    pub fn crash(&mut self) {
-        let last = self.world.journal.last().0 - self.world.synced.0;
-        let position = Position(self.world.synced.0 + self.random.below(last as usize + 1) as u64);
-        self.resting = None;
-        self.fits.clear();
-        self.world.crash(position);
-        self.oracle.crashed(position);
-        let bound = self.world.state.bound_due().unwrap();
-        self.commit(&[bound]);
-        self.world.sync();
-        self.world.state.settle_all();
     }
 }

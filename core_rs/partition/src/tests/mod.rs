@@ -1,5 +1,6 @@
 //! Whole partitions under random commands and crashes.
 
+mod clients;
 mod commands;
 mod crash;
 mod crowd;

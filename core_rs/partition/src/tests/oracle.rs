@@ -15,11 +15,13 @@ use crate::serve::Item;
 use crate::state::State;
 
 #[derive(Clone, Debug)]
-struct Said {
+pub struct Said {
     position: Position,
-    author: String,
+    /// How many messages there were before it.
+    pub order: usize,
+    pub author: String,
     device: DeviceId,
-    withheld: bool,
+    pub withheld: bool,
     change: bool,
     bodies: Option<Vec<(String, DeviceId)>>,
 }
@@ -34,7 +36,9 @@ enum Event {
 
 #[derive(Default)]
 pub struct Oracle {
-    said: BTreeMap<(ConversationId, u64), Said>,
+    pub said: BTreeMap<(ConversationId, u64), Said>,
+    /// Messages so far.
+    pub count: usize,
     /// What was told since the last crash.
     delivered: BTreeMap<(ConversationId, String, DeviceId), u64>,
     had: BTreeSet<(ConversationId, String, u64)>,
@@ -51,8 +55,10 @@ impl Oracle {
             let message = &record.message;
             let bodies: Vec<(String, DeviceId)> =
                 record.bodies().map(|(user, device)| (user.to_owned(), device)).collect();
+            self.count += 1;
             let said = Said {
                 position,
+                order: self.count,
                 author: message.sender.to_owned(),
                 device: record.device(),
                 withheld: record.withheld,
@@ -252,6 +258,18 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// Whether a device of a user was given a message.
+    pub fn had(&self, id: &ConversationId, user: &str, seq: u64) -> bool {
+        self.had.contains(&(*id, user.to_owned(), seq))
+    }
+
+    /// Whether a user was a member of a group without a break since before a message, and is one now.
+    pub fn is_inside_since(&self, kind: Kind, id: &ConversationId, user: &str, seq: u64) -> bool {
+        let events = self.events.get(id).map_or(&[][..], Vec::as_slice);
+        let since = |&(from, to): &(u64, u64)| from <= seq && to == OPEN;
+        kind != Kind::Group || matches!(&intervals(events, user)[..], [only] if since(only))
     }
 
     fn is_skipped(&self, id: &ConversationId, user: &str, seq: u64) -> bool {
