@@ -142,14 +142,18 @@ pub fn turn<E: Env<O: Running>, C: Commands>(env: &mut E, commands: &mut C) -> b
         }
         let Some(of) = out.runs().queue.pop_front() else { break };
         let Some((run, _, ready)) = out.run(of) else { continue };
-        run.queued = ready == Ready::Later;
-        match ready {
-            Ready::Now => {
-                serve(env, commands, of, false);
-                serve(env, commands, of, true);
-            }
-            Ready::Later => out.runs().queue.push_back(of),
-            Ready::Stalled => {}
+        run.queued = false;
+        if ready == Ready::Now {
+            serve(env, commands, of, false);
+            serve(env, commands, of, true);
+        }
+        // What it could not take it takes in its next turn, unless somebody has to wake it.
+        let out = env.lend().out;
+        let turn_bytes = out.runs().turn_bytes;
+        if let Some((run, _, Ready::Now | Ready::Later)) = out.run(of)
+            && run.joins(turn_bytes)
+        {
+            out.runs().queue.push_back(of);
         }
     }
     !env.lend().out.runs().is_empty()
@@ -177,9 +181,6 @@ fn serve<E: Env<O: Running>, C: Commands>(env: &mut E, commands: &mut C, of: Add
     *run.flag(messages) = true;
     // Nothing was written although there is something: it is longer than what is left of the window.
     run.tight |= messages && idle && run.in_flight == before && before.0 > 0;
-    if run.joins(turn_bytes) {
-        out.runs().queue.push_back(of);
-    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,19 @@ struct Half {
     written: u64,
     /// What was written: session, and number of a message or skip; 0: a receipt.
     log: Vec<(u32, u64)>,
+    /// After so many frames in a turn a session takes no more before the next.
+    full_after: Option<usize>,
 }
 
 impl Half {
     fn write(&mut self, to: Address, number: u64, bytes: usize) {
         self.log.push((to.slot(), number));
         self.written += bytes as u64;
+        if self.full_after == Some(self.log.len())
+            && let Some(Some((.., ready))) = self.sessions.get_mut(to.slot() as usize)
+        {
+            *ready = Ready::Later;
+        }
     }
 }
 
@@ -74,7 +81,8 @@ struct World {
 
 impl World {
     fn new(sessions: u32, window: (u32, u32), longest: u32) -> Self {
-        let half = Half { runs: Runs::new(longest), sessions: Vec::new(), written: 0, log: Vec::new() };
+        let half =
+            Half { runs: Runs::new(longest), sessions: Vec::new(), written: 0, log: Vec::new(), full_after: None };
         let mut world = Self { env: Alone::new(half), boxes: Boxes::default() };
         for slot in 0..sessions {
             let attached = world.boxes.add(Address::new(slot, 1), window);
@@ -224,6 +232,17 @@ fn a_stalled_session_is_given_nothing_and_goes_on_when_it_takes_more_i6() {
     assert_eq!(world.turn(), (vec![], true));
     world.ready(0, Ready::Now);
     assert_eq!(world.turn(), (vec![(0, 0), (0, 1)], false));
+}
+
+#[test]
+fn messages_for_which_receipts_left_no_room_have_the_next_turn() {
+    let mut world = World::new(1, WINDOW, 0);
+    world.env.out.full_after = Some(3);
+    world.boxes.receipts(&mut world.env, 0, 3);
+    world.messages(0, 1, 10);
+    assert_eq!(world.turn(), (vec![(0, 0), (0, 0), (0, 0)], true));
+    world.ready(0, Ready::Now);
+    assert_eq!(world.turn(), (vec![(0, 1)], false));
 }
 
 #[test]
