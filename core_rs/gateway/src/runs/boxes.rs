@@ -10,6 +10,8 @@ use smallvec::SmallVec;
 use wire::message::encode_stored;
 use wire::types::{ClientFrame, Manage, Message, Read, Send, ServerFrame, SkipReason};
 
+use crate::tests::frames::Got;
+
 /// An environment that has nothing but a gateway.
 #[derive(Debug)]
 pub struct Alone<O> {
@@ -75,17 +77,24 @@ pub struct Mailbox {
     pub in_flight: VecDeque<u32>,
     /// Its bodies are not in memory.
     pub cold: bool,
-    /// The gateway was told of messages, of receipts.
+    /// The gateway was told of receipts, of messages.
     told: [bool; 2],
     next: u64,
-    /// Messages and bytes that the last credit gave.
-    pub last: (u32, u32),
 }
 
 /// By the slot of what is attached.
 #[derive(Debug, Default)]
 pub struct Boxes {
     pub boxes: Vec<Mailbox>,
+    /// What was given to sessions at its position, in order; and what was without.
+    pub exact: Vec<(Address, Position, Got)>,
+    pub pushed: Vec<(Address, Got)>,
+    /// The newest position.
+    pub newest: u64,
+    /// Of sessions that attach.
+    pub window: (u32, u32),
+    /// How many ids an answer has.
+    pub answer: usize,
 }
 
 impl Boxes {
@@ -99,10 +108,18 @@ impl Boxes {
             cold: false,
             told: [false; 2],
             next: 1,
-            last: (0, 0),
         });
         let slot = self.boxes.len() as u32 - 1;
         Attached { slot, serial: slot }
+    }
+
+    /// A position for an output that waits: the newest, or for every third an older one, as that of a repeated send has.
+    fn exact(&mut self, from: Attached, got: Got) -> (Address, Position) {
+        self.newest += 1;
+        let at = if self.newest.is_multiple_of(3) { self.newest / 2 } else { self.newest };
+        let (address, at) = (self.boxes[from.slot as usize].address, Position(at));
+        self.exact.push((address, at, got));
+        (address, at)
     }
 
     fn owe<E: Env>(&mut self, env: &mut E, slot: usize, messages: bool) {
@@ -137,8 +154,7 @@ impl Boxes {
 
     /// Its bodies were read.
     pub fn warm<E: Env>(&mut self, env: &mut E, slot: usize) {
-        self.boxes[slot].cold = false;
-        if !self.boxes[slot].waiting.is_empty() {
+        if std::mem::take(&mut self.boxes[slot].cold) && !self.boxes[slot].waiting.is_empty() {
             self.owe(env, slot, true);
         }
     }
@@ -147,6 +163,9 @@ impl Boxes {
     pub fn acked<E: Env>(&mut self, env: &mut E, slot: usize, most: usize) {
         let mailbox = &mut self.boxes[slot];
         let messages = most.min(mailbox.in_flight.len());
+        if messages == 0 {
+            return;
+        }
         let bytes = mailbox.in_flight.drain(..messages).sum();
         env.lend().out.freed(mailbox.address, messages as u32, bytes);
     }
@@ -157,9 +176,8 @@ impl Commands for Boxes {
         let mailbox = &mut self.boxes[to.slot as usize];
         assert!(mailbox.told[1], "what is asked for is owed");
         assert!(credit.messages > 0 && (credit.bytes > 0 || credit.first_any), "a credit that is none");
-        let before = mailbox.in_flight.iter().sum::<u32>();
         assert_eq!(credit.first_any, mailbox.in_flight.is_empty());
-        let (mut left, mut served) = (credit, (0, 0));
+        let mut left = credit;
         let result = loop {
             let Some(item) = mailbox.waiting.front() else { break Served::All };
             let bytes = match item {
@@ -173,20 +191,16 @@ impl Commands for Boxes {
                 break Served::Reading;
             }
             match mailbox.waiting.pop_front() {
-                Some(Item::Message(_, stored)) => {
-                    env.lend().out.message(
-                        mailbox.address,
-                        &mut Body { stored, ..Body::default() },
-                        None,
-                        false,
-                        false,
-                    );
+                Some(Item::Message(seq, stored)) => {
+                    self.pushed.push((mailbox.address, Got::Message(seq)));
+                    let mut body = Body { stored, ..Body::default() };
+                    env.lend().out.message(mailbox.address, &mut body, None, false, seq.is_multiple_of(2));
                     mailbox.in_flight.push_back(bytes);
-                    served = (served.0 + 1, served.1 + bytes);
                     left.messages -= 1;
                     left.first_any = false;
                 }
                 Some(Item::Skip(seq)) => {
+                    self.pushed.push((mailbox.address, Got::Other(5)));
                     let (conversation, reason) = ([0; 16], SkipReason::Lost);
                     let skip = ServerFrame::Skip { conversation, from: seq, to: seq, reason, user: "", version: &[] };
                     env.lend().out.pushed(mailbox.address, &skip);
@@ -195,9 +209,8 @@ impl Commands for Boxes {
             }
             left.bytes = left.bytes.saturating_sub(bytes);
         };
-        mailbox.last = served;
         mailbox.told[1] = result == Served::More;
-        let in_flight = (mailbox.in_flight.len() as u32, before + served.1);
+        let in_flight = (mailbox.in_flight.len() as u32, mailbox.in_flight.iter().sum::<u32>());
         assert!(in_flight.0 <= mailbox.window.0.max(1), "a window of {:?} with {in_flight:?}", mailbox.window);
         assert!(in_flight.0 == 1 || in_flight.1 <= mailbox.window.1, "{:?} with {in_flight:?}", mailbox.window);
         result
@@ -208,6 +221,7 @@ impl Commands for Boxes {
         assert!(mailbox.told[0], "what is asked for is owed");
         for _ in 0..mailbox.receipts.min(most) {
             mailbox.receipts -= 1;
+            self.pushed.push((mailbox.address, Got::Other(4)));
             let receipt =
                 ServerFrame::Receipt { conversation: [0; 16], user: "ann", delivered: 1, read: 0, version: &[] };
             env.lend().out.pushed(mailbox.address, &receipt);
@@ -218,11 +232,15 @@ impl Commands for Boxes {
 
     fn uses(&self, _: Attached, _: &ClientFrame<'_>, _: &mut SmallVec<[RowKey; 4]>) {}
     fn attach<E: Env>(&mut self, env: &mut E, who: &Attach<'_>) -> Result<Attached, Wait> {
-        _ = env;
-        Ok(self.add(who.address, (0, 0)))
+        let attached = self.add(who.address, self.window);
+        let (address, at) = self.exact(attached, Got::Welcome(who.user.to_owned()));
+        env.lend().out.welcome(address, (0, 0), &Token::default(), at);
+        Ok(attached)
     }
     fn detach<E: Env>(&mut self, _: &mut E, _: Attached) {}
-    fn send<E: Env>(&mut self, _: &mut E, _: Attached, _: &Send<'_>) -> Taken {
+    fn send<E: Env>(&mut self, env: &mut E, from: Attached, send: &Send<'_>) -> Taken {
+        let (address, at) = self.exact(from, Got::Accepted(String::from_utf8_lossy(&send.id).into_owned()));
+        env.lend().out.accepted(address, &send.id, &[0; 16], 1, 0, at);
         Ok(())
     }
     fn change<E: Env>(&mut self, _: &mut E, _: Attached, _: &Manage<'_>) -> Taken {
@@ -239,7 +257,9 @@ impl Commands for Boxes {
     fn block<E: Env>(&mut self, _: &mut E, _: Attached, _: &str, _: bool) -> Taken {
         Ok(())
     }
-    fn query<E: Env>(&mut self, _: &mut E, _: Attached, _: &Query<'_>) -> Taken {
+    fn query<E: Env>(&mut self, env: &mut E, from: Attached, _: &Query<'_>) -> Taken {
+        let (address, at) = self.exact(from, Got::Other(13));
+        env.lend().out.answer(address, &ServerFrame::Groups(&vec![[0; 16]; self.answer]), at);
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! A gateway before a scripted partition: real bytes in, real frames out.
 
 mod deferral;
-mod frames;
+mod flow;
+pub(crate) mod frames;
 mod login;
 mod random;
 
