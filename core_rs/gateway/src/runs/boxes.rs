@@ -69,12 +69,13 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Mailbox {
     pub address: Address,
+    pub user: String,
     pub window: (u32, u32),
     pub waiting: VecDeque<Item>,
     /// Receipts that wait, cursors.
     pub receipts: usize,
-    /// Bytes of messages that were not acknowledged.
-    pub in_flight: VecDeque<u32>,
+    /// Messages that were given and not acknowledged.
+    pub in_flight: VecDeque<(u64, Vec<u8>)>,
     /// Its bodies are not in memory.
     pub cold: bool,
     /// The gateway was told of receipts, of messages.
@@ -101,6 +102,7 @@ impl Boxes {
     pub fn add(&mut self, address: Address, window: (u32, u32)) -> Attached {
         self.boxes.push(Mailbox {
             address,
+            user: String::new(),
             window,
             waiting: VecDeque::new(),
             receipts: 0,
@@ -120,6 +122,16 @@ impl Boxes {
         let (address, at) = (self.boxes[from.slot as usize].address, Position(at));
         self.exact.push((address, at, got));
         (address, at)
+    }
+
+    /// A session came back: what is not in flight to it is given again.
+    fn go_on(&mut self, slot: usize, who: &Attach<'_>) {
+        let mailbox = &mut self.boxes[slot];
+        (mailbox.address, mailbox.told) = (who.address, [false; 2]);
+        let sent = who.in_flight.first().map_or(0, |(_, seq)| *seq);
+        while let Some((seq, stored)) = mailbox.in_flight.pop_back_if(|(seq, _)| *seq > sent) {
+            mailbox.waiting.push_front(Item::Message(seq, stored));
+        }
     }
 
     fn owe<E: Env>(&mut self, env: &mut E, slot: usize, messages: bool) {
@@ -166,8 +178,8 @@ impl Boxes {
         if messages == 0 {
             return;
         }
-        let bytes = mailbox.in_flight.drain(..messages).sum();
-        env.lend().out.freed(mailbox.address, messages as u32, bytes);
+        let bytes: usize = mailbox.in_flight.drain(..messages).map(|(_, stored)| stored.len()).sum();
+        env.lend().out.freed(mailbox.address, messages as u32, bytes as u32);
     }
 }
 
@@ -195,7 +207,7 @@ impl Commands for Boxes {
                     self.pushed.push((mailbox.address, Got::Message(seq)));
                     let mut body = Body { stored, ..Body::default() };
                     env.lend().out.message(mailbox.address, &mut body, None, false, seq.is_multiple_of(2));
-                    mailbox.in_flight.push_back(bytes);
+                    mailbox.in_flight.push_back((seq, body.stored));
                     left.messages -= 1;
                     left.first_any = false;
                 }
@@ -210,7 +222,8 @@ impl Commands for Boxes {
             left.bytes = left.bytes.saturating_sub(bytes);
         };
         mailbox.told[1] = result == Served::More;
-        let in_flight = (mailbox.in_flight.len() as u32, mailbox.in_flight.iter().sum::<u32>());
+        let bytes: usize = mailbox.in_flight.iter().map(|(_, stored)| stored.len()).sum();
+        let in_flight = (mailbox.in_flight.len() as u32, bytes as u32);
         assert!(in_flight.0 <= mailbox.window.0.max(1), "a window of {:?} with {in_flight:?}", mailbox.window);
         assert!(in_flight.0 == 1 || in_flight.1 <= mailbox.window.1, "{:?} with {in_flight:?}", mailbox.window);
         result
@@ -232,10 +245,32 @@ impl Commands for Boxes {
 
     fn uses(&self, _: Attached, _: &ClientFrame<'_>, _: &mut SmallVec<[RowKey; 4]>) {}
     fn attach<E: Env>(&mut self, env: &mut E, who: &Attach<'_>) -> Result<Attached, Wait> {
+        let before = self.boxes.iter().position(|mailbox| mailbox.user == who.user);
         let attached = self.add(who.address, self.window);
+        let slot = attached.slot as usize;
+        if let Some(before) = before {
+            self.boxes.swap(before, slot);
+            self.boxes[before].address = Address::new(u32::MAX, 0);
+            self.go_on(slot, who);
+        }
+        self.boxes[slot].user = who.user.to_owned();
         let (address, at) = self.exact(attached, Got::Welcome(who.user.to_owned()));
+        if before.is_some() {
+            // A session that comes back is not welcomed again.
+            self.exact.pop();
+        }
         env.lend().out.welcome(address, (0, 0), &Token::default(), at);
+        if !self.boxes[slot].waiting.is_empty() {
+            self.owe(env, slot, true);
+        }
+        if self.boxes[slot].receipts > 0 {
+            self.owe(env, slot, false);
+        }
         Ok(attached)
+    }
+    fn in_flight(&self, from: Attached, sent: &mut Vec<(ConversationId, u64)>) {
+        let last = self.boxes[from.slot as usize].in_flight.back();
+        sent.extend(last.map(|(seq, _)| ([0; 16], *seq)));
     }
     fn detach<E: Env>(&mut self, _: &mut E, _: Attached) {}
     fn send<E: Env>(&mut self, env: &mut E, from: Attached, send: &Send<'_>) -> Taken {

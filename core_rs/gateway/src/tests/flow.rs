@@ -25,8 +25,12 @@ const ANSWER: usize = 6 << 10;
 struct Client {
     id: Address,
     bytes: Vec<u8>,
+    /// The rest of a frame that it has sent a part of.
+    unsent: Vec<u8>,
     stalled: bool,
     paused: bool,
+    /// It is to be handed over.
+    moves: bool,
     /// Given at a position, in order; and without; and pongs.
     exact: VecDeque<(Position, Got)>,
     pushed: VecDeque<Got>,
@@ -94,8 +98,10 @@ impl World {
         let client = Client {
             id,
             bytes: Vec::new(),
+            unsent: Vec::new(),
             stalled: false,
             paused: false,
+            moves: false,
             exact: VecDeque::new(),
             pushed: VecDeque::new(),
             pongs: VecDeque::new(),
@@ -103,23 +109,25 @@ impl World {
         };
         self.clients.insert(self.opened, client);
         Gateway::data(self, id, &mut MAGIC.to_vec());
-        self.feed(self.opened, &[hello()], sends, 1);
+        self.feed(self.opened, &[hello()], sends, 1, 0);
         let identity = Identity { user: format!("user{}", self.opened), device: 1, expires_ms: 0 };
         self.env.out.admit(id, identity);
     }
 
-    /// Frames in one read: sends, and pings.
-    fn feed(&mut self, client: usize, first: &[ClientFrame<'_>], sends: usize, pings: u64) {
-        let mut bytes: Vec<u8> = first.iter().flat_map(framed).collect();
+    /// Frames in one read, but the last `kept` bytes: some, sends, and pings.
+    fn feed(&mut self, client: usize, first: &[ClientFrame<'_>], sends: usize, pings: u64, kept: usize) {
+        let Some(it) = self.clients.get_mut(&client).filter(|it| !it.paused && !it.moves) else { return };
+        let mut bytes = mem::take(&mut it.unsent);
+        bytes.extend(first.iter().flat_map(framed));
         for _ in 0..sends {
             self.sends += 1;
             bytes.extend(framed(&send("bob", &self.sends.to_string())));
         }
-        let Some(it) = self.clients.get_mut(&client).filter(|it| !it.paused) else { return };
         for nonce in 0..pings {
             bytes.extend(framed(&ping(nonce)));
             it.pongs.push_back(Got::Pong(nonce));
         }
+        it.unsent = bytes.split_off(bytes.len() - kept.min(bytes.len()));
         let id = it.id;
         Gateway::data(self, id, &mut bytes);
         self.note();
@@ -139,7 +147,26 @@ impl World {
         }
     }
 
+    /// Hands over whom it can: to itself, as another process would take it over.
+    fn hand_over(&mut self) {
+        for number in self.clients.keys().copied().collect::<Vec<_>>() {
+            let Some(id) = self.clients.get(&number).filter(|it| it.moves).map(|it| it.id) else { continue };
+            match Gateway::hand_over(self, id) {
+                Ok(Some(bytes)) => {
+                    let id = self.env.out.take_over(number, None, &bytes).expect("these bytes");
+                    let Some(it) = self.clients.get_mut(&number) else { continue };
+                    (it.id, it.moves, it.paused) = (id, false, false);
+                    self.env.out.set_writable(id, !it.stalled);
+                }
+                // Something is held for it.
+                Ok(None) => {}
+                Err(_) => panic!("it is live"),
+            }
+        }
+    }
+
     fn turn(&mut self) -> bool {
+        self.hand_over();
         let more = Gateway::turn(self);
         self.note();
         self.check_bounds();
@@ -202,7 +229,7 @@ impl World {
     fn has_all(&self, client: &Client) -> bool {
         let mailbox = self.boxes.boxes.iter().find(|mailbox| mailbox.address == client.id);
         let waits = mailbox.map_or(0, |mailbox| mailbox.waiting.len() + mailbox.receipts);
-        waits + client.pongs.len() + client.exact.len() + client.pushed.len() == 0 && !client.paused
+        waits + client.pongs.len() + client.exact.len() + client.pushed.len() == 0 && !client.paused && !client.moves
     }
 
     /// Nothing stands in the way any more.
@@ -217,6 +244,9 @@ impl World {
             for slot in 0..self.boxes.boxes.len() {
                 self.boxes.warm(&mut self.env, slot);
                 self.boxes.acked(&mut self.env, slot, usize::MAX);
+            }
+            for client in self.clients.keys().copied().collect::<Vec<_>>() {
+                self.feed(client, &[], 0, 0, 0);
             }
             let more = self.turn();
             self.drain();
@@ -250,7 +280,7 @@ impl Client {
 #[derive(Clone, Debug)]
 enum Op {
     Join(usize),
-    Feed(usize, usize, u64),
+    Feed(usize, usize, u64, usize),
     Ask(usize, usize),
     Messages(usize, usize, usize),
     Skip(usize),
@@ -260,6 +290,7 @@ enum Op {
     Acked(usize, usize),
     Stall(usize, bool),
     Lose(usize),
+    Move(usize),
     Sync(u64),
     Turn,
     Drain,
@@ -270,7 +301,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let body = prop_oneof![8 => 0usize..400, 1 => 400usize..21_000];
     let op = prop_oneof![
         2 => (0usize..4).prop_map(Op::Join),
-        4 => (client.clone(), 0usize..4, 0u64..3).prop_map(|(n, sends, pings)| Op::Feed(n, sends, pings)),
+        4 => (client.clone(), 0usize..4, 0u64..3, 0usize..30)
+            .prop_map(|(n, sends, pings, kept)| Op::Feed(n, sends, pings, kept)),
         3 => (client.clone(), 1usize..15).prop_map(|(n, count)| Op::Ask(n, count)),
         6 => (client.clone(), 1usize..5, body).prop_map(|(n, count, body)| Op::Messages(n, count, body)),
         1 => client.clone().prop_map(Op::Skip),
@@ -279,7 +311,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => client.clone().prop_map(Op::Warm),
         3 => (client.clone(), 1usize..9).prop_map(|(n, most)| Op::Acked(n, most)),
         2 => (client.clone(), any::<bool>()).prop_map(|(n, stalled)| Op::Stall(n, stalled)),
-        1 => client.prop_map(Op::Lose),
+        1 => client.clone().prop_map(Op::Lose),
+        2 => client.prop_map(Op::Move),
         4 => (0u64..6).prop_map(Op::Sync),
         8 => Just(Op::Turn),
         6 => Just(Op::Drain),
@@ -294,19 +327,24 @@ impl World {
             Op::Turn => _ = self.turn(),
             Op::Drain => self.drain(),
             Op::Sync(behind) => self.sync(behind),
-            Op::Feed(n, sends, pings) => {
+            Op::Feed(n, sends, pings, kept) => {
                 if let Some(client) = self.nth(n) {
-                    self.feed(client, &[], sends, pings);
+                    self.feed(client, &[], sends, pings, kept);
                 }
             }
             Op::Ask(n, count) => {
                 if let Some(client) = self.nth(n) {
-                    self.feed(client, &vec![ClientFrame::GroupGet { conversation: None }; count], 0, 0);
+                    self.feed(client, &vec![ClientFrame::GroupGet { conversation: None }; count], 0, 0, 0);
                 }
             }
             Op::Stall(n, stalled) => {
                 if let Some(client) = self.nth(n) {
                     self.stall(client, stalled);
+                }
+            }
+            Op::Move(n) => {
+                if let Some(client) = self.nth(n).and_then(|client| self.clients.get_mut(&client)) {
+                    client.moves = self.env.out.state(client.id) == Some(State::Live);
                 }
             }
             Op::Lose(n) => {
