@@ -31,6 +31,10 @@ struct Client {
     paused: bool,
     /// It is to be handed over.
     moves: bool,
+    /// It is a poll, which comes back when its carrier is lost.
+    poll: bool,
+    /// That happened, and it has not come back.
+    parked: bool,
     /// Given at a position, in order; and without; and pongs.
     exact: VecDeque<(Position, Got)>,
     pushed: VecDeque<Got>,
@@ -92,9 +96,10 @@ impl World {
     }
 
     /// A session that says hello, and sends in the same read.
-    fn join(&mut self, sends: usize) {
+    fn join(&mut self, sends: usize, poll: bool) {
         self.opened += 1;
-        let id = self.env.out.open(self.opened, Carrier::Socket, None);
+        let carrier = if poll { Carrier::Poll } else { Carrier::Socket };
+        let id = self.env.out.open(self.opened, carrier, None);
         let client = Client {
             id,
             bytes: Vec::new(),
@@ -102,21 +107,28 @@ impl World {
             stalled: false,
             paused: false,
             moves: false,
+            poll,
+            parked: false,
             exact: VecDeque::new(),
             pushed: VecDeque::new(),
             pongs: VecDeque::new(),
             welcome: false,
         };
         self.clients.insert(self.opened, client);
-        Gateway::data(self, id, &mut MAGIC.to_vec());
-        self.feed(self.opened, &[hello()], sends, 1, 0);
         let identity = Identity { user: format!("user{}", self.opened), device: 1, expires_ms: 0 };
-        self.env.out.admit(id, identity);
+        if poll {
+            self.env.out.admit(id, identity);
+            self.feed(self.opened, &[hello()], sends, 1, 0);
+        } else {
+            Gateway::data(self, id, &mut MAGIC.to_vec());
+            self.feed(self.opened, &[hello()], sends, 1, 0);
+            self.env.out.admit(id, identity);
+        }
     }
 
     /// Frames in one read, but the last `kept` bytes: some, sends, and pings.
     fn feed(&mut self, client: usize, first: &[ClientFrame<'_>], sends: usize, pings: u64, kept: usize) {
-        let Some(it) = self.clients.get_mut(&client).filter(|it| !it.paused && !it.moves) else { return };
+        let Some(it) = self.clients.get_mut(&client).filter(|it| !it.paused && !it.moves && !it.parked) else { return };
         let mut bytes = mem::take(&mut it.unsent);
         bytes.extend(first.iter().flat_map(framed));
         for _ in 0..sends {
@@ -214,15 +226,27 @@ impl World {
     }
 
     fn stall(&mut self, client: usize, stalled: bool) {
-        let Some(it) = self.clients.get_mut(&client) else { return };
+        let Some(it) = self.clients.get_mut(&client).filter(|it| !it.parked) else { return };
         it.stalled = stalled;
         self.env.out.set_writable(it.id, !stalled);
     }
 
+    /// A client's carrier is lost: a poll that is live comes back later, any other is gone.
     fn lose(&mut self, client: usize) {
-        if let Some(it) = self.clients.remove(&client) {
-            self.env.out.lost(it.id);
+        let Some(it) = self.clients.get_mut(&client) else { return };
+        let parks = it.poll && self.env.out.state(it.id) == Some(State::Live);
+        (it.stalled, it.parked) = (parks, parks);
+        self.env.out.lost(it.id);
+        if !parks {
+            self.clients.remove(&client);
         }
+    }
+
+    /// A poll comes back.
+    fn carry(&mut self, client: usize) {
+        let Some(it) = self.clients.get_mut(&client).filter(|it| it.parked) else { return };
+        (it.stalled, it.parked) = (false, false);
+        assert_eq!(self.env.out.carry(it.id, client), Ok(None));
     }
 
     /// Whether a client got everything, and is read.
@@ -235,6 +259,7 @@ impl World {
     /// Nothing stands in the way any more.
     fn settle(&mut self) {
         for client in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.carry(client);
             self.stall(client, false);
         }
         for _ in 0..500 {
@@ -279,7 +304,8 @@ impl Client {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Join(usize),
+    Join(usize, bool),
+    Carry(usize),
     Feed(usize, usize, u64, usize),
     Ask(usize, usize),
     Messages(usize, usize, usize),
@@ -300,7 +326,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let client = 0usize..6;
     let body = prop_oneof![8 => 0usize..400, 1 => 400usize..21_000];
     let op = prop_oneof![
-        2 => (0usize..4).prop_map(Op::Join),
+        2 => (0usize..4, any::<bool>()).prop_map(|(sends, poll)| Op::Join(sends, poll)),
+        1 => client.clone().prop_map(Op::Carry),
         4 => (client.clone(), 0usize..4, 0u64..3, 0usize..30)
             .prop_map(|(n, sends, pings, kept)| Op::Feed(n, sends, pings, kept)),
         3 => (client.clone(), 1usize..15).prop_map(|(n, count)| Op::Ask(n, count)),
@@ -323,7 +350,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 impl World {
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Join(sends) => self.join(sends),
+            Op::Join(sends, poll) => self.join(sends, poll),
             Op::Turn => _ = self.turn(),
             Op::Drain => self.drain(),
             Op::Sync(behind) => self.sync(behind),
@@ -344,7 +371,12 @@ impl World {
             }
             Op::Move(n) => {
                 if let Some(client) = self.nth(n).and_then(|client| self.clients.get_mut(&client)) {
-                    client.moves = self.env.out.state(client.id) == Some(State::Live);
+                    client.moves = !client.poll && self.env.out.state(client.id) == Some(State::Live);
+                }
+            }
+            Op::Carry(n) => {
+                if let Some(client) = self.nth(n) {
+                    self.carry(client);
                 }
             }
             Op::Lose(n) => {
@@ -382,8 +414,8 @@ proptest! {
         world.settle();
         prop_assert_eq!(world.env.out.holding.bytes(), 0);
         prop_assert!(world.clients.values().all(|client| world.env.out.state(client.id) == Some(State::Live)));
-        for client in world.clients.keys().copied().collect::<Vec<_>>() {
-            world.lose(client);
+        for client in world.clients.values() {
+            world.env.out.forget(client.id.slot());
         }
         prop_assert_eq!(world.env.out.stats().held_bytes, 0);
     }
