@@ -86,7 +86,7 @@ impl Buffer {
 }
 
 /// One connection's.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Out {
     buffer: Option<Box<Buffer>>,
     /// Bytes of its latest write; and of those that its transport may still have, while it is not writable.
@@ -97,7 +97,8 @@ struct Out {
     pauses: u8,
     told_paused: bool,
     queued: bool,
-    writable: bool,
+    /// Its transport takes nothing more.
+    full: bool,
     /// Nothing is added any more.
     closing: bool,
 }
@@ -105,8 +106,7 @@ struct Out {
 /// Of all connections, and the queue of those that are owed a write.
 #[derive(Debug, Default)]
 pub struct Outs {
-    /// By the connection's slot; `None`: no connection has it.
-    outs: Vec<Option<Out>>,
+    outs: Table,
     owed: VecDeque<u32>,
     pool: Pool,
     written: Option<Box<Buffer>>,
@@ -114,6 +114,20 @@ pub struct Outs {
     pub encoder: Encoder,
     /// Bytes of frames that were encoded or copied for connections.
     pub framed: u64,
+}
+
+/// By the connection's slot; `None`: no connection has it.
+#[derive(Debug, Default)]
+struct Table(Vec<Option<Out>>);
+
+impl Table {
+    fn get(&self, slot: u32) -> Option<&Out> {
+        self.0.get(slot as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Out> {
+        self.0.get_mut(slot as usize)?.as_mut()
+    }
 }
 
 /// Buffers kept for reuse.
@@ -147,53 +161,35 @@ impl Outs {
     /// A connection begins.
     pub fn open(&mut self, slot: u32, framing: Framing) {
         let at = slot as usize;
-        if self.outs.len() <= at {
-            self.outs.resize_with(at + 1, || None);
+        if self.outs.0.len() <= at {
+            self.outs.0.resize_with(at + 1, || None);
         }
-        let Some(out) = self.outs.get_mut(at) else { return };
-        *out = Some(Out {
-            buffer: None,
-            handed: 0,
-            in_transport: 0,
-            framing,
-            flags: 0,
-            pauses: 0,
-            told_paused: false,
-            queued: false,
-            writable: true,
-            closing: false,
-        });
+        if let Some(out) = self.outs.0.get_mut(at) {
+            *out = Some(Out { framing, ..Out::default() });
+        }
     }
 
     /// A connection is over: what it was owed is dropped.
     pub fn end(&mut self, slot: u32) {
-        if let Some(out) = self.outs.get_mut(slot as usize).and_then(Option::take) {
+        if let Some(out) = self.outs.0.get_mut(slot as usize).and_then(Option::take) {
             self.pool.give(out.buffer);
         }
     }
 
-    fn get(&self, slot: u32) -> Option<&Out> {
-        self.outs.get(slot as usize)?.as_ref()
-    }
-
-    fn get_mut(&mut self, slot: u32) -> Option<&mut Out> {
-        self.outs.get_mut(slot as usize)?.as_mut()
-    }
-
     /// How frames to a connection are framed.
     pub fn framing(&self, slot: u32) -> Framing {
-        self.get(slot).map_or(Framing::Raw, |out| out.framing)
+        self.outs.get(slot).map_or(Framing::Raw, |out| out.framing)
     }
 
     /// Sets how frames to a connection are framed from now on.
     pub fn set_framing(&mut self, slot: u32, framing: Framing) {
-        if let Some(out) = self.get_mut(slot) {
+        if let Some(out) = self.outs.get_mut(slot) {
             out.framing = framing;
         }
     }
 
     fn owe(&mut self, slot: u32) {
-        if let Some(out) = self.outs.get_mut(slot as usize).and_then(Option::as_mut)
+        if let Some(out) = self.outs.get_mut(slot)
             && !out.queued
         {
             out.queued = true;
@@ -203,7 +199,7 @@ impl Outs {
 
     /// Stops or starts reading a socket, for a reason of [`pause`].
     pub fn pause(&mut self, slot: u32, reason: u8, on: bool) {
-        let Some(out) = self.get_mut(slot) else { return };
+        let Some(out) = self.outs.get_mut(slot) else { return };
         out.pauses = if on { out.pauses | reason } else { out.pauses & !reason };
         if (out.pauses != 0) != out.told_paused {
             self.owe(slot);
@@ -212,13 +208,13 @@ impl Outs {
 
     /// Whether a socket is not read for one of these reasons.
     pub fn paused(&self, slot: u32, reasons: u8) -> bool {
-        self.get(slot).is_some_and(|out| out.pauses & reasons != 0)
+        self.outs.get(slot).is_some_and(|out| out.pauses & reasons != 0)
     }
 
     /// The transport takes more, or does not.
     pub fn set_writable(&mut self, slot: u32, on: bool) {
-        let Some(out) = self.get_mut(slot) else { return };
-        out.writable = on;
+        let Some(out) = self.outs.get_mut(slot) else { return };
+        out.full = !on;
         out.in_transport = if on { 0 } else { out.handed };
         if on {
             self.owe(slot);
@@ -227,21 +223,22 @@ impl Outs {
 
     /// Whether a connection takes messages: its transport takes more, and little waits for it.
     pub fn ready(&self, slot: u32) -> Ready {
-        match self.get(slot) {
-            Some(out) if out.writable && !out.closing && out.waits() < FULL => Ready::Now,
-            Some(out) if out.writable && !out.closing => Ready::Later,
-            _ => Ready::Stalled,
+        match self.outs.get(slot) {
+            Some(out) if out.full || out.closing => Ready::Stalled,
+            Some(out) if out.waits() < FULL => Ready::Now,
+            Some(_) => Ready::Later,
+            None => Ready::Stalled,
         }
     }
 
     /// Bytes that wait for a connection's transport, here and in it.
     pub fn backlog(&self, slot: u32) -> usize {
-        self.get(slot).map_or(0, |out| out.waits() + out.in_transport as usize)
+        self.outs.get(slot).map_or(0, |out| out.waits() + out.in_transport as usize)
     }
 
     /// Nothing is added any more; the connection is closed once what it is owed is written, or at once (`abort`).
     pub fn close(&mut self, slot: u32, abort: bool) {
-        let Some(out) = self.get_mut(slot) else { return };
+        let Some(out) = self.outs.get_mut(slot) else { return };
         out.closing = true;
         out.flags |= if abort { write_flags::ABORT } else { write_flags::CLOSE };
         self.owe(slot);
@@ -267,7 +264,7 @@ impl Outs {
         *own = bytes;
         if !own.is_empty() {
             self.owe(slot);
-        } else if let Some(out) = self.get_mut(slot) {
+        } else if let Some(out) = self.outs.get_mut(slot) {
             let buffer = out.buffer.take();
             self.pool.give(buffer);
         }
@@ -276,14 +273,14 @@ impl Outs {
     /// Where to add bytes for a connection, also one that is being closed; with its framing and the encoder.
     fn buffer(&mut self, slot: u32) -> Option<(Framing, &mut Vec<u8>, &mut Encoder)> {
         let Self { outs, pool, encoder, .. } = self;
-        let out = outs.get_mut(slot as usize)?.as_mut()?;
+        let out = outs.get_mut(slot)?;
         let buffer = out.buffer.get_or_insert_with(|| pool.take());
         Some((out.framing, buffer.spilled(), encoder))
     }
 
     /// Adds with `put` to what a connection is owed; nothing to one that is being closed. How many bytes were added.
     fn add(&mut self, slot: u32, put: impl FnOnce(&mut Encoder, Framing, &mut Vec<u8>)) -> usize {
-        if self.get(slot).is_none_or(|out| out.closing) {
+        if self.outs.get(slot).is_none_or(|out| out.closing) {
             return 0;
         }
         let Some((framing, bytes, encoder)) = self.buffer(slot) else { return 0 };
@@ -327,7 +324,7 @@ impl Outs {
     /// Adds a message of which others get the same bytes.
     fn shared_message(&mut self, slot: u32, body: &mut Body) {
         let Self { outs, pool, encoder, framed, .. } = self;
-        let Some(out) = outs.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let Some(out) = outs.get_mut(slot) else { return };
         let Some(frame) = body.frames.get_mut(out.framing as usize) else { return };
         if out.closing {
             return;
@@ -353,14 +350,14 @@ impl Outs {
         self.pool.give(written);
         loop {
             let slot = self.owed.pop_front()?;
-            let Some(out) = self.outs.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            let Some(out) = self.outs.get_mut(slot) else { continue };
             out.queued = false;
             let mut flags = 0;
             if (out.pauses != 0) != out.told_paused {
                 out.told_paused = !out.told_paused;
                 flags |= if out.told_paused { write_flags::PAUSE } else { write_flags::RESUME };
             }
-            if out.writable || out.flags != 0 {
+            if !out.full || out.flags != 0 {
                 flags |= mem::take(&mut out.flags);
                 self.written = out.buffer.take();
                 out.handed = self.written.as_ref().map_or(0, |buffer| buffer.len() as u32);

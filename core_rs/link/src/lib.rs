@@ -39,10 +39,11 @@ use sniff::{Head, Sniffed};
 use websocket::{Failed, WebSocket};
 
 /// How frames stand in the byte stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Framing {
     /// After the magic [`MAGIC`]: each frame is a varint length and that many bytes of protobuf. In-process too.
+    #[default]
     Raw,
     /// Binary WebSocket messages of protobuf.
     WsBinary,

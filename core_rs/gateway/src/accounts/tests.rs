@@ -27,6 +27,11 @@ fn open_and_close(accounts: &mut Accounts, mono_ms: u64) {
 }
 
 #[test]
+fn accounts_of_a_connection_take_48_bytes_and_one_that_is_shared_72() {
+    assert_eq!((size_of::<Payer>(), size_of::<Shared>()), (48, 72));
+}
+
+#[test]
 fn connections_are_bounded_by_user_by_address_and_all_together_i6() {
     let mut accounts = Accounts::new(config());
     let first = session(&mut accounts, HOME, "ann");

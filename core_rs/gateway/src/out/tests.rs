@@ -24,6 +24,11 @@ fn drain(outs: &mut Outs) -> Vec<(u32, Vec<u8>, u8)> {
 const FRAMINGS: [Framing; 3] = [Framing::Raw, Framing::WsBinary, Framing::WsText];
 
 #[test]
+fn an_idle_connection_takes_24_bytes() {
+    assert_eq!(size_of::<Option<Out>>(), 24);
+}
+
+#[test]
 fn buffers_kept_for_reuse_are_bounded_i6() {
     let mut outs = Outs::default();
     let long = stored(&vec![0; 25 << 10]);
