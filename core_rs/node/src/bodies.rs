@@ -109,8 +109,8 @@ impl BodyCache {
 }
 
 impl Bodies for BodyCache {
-    fn insert(&mut self, place: Place, stored: &[u8]) -> u32 {
-        self.put(place, stored.to_vec())
+    fn insert(&mut self, place: Place, stored: &[&[u8]]) -> u32 {
+        self.put(place, stored.concat())
     }
 
     fn get(&mut self, place: Place, hint: &mut u32) -> Option<&mut Body> {
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn the_oldest_leave_when_the_limit_is_passed() {
         let mut cache = BodyCache::new(25);
-        let mut hints: Vec<u32> = (0..3).map(|at| cache.insert(place(at), &[at as u8; 10])).collect();
+        let mut hints: Vec<u32> = (0..3).map(|at| cache.insert(place(at), &[&[at as u8; 10]])).collect();
         assert!(cache.get(place(0), &mut hints[0]).is_none());
         assert_eq!(hints[0], NO_HINT);
         assert_eq!(cache.get(place(2), &mut hints[2]).map(|body| body.stored.clone()), Some(vec![2; 10]));
@@ -158,18 +158,18 @@ mod tests {
     #[test]
     fn a_body_above_the_limit_stays_until_the_next_one_comes() {
         let mut cache = BodyCache::new(5);
-        let mut large = cache.insert(place(1), &[0; 100]);
+        let mut large = cache.insert(place(1), &[&[0; 100]]);
         assert!(cache.get(place(1), &mut large).is_some());
-        cache.insert(place(2), &[0; 1]);
+        cache.insert(place(2), &[&[0; 1]]);
         assert!(cache.get(place(1), &mut large).is_none());
     }
 
     #[test]
     fn the_order_does_not_grow_with_what_has_left() {
         let mut cache = BodyCache::new(1 << 20);
-        cache.insert(place(0), &[0; 1]);
+        cache.insert(place(0), &[&[0; 1]]);
         for at in 1..20_000 {
-            let hint = cache.insert(place(at), &[0; 1]);
+            let hint = cache.insert(place(at), &[&[0; 1]]);
             cache.remove(place(at), hint);
         }
         assert!(cache.order.len() < 3000, "{}", cache.order.len());
@@ -185,7 +185,7 @@ mod tests {
             for (what, at, len) in steps {
                 match what {
                     0 => {
-                        hints.insert(next, cache.insert(place(next), &vec![next as u8; len]));
+                        hints.insert(next, cache.insert(place(next), &[&vec![next as u8; len]]));
                         next += 1;
                     }
                     1 => cache.remove(place(at), hints.get(&at).copied().unwrap_or(NO_HINT)),

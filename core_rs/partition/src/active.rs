@@ -165,6 +165,12 @@ impl Active {
         upto
     }
 
+    /// A record of this batch noted skips: mailboxes that lost changes of the group get the snapshot again.
+    pub fn noted_skips(&mut self, position: Position) {
+        self.skipped = position;
+        self.online.forget_snapshots();
+    }
+
     /// A mailbox has everything up to `acked`: its cursor moves, and is to be logged.
     pub fn advance(&mut self, index: MemberIndex, device: DeviceId, acked: u64) {
         let Some(member) = self.row.member_mut(index) else { return };

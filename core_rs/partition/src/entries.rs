@@ -24,6 +24,8 @@ pub struct Entry {
     pub device: DeviceId,
     /// Only the author's own devices get it.
     pub withheld: bool,
+    /// Where its body was last found in memory: see [`seam::Bodies::get`].
+    pub hint: u32,
     /// How many mailboxes stand exactly here.
     at: u32,
 }
@@ -35,7 +37,7 @@ impl Entry {
     /// A message on which no mailbox stands yet.
     pub fn new(place: Place, time_s: u32, author: Option<MemberIndex>, device: DeviceId, withheld: bool) -> Self {
         let author = author.and_then(|index| u16::try_from(index.place()).ok()).unwrap_or(NOBODY);
-        Self { place, time_s, author, device, withheld, at: 0 }
+        Self { place, time_s, author, device, withheld, hint: u32::MAX, at: 0 }
     }
 
     /// Whether it cannot be read any more.
@@ -182,6 +184,12 @@ impl Entries {
     /// Whether a message has a body for each device.
     pub fn is_per_device(&self, seq: u64) -> bool {
         self.bodies.as_ref().is_some_and(|bodies| bodies.contains_key(&seq))
+    }
+
+    /// A message by its number, to change.
+    pub fn get_mut(&mut self, seq: u64) -> Option<&mut Entry> {
+        let (place, inside) = self.place(seq);
+        self.list.get_mut(place).filter(|_| inside)
     }
 
     /// A message's record was carried to another place.

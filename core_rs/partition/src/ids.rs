@@ -13,7 +13,7 @@ macro_rules! index {
 
         impl $name {
             /// From a place in a table.
-            pub(crate) fn new(place: usize) -> Self {
+            pub(crate) const fn new(place: usize) -> Self {
                 Self(place as u32)
             }
 

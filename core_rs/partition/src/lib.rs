@@ -25,6 +25,7 @@
 
 pub mod active;
 pub mod apply;
+pub mod attached;
 pub mod bytes;
 pub mod claims;
 pub mod commit;
@@ -37,6 +38,7 @@ pub mod lazy;
 pub mod memory;
 pub mod names;
 pub mod online;
+pub mod partition;
 pub mod propose;
 pub mod queries;
 pub mod receipts;

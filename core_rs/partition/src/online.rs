@@ -42,10 +42,15 @@ impl OnlineList {
         }
     }
 
-    /// The session of a mailbox.
+    /// The session of a mailbox, to change.
     pub fn get_mut(&mut self, member: MemberIndex, device: DeviceId) -> Option<&mut Online> {
         let place = self.place(member, device).ok()?;
         self.0.get_mut(place)
+    }
+
+    /// The same, to look at.
+    pub fn get(&self, member: MemberIndex, device: DeviceId) -> Option<&Online> {
+        self.0.get(self.place(member, device).ok()?)
     }
 
     /// Goes through all, in the order of members; those go for whom `keep` says so.

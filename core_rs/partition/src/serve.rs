@@ -39,6 +39,17 @@ pub enum Item {
     },
 }
 
+impl Item {
+    /// The highest number that an acknowledgement of it covers; 0: none.
+    pub fn end(&self) -> u64 {
+        match *self {
+            Self::Snapshot => 0,
+            Self::Message { seq, .. } => seq,
+            Self::Skip { to, .. } => to,
+        }
+    }
+}
+
 /// A step of serving a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {

@@ -203,7 +203,7 @@ impl State {
     }
 
     /// A name has one reference less; what is in memory of its user goes with the last.
-    fn release(&mut self, user: UserSlot) {
+    pub(crate) fn release(&mut self, user: UserSlot) {
         if self.names.release(user) {
             self.users.remove(user);
         }

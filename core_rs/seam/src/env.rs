@@ -80,8 +80,9 @@ pub struct Body {
 
 /// Bodies of messages in memory: a bounded cache over the log.
 pub trait Bodies {
-    /// Takes in the body of a message that was just numbered. Gives a hint, for [`Bodies::get`].
-    fn insert(&mut self, place: Place, stored: &[u8]) -> u32;
+    /// Takes in the body of a message that was just numbered, in parts that stand one after the other. Gives a hint, for
+    /// [`Bodies::get`].
+    fn insert(&mut self, place: Place, stored: &[&[u8]]) -> u32;
 
     /// The body at `place`, if it is in memory. `hint` is kept by the caller with the message, and means something only here;
     /// `u32::MAX`: none. It is made better if it can be.

@@ -38,8 +38,7 @@ fn user_image(name: &str, row: &User) -> Record<'static> {
     Record::Image { row: RowKey::user(name), bytes: bytes.into() }
 }
 
-/// A device of a user that is new: its number, and the records. A number is free when no device has it, and no conversation
-/// is still to take up that one ended.
+/// A device of a user that is new: the lowest number that is free, and the records.
 ///
 /// # Errors
 /// There is no such user, it has as many devices as it may, or its row is needed.
@@ -50,17 +49,42 @@ pub fn register_device<'a>(
     name: &'a str,
 ) -> Decided<(DeviceId, Vec<Record<'a>>)> {
     let Some((_, row)) = state.need_user(name)? else { return refuse(codes::UNKNOWN_USER) };
+    let Some(device) = (1..DeviceId::MAX).find(|device| is_free(row, *device)) else {
+        return refuse(codes::TOO_MANY_DEVICES);
+    };
+    Ok((device, begin_device(state, now, config, name, device)?))
+}
+
+/// A number is free when no device has it, and no conversation is still to take up that one ended.
+fn is_free(row: &User, device: DeviceId) -> bool {
+    !row.devices.contains(&device) && !row.fits.iter().any(|fit| fit.device == device)
+}
+
+/// A device of a user with this number, which no device has.
+///
+/// # Errors
+/// There is no such user, it has as many devices as it may, its row is needed, or not all conversations have taken up that the
+/// number's last device ended.
+pub fn begin_device<'a>(
+    state: &State,
+    now: Now,
+    config: &Config,
+    name: &'a str,
+    device: DeviceId,
+) -> Decided<Vec<Record<'a>>> {
+    let Some((_, row)) = state.need_user(name)? else { return refuse(codes::UNKNOWN_USER) };
     if row.devices.len() >= config.devices {
         return refuse(codes::TOO_MANY_DEVICES);
     }
-    let used = |device: &DeviceId| row.devices.contains(device) || row.fits.iter().any(|fit| fit.device == *device);
-    let Some(device) = (1..DeviceId::MAX).find(|device| !used(device)) else { return refuse(codes::TOO_MANY_DEVICES) };
+    if device == 0 || !is_free(row, device) {
+        return refuse(codes::OVERLOAD);
+    }
     // What others had before it came concerns nothing that it knows.
     let receipts = state.versions.last;
     let mut bytes = Vec::new();
     Device { seen_s: seconds(now), receipts, ..Device::default() }.encode(&mut bytes);
     let image = Record::Image { row: RowKey::device(name, device), bytes: bytes.into() };
-    Ok((device, vec![changed(row, name, Fit { device, begins: true }), image]))
+    Ok(vec![changed(row, name, Fit { device, begins: true }), image])
 }
 
 /// A device of a user is no more. `None`: there is no such device.

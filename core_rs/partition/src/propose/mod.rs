@@ -20,7 +20,7 @@ use smallvec::{SmallVec, smallvec};
 
 pub use change::change;
 pub(crate) use devices::unfitted;
-pub use devices::{Fits, Fitting, block, create_user, drop_device, fit, register_device};
+pub use devices::{Fits, Fitting, begin_device, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
 pub use generations::{clock, enter, generation};
 pub use seam::Refusal;

@@ -13,4 +13,5 @@ mod random;
 mod rest;
 mod rules;
 mod scenario;
+mod sessions;
 mod world;

@@ -1,0 +1,213 @@
+//! A partition as a gateway and a node use it: the rows, and the sessions that are attached.
+//!
+//! A gateway uses it through [`seam::Commands`]. The methods here are what a node calls: what became durable, what was read, and
+//! upkeep, which is bounded in each call.
+
+use seam::{Attached, Env, Full, Lent, RowKey, Wait};
+
+use crate::attached::{Sessions, Tokens};
+use crate::commit::Committed;
+use crate::config::Config;
+use crate::ids::{ConversationId, ConversationSlot, Place, Position};
+use crate::journal::Scratch;
+use crate::propose::{self, Fitting, Stop};
+use crate::records::Record;
+use crate::rest::Misfit;
+use crate::state::State;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Partition {
+    /// The rows.
+    pub state: State,
+    /// Limits and times.
+    pub config: Config,
+    pub(crate) sessions: Sessions,
+    scratch: Scratch,
+    /// Room for a message's bytes.
+    pub(crate) stored: Vec<u8>,
+    /// The conversation that is looked at next for messages that were held too long.
+    hand: usize,
+}
+
+impl Partition {
+    /// With the rows that a start made, and the secret by which it knows its own tokens.
+    pub fn new(state: State, config: Config, secret: [u8; 16]) -> Self {
+        let mut sessions = Sessions::new(Tokens::new(secret));
+        sessions.resume(&state);
+        Self { state, config, sessions, scratch: Scratch::default(), stored: Vec::new(), hand: 0 }
+    }
+
+    /// Appends and applies the records of a decision; those whom it concerns are told.
+    ///
+    /// # Errors
+    /// The journal took none of them, and nothing changed.
+    pub fn commit<E: Env>(&mut self, env: &mut E, records: &[Record<'_>]) -> Result<Committed, Full> {
+        let Self { state, sessions, scratch, .. } = self;
+        let Lent { now, journal, out, .. } = env.lend();
+        let committed = state.commit(journal, scratch, records)?;
+        for (id, news) in &committed.news {
+            if let Some(slot) = state.find(id) {
+                sessions.tell(state, slot, news, None, now.mono_ms, out);
+            }
+        }
+        for (id, version) in records.iter().filter_map(skips) {
+            if let Some(slot) = state.find(&id) {
+                sessions.tell_all(state, slot, version, now.mono_ms, out);
+            }
+        }
+        sessions.wake(state, out);
+        Ok(committed)
+    }
+
+    /// Batches up to this one are durable: what they show goes to the sessions that wait for it.
+    pub fn synced<E: Env>(&mut self, env: &mut E, position: Position) {
+        self.state.synced(position);
+        let out = env.lend().out;
+        self.sessions.wake(&mut self.state, out);
+        self.sessions.durable(out);
+    }
+
+    /// What a store answered: a row's bytes, or that there is none.
+    ///
+    /// # Errors
+    /// It is not what the log said: see [`Misfit`].
+    pub fn loaded<E: Env>(
+        &mut self,
+        env: &mut E,
+        key: &RowKey,
+        bytes: Option<(Position, &[u8])>,
+    ) -> Result<(), Misfit> {
+        let loaded = self.state.loaded(key, bytes);
+        let out = env.lend().out;
+        self.sessions.wake(&mut self.state, out);
+        self.sessions.loaded(out);
+        loaded
+    }
+
+    /// Rows that sessions wait for, each once. They are answered with [`Partition::loaded`].
+    pub fn wanted(&mut self) -> Vec<RowKey> {
+        self.sessions.wanted()
+    }
+
+    /// The body of message `seq` of a conversation (slot, serial) is in memory, with this hint; `u32::MAX`: it could not be read
+    /// now, or its record was carried to another place meanwhile.
+    pub fn body_read<E: Env>(&mut self, env: &mut E, of: (u32, u32), seq: u64, hint: u32) {
+        self.state.body_read(of, seq, hint);
+        let out = env.lend().out;
+        self.sessions.wake(&mut self.state, out);
+    }
+
+    /// Message `seq` of a conversation (slot, serial) cannot be read at `place` any more.
+    ///
+    /// # Errors
+    /// The journal has no room; the message is wanted again.
+    pub fn lost<E: Env>(&mut self, env: &mut E, of: (u32, u32), seq: u64, place: Place) -> Result<(), Full> {
+        let active = self.state.conversation(ConversationSlot::new(of.0 as usize)).filter(|a| a.serial == of.1);
+        let there = active.filter(|active| active.entries.get(seq).is_some_and(|entry| entry.place == place));
+        let records = there.and_then(|active| propose::lost(&self.state, active, &[(seq, seq)]));
+        let done = records.map_or(Ok(()), |records| self.commit(env, &records).map(drop));
+        self.body_read(env, of, seq, u32::MAX);
+        done
+    }
+
+    /// Logs lazy facts: at most so many records. Whether there are more.
+    ///
+    /// # Errors
+    /// The journal has no room.
+    pub fn flush<E: Env>(&mut self, env: &mut E, told: u64, most: usize) -> Result<bool, Full> {
+        for record in self.state.flush(told, most) {
+            self.commit(env, &[record])?;
+        }
+        Ok(self.state.is_dirty())
+    }
+
+    /// Begins and ends mailboxes of devices that began or ended, with at most so many records; then sessions that waited for that
+    /// are welcomed. Whether there is more to do.
+    ///
+    /// # Errors
+    /// Rows of one user are needed; others go on at the next call. Or a device is dropped whose session is to go.
+    pub fn fit<E: Env>(&mut self, env: &mut E, most: usize) -> Result<bool, Wait> {
+        let fitted = self.fit_next(env, most);
+        let joins = self.sessions.join(&mut self.state, env, most);
+        Ok(fitted? || joins)
+    }
+
+    fn fit_next<E: Env>(&mut self, env: &mut E, most: usize) -> Result<bool, Wait> {
+        let Some((user, from)) = self.sessions.next_fit() else { return Ok(false) };
+        let name: compact_str::CompactString = self.state.names.text(user).into();
+        let from = match propose::fit(&self.state, &name, from, most) {
+            Ok(Fitting::Done) => return Ok(self.sessions.is_fitting()),
+            Ok(Fitting::More(records, next)) => {
+                // What the journal did not take is found again.
+                let all = records.iter().all(|record| self.commit(env, std::slice::from_ref(record)).is_ok());
+                if all { next } else { 0 }
+            }
+            Err(stop) => {
+                self.sessions.fit_later(user, from);
+                return waits(stop).map_or(Ok(true), Err);
+            }
+        };
+        self.sessions.fit_later(user, from);
+        Ok(true)
+    }
+
+    /// Drops what was held too long, in the next `most` conversations. Each is looked at in turn.
+    ///
+    /// # Errors
+    /// The journal has no room.
+    pub fn expire<E: Env>(&mut self, env: &mut E, most: usize) -> Result<(), Full> {
+        for _ in 0..most.min(self.state.conversation_slots()) {
+            self.hand = (self.hand + 1) % self.state.conversation_slots().max(1);
+            let Some(active) = self.state.conversation(ConversationSlot::new(self.hand)) else { continue };
+            if let Some(records) = propose::expire(&self.state, env.lend().now, &self.config, active) {
+                self.commit(env, &records)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The time for receipts of groups has come for some sessions: at most `most`. Whether there are more.
+    pub fn burst<E: Env>(&mut self, env: &mut E, most: usize) -> bool {
+        let Lent { now, out, .. } = env.lend();
+        self.sessions.burst(now.mono_ms, most, out)
+    }
+
+    /// When [`Partition::burst`] is to be called next: ms of the monotonic clock.
+    pub fn next_burst(&self) -> Option<u64> {
+        self.sessions.next_burst()
+    }
+
+    /// Whether a client had a token above all that was ever given, since this was last asked: the server lost what it told.
+    pub fn was_ahead(&mut self) -> bool {
+        self.sessions.was_ahead()
+    }
+
+    /// A device is dropped: its session is over.
+    pub fn end<E: Env>(&mut self, env: &mut E, at: Attached) {
+        let now = env.lend().now;
+        self.sessions.end(&mut self.state, now, at);
+    }
+}
+
+/// The conversation in which a record notes skips, and the receipt version of these.
+fn skips(record: &Record<'_>) -> Option<(ConversationId, u64)> {
+    let (id, version) = match record {
+        Record::Message(m) => (m.message.conversation, m.extra.as_ref().map_or(0, |extra| extra.version)),
+        Record::Mailbox(r) => (r.conversation, r.version),
+        Record::Floor(r) => (r.conversation, r.version),
+        Record::Lost(r) => (r.conversation, r.version),
+        Record::Enter(r) => (r.conversation, r.version),
+        _ => return None,
+    };
+    (version > 0).then_some((id, version))
+}
+
+/// What a stop waits for; `None`: it is a refusal.
+pub(crate) fn waits(stop: Stop) -> Option<Wait> {
+    match stop {
+        Stop::Refused(_) => None,
+        Stop::Wait(keys) => Some(Wait::Rows(keys)),
+        Stop::Conversations(user) | Stop::Groups(user) => Some(Wait::Index(user)),
+    }
+}
