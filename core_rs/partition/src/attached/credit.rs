@@ -191,7 +191,7 @@ impl Session {
         let conversation = active.id;
         let frame = match item {
             Item::Skip { from, to, reason } => {
-                ServerFrame::Skip { conversation, from, to, reason, user: "", version: 0 }
+                ServerFrame::Skip { conversation, from, to, reason, user: "", version: &[] }
             }
             _ => match group_frame(active, &state.names) {
                 Some(group) => ServerFrame::Group(group),

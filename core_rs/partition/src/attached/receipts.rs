@@ -126,7 +126,7 @@ impl<'a, O: Outputs> Frames<'a, O> {
         }
         for range in member.told_skips().filter(|range| range.version > since) {
             let (conversation, from, to, reason) = (active.id, range.from, range.to, range.reason);
-            let version = on_wire(&self.before);
+            let version = self.before.bytes();
             self.out.pushed(self.to, &ServerFrame::Skip { conversation, from, to, reason, user, version });
             self.unclosed = true;
         }
@@ -154,10 +154,11 @@ impl<'a, O: Outputs> Frames<'a, O> {
     }
 
     fn write(&mut self, version: &Token) {
-        let ((conversation, group), version) = (self.last, on_wire(version));
+        let ((conversation, group), version) = (self.last, version.bytes());
         match (self.cursors.as_slice(), group) {
             ([], _) => return,
             (cursors, true) => {
+                let conversation = Some(conversation);
                 self.out.pushed(self.to, &ServerFrame::Receipts { conversation, cursors, version });
             }
             (&[CursorOf { user, delivered, read, .. }, ..], false) => {
@@ -173,8 +174,8 @@ impl<'a, O: Outputs> Frames<'a, O> {
         if !self.cursors.is_empty() {
             self.write(version);
         } else if self.unclosed {
-            let (conversation, version) = ([0; 16], on_wire(version));
-            self.out.pushed(self.to, &ServerFrame::Receipts { conversation, cursors: &[], version });
+            let version = version.bytes();
+            self.out.pushed(self.to, &ServerFrame::Receipts { conversation: None, cursors: &[], version });
         }
     }
 
@@ -184,12 +185,6 @@ impl<'a, O: Outputs> Frames<'a, O> {
         self.write(&before);
         self.unclosed
     }
-}
-
-/// A version as frames have it.
-fn on_wire(version: &Token) -> u64 {
-    let number = version.bytes().get(4..12).and_then(|bytes| bytes.first_chunk::<8>());
-    number.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Receipt version of what a member's progress is to the listener at `me`.

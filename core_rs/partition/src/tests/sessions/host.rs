@@ -67,6 +67,10 @@ pub enum Out {
     Replaced,
 }
 
+fn number(version: &[u8]) -> u64 {
+    version.get(4..12).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+}
+
 #[derive(Default)]
 pub struct Recorder {
     pub said: Vec<(Address, Out)>,
@@ -118,16 +122,19 @@ impl Outputs for Recorder {
                 Out::Skip { conversation, from, to, reason }
             }
             ServerFrame::Skip { conversation, from, to, user, version, .. } => {
-                Out::Missed { conversation, user: user.to_owned(), from, to, version }
+                Out::Missed { conversation, user: user.to_owned(), from, to, version: number(version) }
             }
             ServerFrame::Group(ref group) => {
                 Out::Snapshot { conversation: group.conversation, members: group.members.len() }
             }
             ServerFrame::Receipt { conversation, user, delivered, read, version } => {
-                Out::Receipts { conversation, group: false, cursors: vec![(user.to_owned(), delivered, read)], version }
+                let cursors = vec![(user.to_owned(), delivered, read)];
+                Out::Receipts { conversation, group: false, cursors, version: number(version) }
             }
             ServerFrame::Receipts { conversation, cursors, version } => {
-                Out::Receipts { conversation, group: true, cursors: cursors.iter().map(cursor).collect(), version }
+                let cursors = cursors.iter().map(cursor).collect();
+                let conversation = conversation.unwrap_or_default();
+                Out::Receipts { conversation, group: true, cursors, version: number(version) }
             }
             ref frame => unreachable!("{frame:?}"),
         };
