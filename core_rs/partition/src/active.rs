@@ -165,10 +165,10 @@ impl Active {
         upto
     }
 
-    /// A record of this batch noted skips: mailboxes that lost changes of the group get the snapshot again.
+    /// A record of this batch noted skips.
     pub fn noted_skips(&mut self, position: Position) {
         self.skipped = position;
-        self.online.forget_snapshots();
+        self.online.dropped();
     }
 
     /// A mailbox has everything up to `acked`: its cursor moves, and is to be logged.

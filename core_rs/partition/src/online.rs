@@ -20,8 +20,10 @@ pub struct Online {
     pub owed: bool,
     /// The session.
     pub session: Attached,
-    /// The last number that was written to it; it may have acknowledged more, by another session.
+    /// Everything up to here was written to it, or is not for it; it may have acknowledged more, by another session.
     pub sent: u64,
+    /// The end of the last message or skip that was written to it.
+    pub last: u64,
     /// The first number that may follow the group's snapshot, if that was written and the mailbox lost nothing since; else 0.
     pub shown: u64,
     /// Messages and bytes that were written to it and are not acknowledged.
@@ -60,7 +62,7 @@ impl OnlineList {
 
     /// A mailbox has this session now. What it was written counts on if it is the one that there was.
     fn put(&mut self, member: MemberIndex, device: DeviceId, session: Attached) {
-        let online = Online { member, device, owed: false, session, sent: 0, shown: 0, in_flight: (0, 0) };
+        let online = Online { member, device, owed: false, session, sent: 0, last: 0, shown: 0, in_flight: (0, 0) };
         match self.place(member, device) {
             Ok(place) => {
                 if let Some(known) = self.0.get_mut(place).filter(|known| known.session != session) {
@@ -78,9 +80,10 @@ impl OnlineList {
         }
     }
 
-    /// The mailboxes lost changes of the group: those that are fresh get the snapshot again.
-    pub fn forget_snapshots(&mut self) {
-        self.0.iter_mut().for_each(|online| online.shown = 0);
+    /// Messages were dropped: the mailboxes that are fresh get the group's snapshot again, and what was passed over because it
+    /// was not for them is looked at again. It may be a skip now, without which a cursor does not get past it.
+    pub fn dropped(&mut self) {
+        self.0.iter_mut().for_each(|online| (online.shown, online.sent) = (0, online.sent.min(online.last)));
     }
 }
 

@@ -231,7 +231,7 @@ impl State {
         let in_flight = active.given(at, acked + 1, sent);
         let online = active.online.get_mut(at.member, at.device).filter(|online| online.session == session);
         if let Some(online) = online.filter(|online| online.sent == 0) {
-            (online.sent, online.in_flight) = (sent, in_flight);
+            (online.sent, online.last, online.in_flight) = (sent, sent, in_flight);
             // It was given before whatever was written.
             online.shown = acked + 1;
         }

@@ -138,7 +138,7 @@ impl Session {
                     online.in_flight = (online.in_flight.0 + 1, online.in_flight.1.saturating_add(bytes));
                     left.messages -= 1;
                     written += 1;
-                    online.sent = seq;
+                    (online.sent, online.last) = (seq, seq);
                 }
                 Next::Item(item) => {
                     if !self.push(state, at, item, left, out) {
@@ -149,7 +149,7 @@ impl Session {
                             let acked = state.acked(at);
                             online.shown = online.sent.max(acked) + 1;
                         }
-                        item => online.sent = item.end(),
+                        item => (online.sent, online.last) = (item.end(), item.end()),
                     }
                 }
             }
@@ -274,7 +274,7 @@ impl State {
         let Some(active) = self.conversation(at.slot) else { return (0, 0) };
         match active.online.get(at.member, at.device).filter(|online| online.in_flight.0 > 0) {
             None => (0, 0),
-            Some(online) if seq >= online.sent => online.in_flight,
+            Some(online) if seq >= online.last => online.in_flight,
             Some(online) => {
                 let (messages, bytes) = active.given(at, self.acked(at) + 1, seq);
                 (messages.min(online.in_flight.0), bytes.min(online.in_flight.1))

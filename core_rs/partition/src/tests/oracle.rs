@@ -171,6 +171,12 @@ impl Oracle {
         !own && self.is_inside(kind, id, user, seq)
     }
 
+    /// Whether a user's device, or any for 0, wrote a message that others may have.
+    pub fn is_by(&self, id: &ConversationId, seq: u64, (user, device): (&str, DeviceId)) -> bool {
+        let is = |said: &Said| said.author == user && (device == 0 || said.device == device) && !said.withheld;
+        self.said.get(&(*id, seq)).is_some_and(is)
+    }
+
     /// What is above `position` never happened.
     pub fn crashed(&mut self, position: Position) {
         for events in self.events.values_mut() {

@@ -1,6 +1,7 @@
 //! Partitions as a gateway uses them: sessions with windows, several devices of a user, and a node that reads bodies.
 
 mod host;
+mod model;
 mod scenarios;
 
 use seam::{Address, Attach, Attached, Commands, Credit, Served, Token};

@@ -340,6 +340,36 @@ fn group_member_gets_the_snapshot_first_and_again_after_lost_messages() {
     assert!(active.row.member(index).unwrap().cursors[0].fresh);
 }
 
+/// The device's own message, which is not for it, was passed over; then it was dropped. Its cursor gets past that by a skip.
+#[test]
+fn floor_above_an_own_message_that_was_passed_over_is_a_skip() {
+    let mut house = House::new(Config { hold_ms: 1000, ..Config::default() });
+    let ann = house.attach("ann", 1);
+    let bob = house.attach("bob", 1);
+    house.sync();
+    house.send(ann.0, BOB);
+    house.send(bob.0, Target::User("ann".into()));
+    house.sync();
+    let (direct, _) = accepted(&house.said(ann.1));
+    house.credit(bob.0, 10, 10_000);
+    house.host.now.wall_ms += 5000;
+    house.send(bob.0, Target::User("ann".into()));
+    house.sync();
+    house.partition.expire(&mut house.host, 100).unwrap();
+    house.sync();
+    assert_eq!(house.partition.state.active(&direct).unwrap().row.floor, 3);
+    house.said(bob.1);
+    house.partition.ack(&mut house.host, bob.0, &direct, 1).unwrap();
+    house.credit(bob.0, 10, 10_000);
+    let said = house.said(bob.1);
+    assert!(matches!(said[..], [Out::Freed(1, _), Out::Skip { from: 2, to: 2, .. }]), "{said:?}");
+    house.partition.ack(&mut house.host, bob.0, &direct, 2).unwrap();
+    let state = &house.partition.state;
+    let active = state.active(&direct).unwrap();
+    let index = active.member(state.names.find("bob").unwrap(), 1).unwrap();
+    assert_eq!(active.row.member(index).unwrap().cursors[0].acked, 3);
+}
+
 #[test]
 fn embedder_is_asked_between_membership_and_the_number() {
     let mut house = House::new(Config::default());
