@@ -233,7 +233,6 @@ impl State {
                 let Some(slot) = self.changing(&r.conversation, position, r.version) else { return };
                 if let Some(active) = self.conversation_mut(slot) {
                     apply::conversation::floor(&mut active.row, r);
-                    active.online.forget_snapshots();
                     while active.entries.drop_below(active.row.floor).is_some() {}
                 }
                 self.recount(slot);
@@ -243,7 +242,6 @@ impl State {
                 let Some(slot) = self.changing(&r.conversation, position, r.version) else { return };
                 if let Some(active) = self.conversation_mut(slot) {
                     apply::conversation::lost(&mut active.row, r);
-                    active.online.forget_snapshots();
                     r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
                 }
                 self.note_pending(slot, 0, position);
@@ -459,7 +457,7 @@ impl State {
         let active = self.conversation_mut(slot)?;
         active.mark.position = position;
         if version > 0 {
-            active.skipped = position;
+            active.noted_skips(position);
         }
         Some(slot)
     }

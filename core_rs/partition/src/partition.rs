@@ -3,17 +3,35 @@
 //! A gateway uses it through [`seam::Commands`]. The methods here are what a node calls: what became durable, what was read, and
 //! upkeep, which is bounded in each call.
 
+use compact_str::CompactString;
 use seam::{Attached, Env, Full, Lent, RowKey, Wait};
+
+use smallvec::SmallVec;
 
 use crate::attached::{Sessions, Tokens};
 use crate::commit::Committed;
 use crate::config::Config;
 use crate::ids::{ConversationId, ConversationSlot, Place, Position};
 use crate::journal::Scratch;
-use crate::propose::{self, Fitting, Stop};
+use crate::propose::{self, Fits, Fitting, Stop};
 use crate::records::Record;
 use crate::rest::Misfit;
 use crate::state::State;
+
+/// What [`Partition::fit`] needs. What is asked for is asked for again until it is there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fit {
+    /// Nothing is to be done.
+    Done,
+    /// Nothing is needed, and there is more to do.
+    More,
+    /// Rows, to be answered with [`Partition::loaded`].
+    Rows(SmallVec<[RowKey; 2]>),
+    /// A user's index rows behind this conversation, to be answered with [`Partition::fit_page`].
+    Page(CompactString, Option<ConversationId>),
+    /// These conversations were loaded for it, and can rest when their records are durable.
+    Rest(Vec<ConversationId>),
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -115,41 +133,47 @@ impl Partition {
     ///
     /// # Errors
     /// The journal has no room.
-    pub fn flush<E: Env>(&mut self, env: &mut E, told: u64, most: usize) -> Result<bool, Full> {
-        for record in self.state.flush(told, most) {
+    pub fn flush<E: Env>(&mut self, env: &mut E, most: usize) -> Result<bool, Full> {
+        for record in self.state.flush(most) {
             self.commit(env, &[record])?;
         }
         Ok(self.state.is_dirty())
     }
 
-    /// Begins and ends mailboxes of devices that began or ended, with at most so many records; then sessions that waited for that
-    /// are welcomed. Whether there is more to do.
-    ///
-    /// # Errors
-    /// Rows of one user are needed; others go on at the next call. Or a device is dropped whose session is to go.
-    pub fn fit<E: Env>(&mut self, env: &mut E, most: usize) -> Result<bool, Wait> {
-        let fitted = self.fit_next(env, most);
+    /// Conversations take up that devices of their users began or ended, at most so many; then sessions that waited for that are
+    /// welcomed. What is needed first, if anything is.
+    pub fn fit<E: Env>(&mut self, env: &mut E, most: usize) -> Fit {
+        let fit = self.fit_next(env, most);
         let joins = self.sessions.join(&mut self.state, env, most);
-        Ok(fitted? || joins)
+        if joins && fit == Fit::Done { Fit::More } else { fit }
     }
 
-    fn fit_next<E: Env>(&mut self, env: &mut E, most: usize) -> Result<bool, Wait> {
-        let Some((user, from)) = self.sessions.next_fit() else { return Ok(false) };
-        let name: compact_str::CompactString = self.state.names.text(user).into();
-        let from = match propose::fit(&self.state, &name, from, most) {
-            Ok(Fitting::Done) => return Ok(self.sessions.is_fitting()),
-            Ok(Fitting::More(records, next)) => {
-                // What the journal did not take is found again.
-                let all = records.iter().all(|record| self.commit(env, std::slice::from_ref(record)).is_ok());
-                if all { next } else { 0 }
+    fn fit_next<E: Env>(&mut self, env: &mut E, most: usize) -> Fit {
+        let Some((user, mut fits)) = self.sessions.next_fit() else { return Fit::Done };
+        let name: CompactString = self.state.names.text(user).into();
+        let fit = match propose::fit(&self.state, &name, &mut fits, most) {
+            Ok(Fitting::Done) => return if self.sessions.is_fitting() { Fit::More } else { Fit::Done },
+            Ok(Fitting::Records(records)) => {
+                // A pass that missed something begins anew: the user's row says what is left.
+                if !records.iter().all(|record| self.commit(env, std::slice::from_ref(record)).is_ok()) {
+                    fits = Fits::default();
+                }
+                Fit::More
             }
-            Err(stop) => {
-                self.sessions.fit_later(user, from);
-                return waits(stop).map_or(Ok(true), Err);
-            }
+            Ok(Fitting::Page(after)) => Fit::Page(name, after),
+            Ok(Fitting::Rest(ids)) => Fit::Rest(ids),
+            Err(Stop::Wait(keys)) => Fit::Rows(keys),
+            Err(Stop::Index(_) | Stop::Refused(_)) => Fit::More,
         };
-        self.sessions.fit_later(user, from);
-        Ok(true)
+        self.sessions.fit_later(user, fits);
+        fit
+    }
+
+    /// The index rows of a user that [`Partition::fit`] asked for, in order; `last`: there are no more.
+    pub fn fit_page(&mut self, user: &str, ids: Vec<ConversationId>, last: bool) {
+        if let Some(user) = self.state.names.find(user) {
+            self.sessions.fit_page(user, ids, last);
+        }
     }
 
     /// Drops what was held too long, in the next `most` conversations. Each is looked at in turn.
@@ -208,6 +232,6 @@ pub(crate) fn waits(stop: Stop) -> Option<Wait> {
     match stop {
         Stop::Refused(_) => None,
         Stop::Wait(keys) => Some(Wait::Rows(keys)),
-        Stop::Conversations(user) | Stop::Groups(user) => Some(Wait::Index(user)),
+        Stop::Index(user) => Some(Wait::Index(user)),
     }
 }

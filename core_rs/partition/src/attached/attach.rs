@@ -3,36 +3,39 @@
 //! A session that begins is there at once: what becomes visible from now on is listed for it. `welcome` follows when its device's
 //! mailboxes have begun in all conversations of its user, and those in memory were looked through for what waits.
 
+use std::ops::Bound;
+
 use seam::{Attach, Attached, Env, Lent, Outputs};
 
 use super::{OVER, Session, Sessions};
+use crate::commit::Owner;
 use crate::config::Now;
-use crate::ids::{ConversationId, DeviceId, UserSlot};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, UserSlot};
 use crate::lazy::Mailbox;
+use crate::propose::Fits;
+use crate::queries::Waiting;
 use crate::state::State;
 
-/// Messages that are looked at to say how many wait; beyond that they are reckoned.
-const LOOKS: u64 = 4096;
+/// Messages that are looked at, for each conversation that may be looked through, to count what waits.
+const COUNTS: usize = 64;
 
 /// A session that was not welcomed yet.
 #[derive(Debug, Default)]
 pub(super) struct Join {
-    /// Of its user's conversations in memory, those below this place are left: see [`super::catch_up`].
-    place: Option<usize>,
+    /// The last of its user's conversations in memory that was looked through. Of what comes into memory later it has a part.
+    after: Option<ConversationSlot>,
+    /// All were.
+    walked: bool,
     /// Of one that comes back: what was written to it, by conversation.
     sent: Vec<(ConversationId, u64)>,
-    /// Messages, and conversations that have some.
-    pending: (u64, u64),
-    /// How many more are looked at.
-    looks: u64,
+    /// What waits, as far as it was counted.
+    waiting: Waiting,
 }
 
 impl Sessions {
-    /// The mailboxes of a user's devices are fitted, or begun, before sessions of these are welcomed.
+    /// Conversations of a user are to take up that devices of it began or ended; sessions of those wait for that.
     pub(crate) fn fits(&mut self, user: UserSlot) {
-        if !self.fitting.iter().any(|(known, _)| *known == user) {
-            self.fitting.push_back((user, 0));
-        }
+        self.fitting.entry(user).or_default();
     }
 
     /// A session of a device that is there. One that was attached for the device goes, if this one receives.
@@ -57,6 +60,7 @@ impl Sessions {
         let entry = self.table.vacant_entry();
         let at = Attached { slot: entry.key() as u32, serial: self.serials };
         state.names.hold_again(user);
+        [Owner::User(user), Owner::Device(user, device)].into_iter().for_each(|row| state.pin(row));
         entry.insert(Session {
             serial: at.serial,
             address: who.address,
@@ -84,7 +88,7 @@ impl Sessions {
         }
         let mut sent = who.in_flight.to_vec();
         sent.sort_unstable();
-        session.lists().join = Some(Join { place: None, sent, pending: (0, 0), looks: LOOKS });
+        session.lists().join = Some(Join { sent, ..Join::default() });
         at
     }
 
@@ -116,6 +120,8 @@ impl Sessions {
         if let Some(user) = state.users.get_mut(session.user) {
             user.sessions.retain(|(_, known)| *known != at);
         }
+        let rows = [Owner::User(session.user), Owner::Device(session.user, session.device)];
+        rows.into_iter().for_each(|row| state.unpin(row));
         state.release(session.user);
     }
 
@@ -146,18 +152,21 @@ impl Sessions {
 
     /// Goes on with one. True: it is not welcomed yet.
     fn join_one<E: Env>(&mut self, state: &mut State, env: &mut E, at: Attached, left: &mut usize) -> bool {
-        let Some(session) = self.get_mut(at) else { return false };
+        let Self { table, fitting, .. } = self;
+        let session = table.get_mut(at.slot as usize).filter(|session| session.serial == at.serial);
+        let Some(session) = session else { return false };
         let (user, device, address) = (session.user, session.device, session.address);
         let Some(mut join) = session.lists().join.take() else { return false };
         let begins = |fit: &crate::rows::Fit| fit.device == device && fit.begins;
-        let waits = state.user(user).is_some_and(|row| row.fits.iter().any(begins));
+        let waits = fitting.contains_key(&user) && state.user(user).is_some_and(|row| row.fits.iter().any(begins));
         let done = !waits && (!session.receives || join.walk(state, (user, device), at, left));
         if !done {
             session.lists().join = Some(join);
             return true;
         }
+        let pending = (join.waiting.messages, join.waiting.conversations);
         let token = self.tokens.give(state.generation.number, self.get(at).map_or(0, |session| session.told));
-        env.lend().out.welcome(address, join.pending, &token, state.position);
+        env.lend().out.welcome(address, pending, &token, state.position);
         let out = env.lend().out;
         self.wake(state, out);
         if let Some(session) = self.get_mut(at).filter(|session| session.behind) {
@@ -173,57 +182,57 @@ impl Sessions {
         users.into_iter().for_each(|user| self.fits(user));
     }
 
-    /// The user whose devices are fitted next, and where to go on.
-    pub(crate) fn next_fit(&mut self) -> Option<(UserSlot, usize)> {
-        self.fitting.pop_front()
+    /// The next user whose conversations are to take something up, and how far that came.
+    pub(crate) fn next_fit(&mut self) -> Option<(UserSlot, Fits)> {
+        let behind = self.fitted.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.fitting.range((behind, Bound::Unbounded)).chain(&self.fitting).next().map(|(&user, _)| user)?;
+        self.fitted = Some(next);
+        self.fitting.remove_entry(&next)
     }
 
-    /// Whether there are such users.
+    /// It goes on later.
+    pub(crate) fn fit_later(&mut self, user: UserSlot, fits: Fits) {
+        self.fitting.insert(user, fits);
+    }
+
+    /// Index rows for it came.
+    pub(crate) fn fit_page(&mut self, user: UserSlot, ids: Vec<ConversationId>, last: bool) {
+        if let Some(fits) = self.fitting.get_mut(&user) {
+            fits.page(ids, last);
+        }
+    }
+
+    /// Whether something is to be taken up.
     pub(crate) fn is_fitting(&self) -> bool {
         !self.fitting.is_empty()
-    }
-
-    /// Others have their turn first.
-    pub(crate) fn fit_later(&mut self, user: UserSlot, from: usize) {
-        self.fitting.push_back((user, from));
     }
 }
 
 impl Join {
-    /// Looks through conversations. True: all of them.
+    /// Looks through conversations, and counts what waits. True: all of them.
     fn walk(&mut self, state: &mut State, me: (UserSlot, DeviceId), session: Attached, left: &mut usize) -> bool {
-        let all = |state: &State| state.users.get(me.0).map_or(0, |user| user.conversations.len());
-        let mut place = self.place.unwrap_or(usize::MAX).min(all(state));
-        while place > 0 && *left > 0 {
-            (place, *left) = (place - 1, *left - 1);
-            let slot = state.users.get(me.0).and_then(|user| user.conversations.get(place).copied());
-            let Some((slot, active)) = slot.and_then(|slot| Some((slot, state.conversation(slot)?))) else { continue };
-            let Some(member) = active.member(me.0, me.1) else { continue };
-            let at = Mailbox { slot, member, device: me.1 };
-            let waiting = state.waiting(at, &mut self.looks);
-            self.pending = (self.pending.0 + waiting, self.pending.1 + u64::from(waiting > 0));
+        let behind = self.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mine = state.users.get(me.0).filter(|_| !self.walked);
+        let next = mine.into_iter().flat_map(|user| user.conversations.range((behind, Bound::Unbounded)));
+        let next: Vec<ConversationSlot> = next.take(*left).copied().collect();
+        self.walked = next.len() < *left;
+        *left -= next.len();
+        for slot in next {
+            self.after = Some(slot);
+            let Some(active) = state.conversation(slot) else { continue };
             let sent = self.sent.binary_search_by_key(&active.id, |sent| sent.0).ok();
             let sent = sent.and_then(|place| self.sent.get(place)).map_or(0, |sent| sent.1.min(active.visible));
-            state.connect(slot, member);
-            state.sent_before(at, session, sent);
+            for member in active.places(me.0) {
+                state.connect(slot, member);
+                state.sent_before(Mailbox { slot, member, device: me.1 }, session, sent);
+            }
         }
-        self.place = Some(place);
-        place == 0
+        let most = COUNTS * *left;
+        self.walked && most > 0 && state.count_waiting(me.0, me.1, &mut self.waiting, most)
     }
 }
 
 impl State {
-    /// How many messages wait for a mailbox: counted while there are looks left.
-    fn waiting(&self, at: Mailbox, looks: &mut u64) -> u64 {
-        let Some(active) = self.conversation(at.slot) else { return 0 };
-        let last = active.visible.min(active.row.member(at.member).map_or(0, |member| member.to));
-        let from = self.acked(at).max(active.row.floor - 1) + 1;
-        let upto = last.min(from.saturating_add(*looks));
-        let counted = u64::from(active.given(at, from, upto).0);
-        *looks -= (upto + 1).saturating_sub(from).min(*looks);
-        counted + (last.saturating_sub(upto)).min(active.entries.len() as u64)
-    }
-
     /// A session that comes back was written everything up to here.
     fn sent_before(&mut self, at: Mailbox, session: Attached, sent: u64) {
         let acked = self.acked(at);

@@ -3,12 +3,14 @@
 //! The user's conversations in memory come first, then those at rest that the device's row says owe it something, which are
 //! loaded. What moves meanwhile is listed as always. Everything up to the version at which this began was told when it ended.
 
+use std::ops::Bound;
+
 use seam::Outputs;
 use wire::types::ConversationId;
 
 use super::receipts::{Frames, Listener, Receipts};
 use crate::active::Active;
-use crate::ids::{MemberIndex, RowKey};
+use crate::ids::{ConversationSlot, MemberIndex, RowKey};
 use crate::rows::Kind;
 use crate::state::State;
 
@@ -22,11 +24,11 @@ const LOADS: usize = 16;
 /// How far it came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CatchUp {
-    /// Of the user's conversations in memory, those below this place are left. When some come or go, one may be told twice, and
-    /// none is left out.
-    place: Option<usize>,
+    /// The last of the user's conversations in memory that was told. What comes into memory later is told as it moves, or was at
+    /// rest before.
+    active: Option<ConversationSlot>,
     /// The last conversation at rest that was told.
-    after: Option<ConversationId>,
+    resting: Option<ConversationId>,
 }
 
 /// How a step ended.
@@ -65,42 +67,38 @@ impl Receipts {
             told -= 1;
             Ok(told > 0 && frames.left > 0)
         };
-        let conversations = state.users.get(listener.user).map_or(&[][..], |user| &user.conversations);
-        let place = at.place.get_or_insert(conversations.len());
-        *place = (*place).min(conversations.len());
-        while *place > 0 {
+        let behind = at.active.map_or(Bound::Unbounded, Bound::Excluded);
+        let mine = state.users.get(listener.user).map(|user| user.conversations.range((behind, Bound::Unbounded)));
+        for &slot in mine.into_iter().flatten() {
             if looks == 0 {
                 return Caught::Partly;
             }
-            (looks, *place) = (looks - 1, *place - 1);
-            let slot = conversations.get(*place);
-            let Some(active) = slot.and_then(|&slot| state.conversation(slot)) else { continue };
-            match tell(active) {
-                Ok(true) => {}
-                Ok(false) => return Caught::Partly,
-                Err(undurable) => {
-                    *place += 1;
-                    return undurable;
-                }
+            looks -= 1;
+            let told = state.conversation(slot).map_or(Ok(true), &mut tell);
+            if told != Err(Caught::Undurable) {
+                at.active = Some(slot);
+            }
+            if told != Ok(true) {
+                return told.err().unwrap_or(Caught::Partly);
             }
         }
         let owed = state.device(listener.user, listener.device).map_or(&[][..], |device| &device.row.owed);
-        let from = owed.partition_point(|owed| Some(owed.conversation) <= at.after);
+        let from = owed.partition_point(|owed| Some(owed.conversation) <= at.resting);
         let mut owing =
             owed.iter().skip(from).filter(|owed| owed.version > listener.since).map(|owed| owed.conversation);
         while let Some(id) = owing.next() {
             match state.active(&id) {
                 Some(active) => {
-                    let more = match tell(active) {
-                        Ok(more) => more,
-                        Err(undurable) => return undurable,
-                    };
-                    at.after = Some(id);
-                    if !more {
-                        return Caught::Partly;
+                    let told = tell(active);
+                    if told != Err(Caught::Undurable) {
+                        at.resting = Some(id);
+                    }
+                    if told != Ok(true) {
+                        return told.err().unwrap_or(Caught::Partly);
                     }
                 }
-                None if state.is_absent(&RowKey::Conversation(id)) => at.after = Some(id),
+                // It is not there, or cannot be used.
+                None if state.answers.get(&RowKey::Conversation(id)).is_some() => at.resting = Some(id),
                 None => {
                     let rest = std::iter::once(id).chain(owing).take(LOADS).map(RowKey::Conversation);
                     wanted.extend(rest.filter(|key| state.owner(key).is_none()));

@@ -7,7 +7,7 @@ use seam::{
 };
 use smallvec::SmallVec;
 use wire::codes;
-use wire::types::{ClientFrame, ConversationId, Manage, Read, Send, ServerFrame, Target};
+use wire::types::{ClientFrame, ConversationId, Manage, Read, Send, Target};
 
 use super::OVER;
 use crate::ids::UserSlot;
@@ -147,7 +147,7 @@ impl Commands for Partition {
 
     fn block<E: Env>(&mut self, env: &mut E, from: Attached, user: &str, off: bool) -> Taken {
         let Some(session) = self.sessions.get(from) else { return Ok(()) };
-        let (address, name, mine) = (session.address, session.name.clone(), session.user);
+        let (address, name) = (session.address, session.name.clone());
         match propose::block(&self.state, &self.config, &name, user, off) {
             Ok(None) => {}
             Ok(Some(records)) => {
@@ -157,14 +157,18 @@ impl Commands for Partition {
             }
             Err(stop) => return self.answer(env, address, &[], None, Err(stop)),
         }
-        let blocked = self.state.user(mine).map_or(&[][..], |row| &row.blocked);
-        let frame = ServerFrame::Blocks(blocked.iter().map(CompactString::as_str).collect());
-        env.lend().out.answer(address, &frame, self.state.position);
-        Ok(())
+        self.query(env, from, &Query::Blocks)
     }
 
-    fn query<E: Env>(&mut self, _env: &mut E, _from: Attached, _query: &Query<'_>) -> Taken {
-        Ok(())
+    fn query<E: Env>(&mut self, env: &mut E, from: Attached, query: &Query<'_>) -> Taken {
+        let Some(session) = self.sessions.get(from) else { return Ok(()) };
+        let (address, at, out) = (session.address, self.state.position, env.lend().out);
+        let answered = self.state.query(session.author(), query, |frame| out.answer(address, frame, at));
+        let conversation = match query {
+            Query::Group(id) | Query::Progress(id, _) => Some(id),
+            Query::Devices(_) | Query::Groups | Query::Blocks => None,
+        };
+        self.answer(env, address, &[], conversation, answered)
     }
 
     fn credit<E: Env>(&mut self, env: &mut E, to: Attached, credit: Credit) -> Served {
@@ -191,7 +195,7 @@ impl Partition {
         let registered = self.state.need_user(who.user)?.map(|(user, row)| (user, row.devices.contains(&who.device)));
         let Some((user, registered)) = registered else { return refuse(codes::BAD_TOKEN) };
         if !registered {
-            let records = propose::begin_device(&self.state, &self.config, who.user, who.device)?;
+            let records = propose::begin_device(&self.state, env.lend().now, &self.config, who.user, who.device)?;
             if self.commit(env, &records).is_err() {
                 return refuse(codes::STORAGE_FULL);
             }

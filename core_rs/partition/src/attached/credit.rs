@@ -6,13 +6,12 @@
 //! - A body that is not in memory is asked for, with those that follow it; the other conversations go on meanwhile.
 
 use seam::{Attached, Bodies, Credit, Env, Lent, Outputs, Served};
-use wire::types::{GroupFrame, Profile, ServerFrame};
+use wire::types::ServerFrame;
 
 use super::{Session, Sessions};
 use crate::active::Active;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex};
 use crate::lazy::Mailbox;
-use crate::names::Names;
 use crate::online::Online;
 use crate::rows::Kind;
 use crate::serve::{Item, Next};
@@ -193,10 +192,7 @@ impl Session {
             Item::Skip { from, to, reason } => {
                 ServerFrame::Skip { conversation, from, to, reason, user: "", version: &[] }
             }
-            _ => match group_frame(active, &state.names) {
-                Some(group) => ServerFrame::Group(group),
-                None => return true,
-            },
+            _ => ServerFrame::Group(state.group_frame(active)),
         };
         let fits = left.take(frame.encoded_len());
         if fits {
@@ -204,23 +200,6 @@ impl Session {
         }
         fits
     }
-}
-
-/// A group as it is.
-pub(super) fn group_frame<'a>(active: &'a Active, names: &'a Names) -> Option<GroupFrame<'a>> {
-    let group = active.row.group.as_ref()?;
-    let members = active.row.in_order().into_iter();
-    let lend = |field: &'a Option<std::borrow::Cow<'static, [u8]>>| field.as_deref().map(Into::into);
-    let Profile { name, description, picture } = &group.profile;
-    Some(GroupFrame {
-        conversation: active.id,
-        seq: group.seq,
-        members: members.filter_map(|member| Some((names.text(member.user), member.role?))).collect(),
-        profile: Profile { name: lend(name), description: lend(description), picture: lend(picture) },
-        rules: group.rules,
-        invites: &group.invites,
-        closed: group.closed,
-    })
 }
 
 impl Active {

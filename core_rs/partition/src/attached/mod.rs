@@ -19,7 +19,7 @@ mod credit;
 mod receipts;
 mod token;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use compact_str::CompactString;
 use seam::{Address, Attached, Outputs, RowKey};
@@ -27,7 +27,7 @@ use slab::Slab;
 
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
 use crate::lazy::Mailbox;
-use crate::propose::Author;
+use crate::propose::{Author, Fits};
 use crate::state::State;
 use attach::Join;
 use receipts::Receipts;
@@ -44,7 +44,9 @@ pub struct Sessions {
     serials: u32,
     tokens: Tokens,
     /// Users whose devices began or ended and whose conversations have not all taken that up, and how far each came.
-    fitting: VecDeque<(UserSlot, usize)>,
+    fitting: BTreeMap<UserSlot, Fits>,
+    /// The one who had its turn last.
+    fitted: Option<UserSlot>,
     /// Sessions that were not welcomed yet.
     joining: VecDeque<Attached>,
     /// Sessions that may be told of groups, and when: ms of the monotonic clock, in order.

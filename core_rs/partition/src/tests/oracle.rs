@@ -171,9 +171,9 @@ impl Oracle {
         !own && self.is_inside(kind, id, user, seq)
     }
 
-    /// Whether a user's device, or any for 0, wrote a message that others may have.
+    /// Whether a device wrote a message that others may have.
     pub fn is_by(&self, id: &ConversationId, seq: u64, (user, device): (&str, DeviceId)) -> bool {
-        let is = |said: &Said| said.author == user && (device == 0 || said.device == device) && !said.withheld;
+        let is = |said: &Said| said.author == user && said.device == device && !said.withheld;
         self.said.get(&(*id, seq)).is_some_and(is)
     }
 

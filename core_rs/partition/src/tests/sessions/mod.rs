@@ -9,7 +9,7 @@ use wire::types::{Change, ConversationId, Manage, Profile, Rules, Send, Target};
 
 use crate::config::Config;
 use crate::ids::DeviceId;
-use crate::partition::Partition;
+use crate::partition::{Fit, Partition};
 use crate::state::State;
 use host::{Host, Out};
 
@@ -49,7 +49,7 @@ impl House {
     /// The open batch is durable, and upkeep does what it can.
     pub fn sync(&mut self) {
         self.durable();
-        while self.partition.fit(&mut self.host, 100).unwrap() {}
+        while self.partition.fit(&mut self.host, 100) == Fit::More {}
         self.durable();
     }
 

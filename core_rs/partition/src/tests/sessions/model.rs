@@ -30,6 +30,9 @@ const WINDOW: (u32, u32) = (6, 600);
 /// A command: what, by whom, and two things that it is about.
 type Step = (u8, u8, u8, u8);
 
+/// An answer: when it may leave, for which program, to which id, and where the message stands.
+type Held = (Position, usize, Vec<u8>, (ConversationId, u64));
+
 #[derive(Default)]
 struct Program {
     session: Option<Live>,
@@ -67,7 +70,7 @@ struct Model {
     seen: (usize, usize),
     synced: Position,
     /// Answers that wait until they are durable.
-    held: Vec<(Position, usize, Vec<u8>, (ConversationId, u64))>,
+    held: Vec<Held>,
     ids: u32,
     did: [usize; 6],
 }
@@ -266,7 +269,7 @@ impl Model {
                 let Some((_, at)) = self.program(who) else { return };
                 self.house.partition.block(&mut self.house.host, at, user(about), how % 2 == 0).unwrap();
             }
-            32 => drop(self.house.partition.flush(&mut self.house.host, 0, 10)),
+            32 => drop(self.house.partition.flush(&mut self.house.host, 10)),
             33 => {
                 self.house.host.now.wall_ms += 4_000;
                 self.house.partition.expire(&mut self.house.host, 100).unwrap();
@@ -526,8 +529,7 @@ impl Model {
                 let name = state.names.text(other.user).to_owned();
                 let told = program.told.get(&(active.id, name.clone())).map_or(0, |told| told.0);
                 let from = row.from.max(other.from);
-                for seq in (from..=other.delivered).filter(|&seq| self.oracle.is_by(&active.id, seq, (user, row.only)))
-                {
+                for seq in (from..=other.delivered).filter(|&seq| self.oracle.is_by(&active.id, seq, (user, device))) {
                     let missed = |(id, who, from, to): &(ConversationId, String, u64, u64)| {
                         *id == active.id && *who == name && *from <= seq && seq <= *to
                     };
