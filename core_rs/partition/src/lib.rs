@@ -50,6 +50,7 @@ pub mod rows;
 pub mod serve;
 pub mod start;
 pub mod state;
+pub mod suspects;
 pub mod users;
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 //! # Rules
 //! - Bodies are found wherever they stand, also before the first image, and again where they were carried: the last place
 //!   counts.
-//! - What cannot be read, is missing or does not fit is a [`Problem`]. None of them means "nothing to keep": the caller
-//!   starts nothing and deletes nothing (positive evidence).
+//! - What cannot be read, is missing or does not fit is a [`Problem`], which is noted. A row of which records are missing stays as
+//!   the last one before left it, and is a suspect until an image, `stored` or `gone` record decides what it is. None of them
+//!   means "nothing to keep": the caller starts nothing and deletes nothing while there is one (positive evidence).
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -21,6 +22,7 @@ use crate::records::{self, Message, Record, UserChange};
 use crate::retention::Retention;
 use crate::rows::{Conversation, Device, User};
 use crate::state::Generation;
+use crate::suspects::Findings;
 use crate::users::Mark;
 
 /// Why a log does not make rows.
@@ -28,6 +30,8 @@ use crate::users::Mark;
 pub enum Problem {
     /// A record cannot be read; of an unknown kind or version: a later build wrote it.
     Unreadable {
+        /// Of an image: its row.
+        row: Option<RowKey>,
         /// The record's kind.
         kind: u8,
         /// Where.
@@ -64,6 +68,8 @@ pub enum Found<R> {
     Before,
     /// It is active.
     Active(R, Mark),
+    /// Records of it are missing. This is what it was before.
+    Broken(R, Mark),
     /// It is in the store, and must be found there as this says.
     Stored {
         /// The batch that holds the last record which it reflects.
@@ -136,48 +142,52 @@ pub struct Recovery {
     /// What the store reflects at least.
     pub reflects: Position,
     pub(crate) retention: Retention,
+    pub(crate) findings: Findings,
     /// The last batch.
     pub position: Position,
 }
 
 impl Recovery {
-    /// Takes the next record of the log.
-    ///
-    /// # Errors
-    /// The record cannot be read or does not fit: see [`Problem`].
-    pub fn take(&mut self, kind: u8, body: &[u8], place: Place, position: Position) -> Result<(), Problem> {
+    /// Takes the next record of the log. What cannot be read, or does not fit, is noted.
+    pub fn take(&mut self, kind: u8, body: &[u8], place: Place, position: Position) {
         self.position = self.position.max(position);
-        let record = records::decode(kind, body).map_err(|why| Problem::Unreadable { kind, place, why })?;
-        let unreadable = |why| Problem::Unreadable { kind, place, why };
-        match &record {
+        let taken = match records::decode(kind, body) {
+            Ok(record) => self.apply(&record, (kind, place), position),
+            Err(why) => Err(Problem::Unreadable { row: None, kind, place, why }),
+        };
+        if let Err(problem) = taken {
+            self.findings.note(problem);
+        }
+    }
+
+    fn apply(&mut self, record: &Record<'_>, (kind, place): (u8, Place), position: Position) -> Result<(), Problem> {
+        match record {
             Record::Image { row, bytes } => {
-                self.image(row, bytes, Mark { image: place.segment, used_s: 0, position }).map_err(unreadable)?
+                let unreadable = |why| Problem::Unreadable { row: Some(row.clone()), kind, place, why };
+                self.image(row, bytes, Mark { image: place.segment, used_s: 0, position }).map_err(unreadable)?;
+                self.findings.decided(row);
             }
             Record::Message(message) => self.message(message, place, position)?,
             Record::Carried(message) => self.body(message, place),
             Record::Mailbox(r) => {
-                let Self { conversations, names, .. } = self;
-                let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) = exact(conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
-                {
+                if let Some((row, names)) = self.conversation(r.conversation, (r.change, position))? {
                     let member = names.find(&r.user).and_then(|user| row.find(user, r.device));
                     apply::conversation::mailbox(row, member, r);
                 }
             }
             Record::Floor(r) => {
-                let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) =
-                    exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
-                {
+                if let Some((row, _)) = self.conversation(r.conversation, (r.change, position))? {
                     apply::conversation::floor(row, r);
                 }
             }
             Record::Lost(r) => {
-                let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) =
-                    exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
-                {
+                if let Some((row, _)) = self.conversation(r.conversation, (r.change, position))? {
                     apply::conversation::lost(row, r);
+                }
+            }
+            Record::Enter(r) => {
+                if let Some((row, _)) = self.conversation(r.conversation, (r.change, position))? {
+                    apply::conversation::enter(row, r);
                 }
             }
             Record::User(r) => {
@@ -189,7 +199,7 @@ impl Recovery {
                 if let UserChange::Device(fit) = r.what
                     && !fit.begins
                 {
-                    self.devices.remove(&(r.name.into(), fit.device));
+                    self.gone(&RowKey::device(r.name, fit.device));
                 }
             }
             Record::Cursors(r) => {
@@ -219,6 +229,7 @@ impl Recovery {
                 self.retention.bound = place.segment;
             }
             Record::Generation { number, position } => {
+                self.findings.unreadable = 0;
                 self.generation = self.generation.max(Generation { number: *number, position: *position });
                 self.retention.generation = place.segment;
             }
@@ -226,33 +237,19 @@ impl Recovery {
                 (self.time_ms, self.set_s) = (*time_ms, *set_s);
                 self.retention.clock = place.segment;
             }
-            Record::Enter(r) => {
-                let key = || RowKey::Conversation(r.conversation);
-                if let Some(row) =
-                    exact(self.conversations.entry(r.conversation), (r.change, position), |c| c.changes, key)?
-                {
-                    apply::conversation::enter(row, r);
-                }
-            }
             Record::Gone(row) => self.gone(row),
         }
         Ok(())
     }
 
-    /// All records were given.
-    ///
-    /// # Errors
-    /// Rows that records presume and that nothing brought.
-    pub fn finish(&self) -> Result<(), Vec<Problem>> {
-        let users = self.users.iter().filter(|(_, found)| matches!(found, Found::Before));
-        let users = users.map(|(name, _)| RowKey::User(name.clone()));
-        let devices = self.devices.iter().filter(|(_, found)| matches!(found, Found::Before));
-        let devices = devices.map(|((name, device), _)| RowKey::Device(name.clone(), *device));
-        let conversations = self.conversations.iter().filter(|(_, found)| matches!(found, Found::Before));
-        let conversations = conversations.map(|(id, _)| RowKey::Conversation(*id));
-        let mut missing: Vec<RowKey> = users.chain(devices).chain(conversations).collect();
-        missing.sort_unstable();
-        if missing.is_empty() { Ok(()) } else { Err(missing.into_iter().map(Problem::NoImage).collect()) }
+    /// The row of a conversation that an exact record changes.
+    fn conversation(
+        &mut self,
+        id: ConversationId,
+        at: (u16, Position),
+    ) -> Result<Option<(&mut Conversation, &mut Names)>, Problem> {
+        let row = exact(self.conversations.entry(id), at, |row| row.changes, || RowKey::Conversation(id))?;
+        Ok(row.map(|row| (row, &mut self.names)))
     }
 
     fn image(&mut self, row: &RowKey, bytes: &[u8], mark: Mark) -> Result<(), Malformed> {
@@ -267,9 +264,8 @@ impl Recovery {
             }
             RowKey::Conversation(id) => {
                 let row = Conversation::decode(bytes, &mut self.names)?;
-                if let Some(Found::Active(before, _)) = self.conversations.insert(*id, Found::Active(row, mark)) {
-                    release(&mut self.names, &before);
-                }
+                let before = self.conversations.insert(*id, Found::Active(row, mark));
+                before.into_iter().for_each(|found| release(&mut self.names, found));
             }
             RowKey::Member(..) => {}
         }
@@ -278,20 +274,23 @@ impl Recovery {
 
     fn message(&mut self, record: &Message<'_>, place: Place, position: Position) -> Result<(), Problem> {
         let id = record.message.conversation;
-        let key = || RowKey::Conversation(id);
-        if let Some(row) = exact(self.conversations.entry(id), (record.change, position), |c| c.changes, key)? {
-            let author = self.names.find(record.message.sender).and_then(|user| row.find(user, record.device()));
-            apply::message::message(row, &mut self.names, record, author);
-        }
+        let found = self.conversation(id, (record.change, position)).map(|found| {
+            if let Some((row, names)) = found {
+                let author = names.find(record.message.sender).and_then(|user| row.find(user, record.device()));
+                apply::message::message(row, names, record, author);
+            }
+        });
         let device = (CompactString::from(record.message.sender), record.device());
         let key = || RowKey::device(record.message.sender, record.device());
-        if let Some(row) = exact(self.devices.entry(device), (record.device_change, position), |d| d.changes, key)? {
-            apply::device::sent(row, record);
-        }
+        let sender = exact(self.devices.entry(device), (record.device_change, position), |d| d.changes, key);
+        let sender = sender.map(|row| row.map(|row| apply::device::sent(row, record)));
         // Not that of a message that is carried: the clock may have been put right since.
         self.time_ms = self.time_ms.max(record.message.time);
         self.body(record, place);
-        Ok(())
+        if let Err(problem) = found {
+            self.findings.note(problem);
+        }
+        sender.map(drop)
     }
 
     fn body(&mut self, record: &Message<'_>, place: Place) {
@@ -328,13 +327,12 @@ impl Recovery {
     }
 
     fn gone(&mut self, row: &RowKey) {
+        self.findings.decided(row);
         match row {
             RowKey::User(name) => drop(self.users.remove(name)),
             RowKey::Device(name, device) => drop(self.devices.remove(&(name.clone(), *device))),
             RowKey::Conversation(id) => {
-                if let Some(Found::Active(row, _)) = self.conversations.remove(id) {
-                    release(&mut self.names, &row);
-                }
+                self.conversations.remove(id).into_iter().for_each(|found| release(&mut self.names, found));
                 let bodies = self.bodies.remove(id).unwrap_or_default();
                 bodies.iter().for_each(|body| body.release(&mut self.names));
             }
@@ -344,6 +342,7 @@ impl Recovery {
 
     fn stored(&mut self, row: &RowKey, (position, change, head, segment): (Position, u16, u64, u32)) {
         self.reflects = self.reflects.max(position);
+        self.findings.decided(row);
         match row {
             RowKey::User(name) => {
                 self.users.insert(name.clone(), Found::Stored { position, change, head, segment });
@@ -353,9 +352,8 @@ impl Recovery {
             }
             RowKey::Conversation(id) => {
                 let stored = Found::Stored { position, change, head, segment };
-                if let Some(Found::Active(before, _)) = self.conversations.insert(*id, stored) {
-                    release(&mut self.names, &before);
-                }
+                let before = self.conversations.insert(*id, stored);
+                before.into_iter().for_each(|found| release(&mut self.names, found));
             }
             RowKey::Member(..) => {}
         }
@@ -363,13 +361,15 @@ impl Recovery {
 }
 
 /// A row gives back its references.
-fn release(names: &mut Names, row: &Conversation) {
-    for (_, member) in row.iter() {
-        names.release(member.user);
+fn release(names: &mut Names, found: Found<Conversation>) {
+    if let Found::Active(row, _) | Found::Broken(row, _) = found {
+        row.iter().for_each(|(_, member)| {
+            names.release(member.user);
+        });
     }
 }
 
-/// The row that an exact record changes; `None`: the record stands before the row's image.
+/// The row that an exact record changes; `None`: the record stands before the row's image, or behind a gap.
 fn exact<'a, K, R, S>(
     slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>,
     (came, position): (u16, Position),
@@ -380,14 +380,20 @@ where
     K: Eq + std::hash::Hash,
     S: std::hash::BuildHasher,
 {
-    match slot.or_insert(Found::Before) {
-        Found::Before => Ok(None),
+    let found = slot.or_insert(Found::Before);
+    if let Found::Active(row, _) = found
+        && count(row).wrapping_add(1) != came
+    {
+        let due = count(row).wrapping_add(1);
+        if let Found::Active(row, mark) = std::mem::replace(found, Found::Before) {
+            *found = Found::Broken(row, mark);
+        }
+        return Err(Problem::Gap { row: key(), due, came });
+    }
+    match found {
+        Found::Before | Found::Broken(..) => Ok(None),
         Found::Stored { .. } => Err(Problem::AtRest(key())),
         Found::Active(row, mark) => {
-            let due = count(row).wrapping_add(1);
-            if due != came {
-                return Err(Problem::Gap { row: key(), due, came });
-            }
             mark.position = position;
             Ok(Some(row))
         }

@@ -157,7 +157,8 @@ impl State {
         }
     }
 
-    fn image_of(&self, owner: Owner) -> Option<Record<'static>> {
+    /// A row in memory as a record.
+    pub(crate) fn image_of(&self, owner: Owner) -> Option<Record<'static>> {
         let mut bytes = Vec::new();
         let (row, ..) = self.encode(owner, &mut bytes)?;
         Some(Record::Image { row, bytes: bytes.into() })

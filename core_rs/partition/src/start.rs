@@ -1,25 +1,39 @@
 //! Builds a state from what recovery found: the rows, and the undelivered messages of each conversation by their places.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::active::Active;
+use crate::apply;
 use crate::commit::Owner;
 use crate::entries::{Entries, Entry};
-use crate::ids::{ConversationId, DeviceId, Place, RowKey, version_base};
+use crate::ids::{ConversationId, Place, RowKey, version_base};
+use crate::records::Lost;
 use crate::recover::{Body, Found, Problem, Recovery};
 use crate::rest::Stored;
 use crate::rows::Conversation;
 use crate::state::{State, Versions};
+use crate::suspects::{AtRest, Findings};
 use crate::users::Mark;
+
+/// Most messages of one conversation that are missing, and noted as lost one by one; one that lacks more is given up.
+const MAX_MISSING: usize = 1 << 20;
 
 impl Recovery {
     /// The state that the log makes. All records were given. `store`: the store holds rows, whatever the log says of them.
     ///
     /// # Errors
-    /// Rows that records presume and nothing brought, and undelivered messages that are not in the log. Nothing is begun then.
-    pub fn into_state(mut self, store: bool) -> Result<State, Vec<Problem>> {
-        self.finish()?;
-        let mut state = State::default();
+    /// What does not fit. Nothing is begun then.
+    pub fn into_state(self, store: bool) -> Result<State, Box<Findings>> {
+        let (state, findings) = self.resolve(store, false, &mut |_| None);
+        if findings.is_empty() { Ok(state) } else { Err(Box::new(findings)) }
+    }
+
+    /// The same, and what a salvage would make of what does not fit: if there is anything, the caller begins nothing, or commits
+    /// [`Findings::decisions`] and a generation. `damaged`: the store or a part of the log is lost, so that rows may be missing
+    /// of which nothing tells. `at_rest` is asked only if something does not fit.
+    pub fn resolve(mut self, store: bool, damaged: bool, at_rest: AtRest<'_>) -> (State, Findings) {
+        let mut start = Start { state: State::default(), findings: std::mem::take(&mut self.findings) };
+        let state = &mut start.state;
         state.names = std::mem::take(&mut self.names);
         let versions = self.versions.max(version_base(self.generation.number));
         state.versions = Versions { last: versions, bound: versions, durable: versions, ..Versions::default() };
@@ -30,41 +44,36 @@ impl Recovery {
         // Known before users come: what is at rest is not known of them then.
         state.users.store = store || self.has_stored();
         for (name, found) in self.users.drain() {
-            match found {
-                Found::Active(row, mark) => {
-                    let slot = state.put_user(&name, row);
-                    put_mark(&mut state, Owner::User(slot), mark);
-                }
-                found => rests(&mut state, RowKey::User(name), &found),
+            if let Some((row, mark)) = start.found(RowKey::User(name.clone()), found) {
+                let slot = start.state.put_user(&name, row);
+                put_mark(&mut start.state, Owner::User(slot), mark);
             }
         }
         for ((name, device), found) in self.devices.drain() {
-            match found {
-                Found::Active(row, mark) => put_device(&mut state, &name, device, row, mark),
-                found => rests(&mut state, RowKey::Device(name, device), &found),
+            if let Some((row, mark)) = start.found(RowKey::Device(name.clone(), device), found) {
+                let slot = start.state.put_device(&name, device, row);
+                put_mark(&mut start.state, Owner::Device(slot, device), mark);
             }
         }
-        let mut problems = Vec::new();
         let mut bodies = std::mem::take(&mut self.bodies);
         for (id, found) in self.conversations.drain() {
-            match found {
-                Found::Active(row, mark) => {
-                    let bodies = bodies.get(&id).map_or(&[][..], Vec::as_slice);
-                    if let Err(problem) = put_conversation(&mut state, id, row, mark, bodies) {
-                        problems.push(problem);
-                    }
-                }
-                found => rests(&mut state, RowKey::Conversation(id), &found),
+            let bodies = bodies.get(&id).map_or(&[][..], Vec::as_slice);
+            let gone = start.findings.gone.len();
+            match start.found(RowKey::Conversation(id), found) {
+                Some((row, mark)) => start.put_conversation(id, row, mark, bodies),
+                None if start.findings.gone.len() > gone => start.findings.cost.messages += above(bodies, 0),
+                None => {}
             }
         }
         for body in bodies.drain().flat_map(|(_, bodies)| bodies) {
-            body.release(&mut state.names);
+            body.release(&mut start.state.names);
         }
-        if problems.is_empty() { Ok(state) } else { Err(problems) }
+        if damaged || !start.findings.is_empty() {
+            start.salvage(at_rest);
+        }
+        (start.state, start.findings)
     }
-}
 
-impl Recovery {
     fn has_stored(&self) -> bool {
         fn stored<R>(found: &Found<R>) -> bool {
             matches!(found, Found::Stored { .. })
@@ -72,10 +81,70 @@ impl Recovery {
         self.users.values().any(stored) || self.devices.values().any(stored) || self.conversations.values().any(stored)
     }
 }
+/// A start under way.
+pub(crate) struct Start {
+    pub state: State,
+    pub findings: Findings,
+}
 
-fn put_device(state: &mut State, name: &str, device: DeviceId, row: crate::rows::Device, mark: Mark) {
-    let slot = state.put_device(name, device, row);
-    put_mark(state, Owner::Device(slot, device), mark);
+impl Start {
+    /// What a row is: as the log left it, if it is active.
+    fn found<R>(&mut self, key: RowKey, found: Found<R>) -> Option<(R, Mark)> {
+        let suspect = !self.findings.rows.is_empty() && self.findings.rows.contains_key(&key);
+        match found {
+            Found::Active(row, mark) | Found::Broken(row, mark) => {
+                if suspect {
+                    self.findings.set_back(key);
+                }
+                Some((row, mark))
+            }
+            Found::Before => {
+                self.findings.note(Problem::NoImage(key.clone()));
+                self.findings.give_up(key);
+                None
+            }
+            Found::Stored { position, change, head, segment } => {
+                self.state.retention.stored(key.clone(), segment);
+                self.state.stored.insert(key, Stored { position, change, head, segment });
+                None
+            }
+        }
+    }
+
+    fn put_conversation(&mut self, id: ConversationId, row: Conversation, mark: Mark, bodies: &[Body]) {
+        let broken = !self.findings.rows.is_empty() && self.findings.rows.contains_key(&RowKey::Conversation(id));
+        let version = version_base(self.state.generation.number + 1);
+        let slot = self.state.put_conversation(id, row);
+        put_mark(&mut self.state, Owner::Conversation(slot), mark);
+        let Some((active, _)) = self.state.parts(slot) else { return };
+        if broken {
+            self.findings.cost.messages += above(bodies, active.row.head);
+        }
+        let missing = fill(active, bodies);
+        let first = active.entries.first();
+        let seq = missing.as_ref().map_or(Some(first), |ranges| Some(ranges.first()?.0));
+        if let Some(seq) = seq {
+            self.findings.note(Problem::NoBody { conversation: id, seq });
+        }
+        match missing {
+            Some(ranges) if ranges.is_empty() => {}
+            Some(ranges) => {
+                self.findings.cost.messages += ranges.iter().map(|(from, to)| to - from + 1).sum::<u64>();
+                let change = active.row.changes.wrapping_add(1);
+                let lost = Lost { conversation: id, change, ranges, version, lacked: Vec::new() };
+                apply::conversation::lost(&mut active.row, &lost);
+                self.findings.set_back(RowKey::Conversation(id));
+            }
+            None => {
+                self.findings.cost.messages += above(bodies, 0);
+                self.state.remove_conversation(slot);
+                return self.findings.give_up(RowKey::Conversation(id));
+            }
+        }
+        let places: Vec<u32> = active.entries.from(0).map(|(_, entry)| entry.place.segment).collect();
+        places.into_iter().filter(|&segment| segment != 0).for_each(|segment| self.state.note_message(slot, segment));
+        self.state.recount(slot);
+    }
 }
 
 fn put_mark(state: &mut State, owner: Owner, mark: Mark) {
@@ -85,32 +154,14 @@ fn put_mark(state: &mut State, owner: Owner, mark: Mark) {
     }
 }
 
-fn rests<R>(state: &mut State, key: RowKey, found: &Found<R>) {
-    if let &Found::Stored { position, change, head, segment } = found {
-        state.retention.stored(key.clone(), segment);
-        state.stored.insert(key, Stored { position, change, head, segment });
-    }
+/// How many messages have numbers above this.
+fn above(bodies: &[Body], head: u64) -> u64 {
+    bodies.iter().map(|body| body.seq).filter(|seq| *seq > head).collect::<HashSet<u64>>().len() as u64
 }
 
-fn put_conversation(
-    state: &mut State,
-    id: ConversationId,
-    row: Conversation,
-    mark: Mark,
-    bodies: &[Body],
-) -> Result<(), Problem> {
-    let slot = state.put_conversation(id, row);
-    put_mark(state, Owner::Conversation(slot), mark);
-    let Some((active, _)) = state.parts(slot) else { return Ok(()) };
-    fill(active, bodies)?;
-    let places: Vec<u32> = active.entries.from(0).map(|(_, entry)| entry.place.segment).collect();
-    places.into_iter().for_each(|segment| state.note_message(slot, segment));
-    state.recount(slot);
-    Ok(())
-}
-
-/// The messages that some mailbox lacks. Where a record was carried, its last place counts.
-fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
+/// The messages that some mailbox lacks. Where a record was carried, its last place counts. Gives the numbers of those that are
+/// not in the log, as ranges; `None`: they are too many.
+fn fill(active: &mut Active, bodies: &[Body]) -> Option<Vec<(u64, u64)>> {
     let lowest = active.row.lowest().unwrap_or(active.row.head);
     let by_seq: HashMap<u64, &Body> = bodies.iter().map(|body| (body.seq, body)).collect();
     // Also the messages directly before them, as far as users are not known to have those: their authors are told when they are.
@@ -122,27 +173,38 @@ fn fill(active: &mut Active, bodies: &[Body]) -> Result<(), Problem> {
         (first, before) = (before, active.row.before(before));
     }
     active.entries = Entries::new(first);
+    let (mut missing, mut without): (Vec<(u64, u64)>, usize) = (Vec::new(), 0);
     let mut next = first;
     while next <= active.row.head {
         let seq = next;
         next = active.row.after(seq);
-        let lost = active.row.is_lost(seq);
-        let entry = match by_seq.get(&seq) {
+        let (lost, body) = (active.row.is_lost(seq), by_seq.get(&seq));
+        let entry = match body {
             Some(body) => {
                 let author = active.member(body.author, body.device);
                 let device = if body.change { 0 } else { body.device };
                 let time_s = u32::try_from(body.time_ms / 1000).unwrap_or(u32::MAX);
                 Entry::new(body.place, time_s, author, device, body.withheld)
             }
-            None if lost => Entry::new(crate::ids::Place::default(), 0, None, 0, false),
-            None => return Err(Problem::NoBody { conversation: active.id, seq }),
+            None => {
+                without += 1;
+                match missing.last_mut() {
+                    _ if lost => {}
+                    Some(last) if last.1 + 1 == seq => last.1 = seq,
+                    _ => missing.push((seq, seq)),
+                }
+                Entry::new(Place::default(), 0, None, 0, false)
+            }
         };
-        active.entries.push(seq, entry, by_seq.get(&seq).and_then(|body| body.bodies.clone()));
+        if without > MAX_MISSING {
+            return None;
+        }
+        active.entries.push(seq, entry, body.and_then(|body| body.bodies.clone()));
         if lost {
             active.entries.lose(seq, seq);
         }
     }
     active.entries.jump(next);
     active.reindex();
-    Ok(())
+    Some(missing)
 }

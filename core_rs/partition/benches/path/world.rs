@@ -227,7 +227,7 @@ impl World {
     pub fn recover(&self) -> State {
         let mut recovery = Recovery::default();
         for (kind, body, place, position) in &self.journal.kept {
-            recovery.take(*kind, body, *place, *position).unwrap();
+            recovery.take(*kind, body, *place, *position);
         }
         recovery.into_state(false).unwrap()
     }

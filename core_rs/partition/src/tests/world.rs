@@ -13,12 +13,13 @@ use crate::lazy::{Mailbox, News};
 use crate::names::Names;
 use crate::propose::{self, Author, Decided, Fits, Fitting, Stop};
 use crate::records::{Message, Record, kind};
-use crate::recover::{Problem, Recovery};
+use crate::recover::Recovery;
 use crate::rest::Rest;
 use crate::retention::{Need, Oldest};
 use crate::rows::{Conversation, Device};
 use crate::serve::{Item, Next};
 use crate::state::State;
+use crate::suspects::Findings;
 
 /// Kind, body and place of a record.
 pub type Logged = (u8, Vec<u8>, Place);
@@ -437,14 +438,18 @@ fn is_dirty(state: &State) -> bool {
         || state.users.iter().any(|(_, user)| user.devices.iter().any(|device| device.dirty))
 }
 
-pub fn recover(batches: &[Vec<Logged>], store: bool) -> Result<State, Vec<Problem>> {
+pub fn recover(batches: &[Vec<Logged>], store: bool) -> Result<State, Box<Findings>> {
+    read(batches).into_state(store)
+}
+
+pub fn read(batches: &[Vec<Logged>]) -> Recovery {
     let mut recovery = Recovery::default();
     for (number, batch) in batches.iter().enumerate() {
         for (kind, body, place) in batch {
-            recovery.take(*kind, body, *place, Position(number as u64 + 1)).map_err(|problem| vec![problem])?;
+            recovery.take(*kind, body, *place, Position(number as u64 + 1));
         }
     }
-    recovery.into_state(store)
+    recovery
 }
 
 /// A name is in memory while a row refers to it, and no longer.
