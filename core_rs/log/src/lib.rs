@@ -67,9 +67,11 @@ pub enum Durability {
     /// When an fdatasync that covers it has returned.
     #[default]
     Fsync,
-    /// When it is written; a sync follows within so many milliseconds. A power loss costs what was written since.
+    /// When it is written; a sync follows within so many milliseconds. A power loss costs what was written since, and the
+    /// next start knows that it may have ([`End`]): for that, the first write of a run is synced at once.
     Interval(u64),
-    /// When it is written; the kernel decides when it reaches the disk. Only a full segment is synced, as it is closed.
+    /// When it is written; the kernel decides when it reaches the disk. Only the first write of a run is synced, and a full
+    /// segment, as it is closed.
     None,
 }
 

@@ -132,6 +132,11 @@ impl Unsettled {
         self.end
     }
 
+    /// What was not as it should be. A caller that does not go on after damage looks here before it settles.
+    pub fn findings(&self) -> &[Finding] {
+        &self.walked.findings
+    }
+
     /// The last batch that was on disk; 0 in an empty log.
     pub fn last_batch(&self) -> u64 {
         self.walked.reached()

@@ -30,6 +30,7 @@ fn end(disk: &SimDisk) -> End {
     let unsettled = read(disk, &mut |_| ()).unwrap();
     let report = fsck(disk, &mut |_| ()).unwrap();
     assert_eq!((report.end, report.id), (unsettled.end(), unsettled.id()));
+    assert_eq!((report.findings.as_slice(), report.last_batch), (unsettled.findings(), unsettled.last_batch()));
     unsettled.end()
 }
 
