@@ -14,6 +14,8 @@ pub struct Record<'a> {
     pub at: Ref,
     /// The time of its batch, milliseconds since 1970.
     pub time_ms: u64,
+    /// The number of its batch; of one that was salvaged: the first of those that were there.
+    pub batch: u64,
     /// Whether it was found in a damaged part, where one of some billion tries finds a record that was never written.
     pub salvaged: bool,
 }
