@@ -10,7 +10,7 @@ const IMAGE_BYTES: u64 = 200;
 impl State {
     /// Rows in memory: of users, devices and conversations.
     pub fn rows_len(&self) -> usize {
-        self.conversations_len() + self.users.rows()
+        self.conversations_len() + self.users.rows().0 + self.users.rows().1
     }
 
     /// Undelivered messages of all conversations, and the bytes of their records.

@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 use crate::attached::{Sessions, Tokens};
 use crate::commit::Committed;
 use crate::config::Config;
-use crate::ids::{ConversationId, ConversationSlot, Place, Position};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, Place, Position};
+use crate::index::Said;
 use crate::journal::Scratch;
 use crate::propose::{self, Fits, Fitting, Stop};
 use crate::records::Record;
@@ -189,6 +190,31 @@ impl Partition {
             }
         }
         Ok(())
+    }
+
+    /// Drops devices of a user that were not connected for as long as messages are held; `seen`: when each was, as far as is known.
+    ///
+    /// # Errors
+    /// Rows are needed.
+    pub fn drop_unseen<E: Env>(&mut self, env: &mut E, name: &str, seen: &[(DeviceId, u32)]) -> Result<(), Wait> {
+        let now = env.lend().now;
+        let records = match propose::unseen(&self.state, now, &self.config, name, seen) {
+            Ok(records) => records,
+            Err(stop) => return waits(stop).map_or(Ok(()), Err),
+        };
+        for record in records {
+            if self.commit(env, &[record]).is_ok()
+                && let Some(user) = self.state.names.find(name)
+            {
+                self.sessions.fits(user);
+            }
+        }
+        Ok(())
+    }
+
+    /// The store's row with this key is damaged: it cannot be used until a restart, when an operator may have mended it.
+    pub fn unusable(&mut self, key: &RowKey) {
+        self.state.answers.put(key.clone(), Said::Unusable);
     }
 
     /// The time for receipts of groups has come for some sessions: at most `most`. Whether there are more.

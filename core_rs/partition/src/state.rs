@@ -215,7 +215,7 @@ impl State {
         if self.users.entry(slot).row.replace(row).is_some() {
             self.names.release(slot);
         } else {
-            self.users.rows += 1;
+            self.users.rows.0 += 1;
         }
         self.answers.remove(&RowKey::user(name));
         slot
@@ -227,7 +227,7 @@ impl State {
         if self.users.entry(slot).put_device(device, row) {
             self.names.release(slot);
         } else {
-            self.users.rows += 1;
+            self.users.rows.1 += 1;
         }
         self.answers.remove(&RowKey::device(name, device));
         slot
@@ -238,7 +238,7 @@ impl State {
         let entry = self.users.get_mut(user)?;
         entry.mark = Mark::default();
         let row = entry.row.take()?;
-        self.users.rows -= 1;
+        self.users.rows.0 -= 1;
         self.release(user);
         Some(row)
     }
@@ -248,7 +248,7 @@ impl State {
         let devices = &mut self.users.get_mut(user)?.devices;
         let place = devices.iter().position(|entry| entry.id == device)?;
         let entry = devices.remove(place);
-        self.users.rows -= 1;
+        self.users.rows.1 -= 1;
         self.release(user);
         Some(entry.row)
     }

@@ -115,8 +115,8 @@ pub struct Users {
     entries: Vec<Option<Box<UserEntry>>>,
     /// The store may hold rows: what is not in memory is not known of those who come now.
     pub store: bool,
-    /// Rows in memory.
-    pub(crate) rows: usize,
+    /// Rows in memory, of users and of devices.
+    pub(crate) rows: (usize, usize),
 }
 
 impl Users {
@@ -147,8 +147,8 @@ impl Users {
         }
     }
 
-    /// Rows of users and devices in memory.
-    pub fn rows(&self) -> usize {
+    /// Rows of users, and of devices, in memory.
+    pub fn rows(&self) -> (usize, usize) {
         self.rows
     }
 
