@@ -46,7 +46,7 @@ impl Journal for Nothing {
 }
 
 impl Bodies for Nothing {
-    fn insert(&mut self, _: Place, _: &[u8]) -> u32 {
+    fn insert(&mut self, _: Place, _: &[&[u8]]) -> u32 {
         u32::MAX
     }
     fn get(&mut self, _: Place, _: &mut u32) -> Option<&mut Body> {

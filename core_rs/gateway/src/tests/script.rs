@@ -28,7 +28,7 @@ impl Journal for NoJournal {
 pub struct NoBodies;
 
 impl Bodies for NoBodies {
-    fn insert(&mut self, _: Place, _: &[u8]) -> u32 {
+    fn insert(&mut self, _: Place, _: &[&[u8]]) -> u32 {
         u32::MAX
     }
     fn get(&mut self, _: Place, _: &mut u32) -> Option<&mut Body> {
