@@ -23,7 +23,14 @@ DEPENDS_ON: dict[str, set[str]] = {
     "pyrouter-link": set(),
     "pyrouter-load": set(),
     "pyrouter-log": set(),
-    "pyrouter-node": {"pyrouter-log", "pyrouter-seam", "pyrouter-store"},
+    "pyrouter-node": {
+        "pyrouter-gateway",
+        "pyrouter-log",
+        "pyrouter-partition",
+        "pyrouter-seam",
+        "pyrouter-store",
+        "pyrouter-wire",
+    },
     "pyrouter-partition": {"pyrouter-seam", "pyrouter-wire"},
     "pyrouter-seam": {"pyrouter-wire"},
     "pyrouter-store": set(),
@@ -33,6 +40,7 @@ DEPENDS_ON: dict[str, set[str]] = {
 
 TESTED_WITH: dict[str, set[str]] = {
     "pyrouter-core": {"pyrouter-log"},  # its simulated disk
+    "pyrouter-node": {"pyrouter-link", "pyrouter-log", "pyrouter-store"},  # raw frames, the simulated disk, rows in memory
     "pyrouter-wire": {"pyrouter-link"},  # the magic in the examples of docs/wire.md
 }
 """The crates of the workspace that only tests, benches and examples of a crate are built with."""
