@@ -135,13 +135,16 @@ impl State {
     /// A conversation that is not in memory is named by a command of a user.
     ///
     /// # Errors
-    /// Always: the user's index row, the conversation or nothing is needed.
+    /// Always: the user's index row or the conversation is needed, or there is none for this user.
     pub(crate) fn not_in_memory<T>(&self, user: &str, id: &ConversationId) -> Decided<T> {
         let (mine, row) = (RowKey::member(user, id), RowKey::Conversation(*id));
         match self.answers.get(&mine) {
             None if self.users.store => wait(mine),
-            Some(Said::There) if !self.is_absent(&row) => wait(row),
-            _ => refuse(codes::UNKNOWN_CONVERSATION),
+            // Both are written together: one without the other is damage, and nothing is concluded from it.
+            Some(Said::There) if self.is_absent(&row) => refuse(codes::UNAVAILABLE),
+            Some(Said::There) => wait(row),
+            Some(Said::Unusable) => refuse(codes::UNAVAILABLE),
+            Some(Said::Absent) | None => refuse(codes::UNKNOWN_CONVERSATION),
         }
     }
 

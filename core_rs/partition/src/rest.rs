@@ -4,7 +4,7 @@
 //! - The store gets a row as it is at a durable position: without unlogged lazy facts, and a conversation without undelivered
 //!   messages. Receipts that a conversation owes to a device are logged in the device's row first.
 //! - A conversation rests only when it has taken up the changes of its members' devices: a pass over the index meets the others.
-//! - What is in use is pinned and stays: [`State::pin`].
+//! - What is in use is pinned and stays: [`State::pin`]. A session that receives keeps the rows of its user and its device.
 //! - A row leaves memory when its `stored` record is committed. Until then the log holds the row.
 //! - A loaded row is compared with its `stored` record, position included, while the log still has that record. A row that
 //!   differs, cannot be read or is missing is an error ([`Misfit`]), and so is one above the log's end. Only a generation explains
@@ -43,7 +43,7 @@ pub enum Rest {
     Busy,
     /// It is as it came from the store, and can be forgotten: [`State::forget`].
     Unchanged,
-    /// To be committed first; ask again when that is durable.
+    /// To be committed before anything else; ask again when that is durable. The rows that were needed stay in memory until then.
     Log(Vec<Record<'static>>),
     /// To be put in the store, and then committed.
     Write(Box<Write>),
@@ -94,7 +94,7 @@ impl State {
             match self.owed(active, synced)? {
                 Owing::Records(records) if records.is_empty() => {}
                 Owing::Records(records) => return Ok(Rest::Log(records)),
-                Owing::NotDurable => return Ok(Rest::Busy),
+                Owing::Not => return Ok(Rest::Busy),
             }
             rows = active.in_store.rows(active, &self.names);
         }
@@ -137,13 +137,14 @@ impl State {
     /// Nothing lazy is to be logged of a row, nothing waits in it, and nobody uses it.
     pub(crate) fn is_idle(&self, owner: Owner) -> bool {
         match owner {
-            Owner::User(user) => {
-                let entry = self.users.get(user);
-                entry.is_some_and(|e| e.pins == 0 && e.row.as_ref().is_none_or(|row| row.fits.is_empty()))
-            }
-            Owner::Device(user, device) => {
-                self.device(user, device).is_some_and(|entry| entry.pins == 0 && !entry.dirty)
-            }
+            Owner::User(user) => self
+                .users
+                .get(user)
+                .is_some_and(|entry| !entry.is_used() && entry.row.as_ref().is_none_or(|row| row.fits.is_empty())),
+            Owner::Device(user, device) => self
+                .users
+                .get(user)
+                .is_some_and(|entry| !entry.uses(device) && entry.device(device).is_some_and(|device| !device.dirty)),
             Owner::Conversation(slot) => self.conversation(slot).is_some_and(|active| {
                 active.pins == 0 && !active.is_dirty() && !active.is_awaited() && self.is_fitted(active)
             }),
@@ -272,7 +273,11 @@ impl State {
                 let (name, device) = (self.names.text(member.user), cursor.device);
                 let Some(entry) = self.device(member.user, device) else {
                     let key = RowKey::device(name, device);
-                    missing.extend((!self.is_absent(&key)).then_some(key));
+                    match self.answers.get(&key) {
+                        // What it is owed cannot be noted before an operator healed it.
+                        Some(Said::Unusable) => return Ok(Owing::Not),
+                        _ => missing.extend((!self.is_absent(&key)).then_some(key)),
+                    }
                     continue;
                 };
                 if !entry.row.receives || version <= entry.row.receipts {
@@ -288,7 +293,7 @@ impl State {
         }
         match (missing.is_empty(), durable) {
             (false, _) => Err(Stop::Wait(missing)),
-            (true, false) => Ok(Owing::NotDurable),
+            (true, false) => Ok(Owing::Not),
             (true, true) => Ok(Owing::Records(records)),
         }
     }
@@ -307,7 +312,8 @@ fn newest_two(row: &Conversation) -> SmallVec<[(MemberIndex, u64); 2]> {
 
 enum Owing {
     Records(Vec<Record<'static>>),
-    NotDurable,
+    /// What it owes is noted and not durable yet, or cannot be noted.
+    Not,
 }
 
 fn release(names: &mut Names, row: &Conversation) {

@@ -20,7 +20,7 @@ const SEEN_PART: u64 = 30;
 
 impl State {
     /// When devices in memory were last connected, of users from the slot `from` on: so many slots are looked at. Those that are
-    /// connected, which are pinned, are seen now. Gives where to go on; `None`: these were the last.
+    /// in use are seen now. Gives where to go on; `None`: these were the last.
     pub fn last_seen(
         &mut self,
         now: Now,
@@ -30,12 +30,9 @@ impl State {
     ) -> (Vec<(UserSlot, LastSeen)>, Option<usize>) {
         let mut seen = Vec::new();
         for slot in (from..from + most).map(UserSlot::new) {
-            let devices = self.users.get(slot).into_iter().flat_map(|entry| &entry.devices);
-            let (mut here, mut away) = (LastSeen::new(), LastSeen::new());
-            devices.for_each(|entry| {
-                let list = if entry.pins > 0 { &mut here } else { &mut away };
-                list.push((entry.id, entry.row.seen_s));
-            });
+            let Some(entry) = self.users.get(slot) else { continue };
+            let seen_s = entry.devices.iter().map(|device| (device.id, device.row.seen_s));
+            let (here, away): (LastSeen, LastSeen) = seen_s.partition(|(device, _)| entry.uses(*device));
             let late = |seen_s: u32| is_past(seen_s, config.hold_ms / SEEN_PART, now);
             for (device, _) in here.into_iter().filter(|device| late(device.1)) {
                 // The row is in memory.
@@ -73,7 +70,8 @@ pub fn unseen<'a>(
             continue;
         }
         let Some(entry) = state.device(user, device) else { return wait(RowKey::device(name, device)) };
-        if entry.pins == 0 && old(entry.row.seen_s) {
+        let used = state.users.get(user).is_some_and(|user| user.uses(device));
+        if !used && old(entry.row.seen_s) {
             change = change.wrapping_add(1);
             let what = UserChange::Device(Fit { device, begins: false });
             records.push(Record::User(UserRecord { name, change, what }));

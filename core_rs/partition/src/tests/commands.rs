@@ -137,7 +137,7 @@ impl Run {
             26 => self.fit(),
             27 => self.block(),
             28 => self.lose(),
-            29 => self.age(),
+            29 => self.drop_unseen(),
             30 => self.world.sync(),
             31 | 32 => self.age(),
             33..=35 => self.rest(),

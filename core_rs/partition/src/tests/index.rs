@@ -6,9 +6,11 @@ use wire::types::{Change, Target};
 use super::scenario::{BOB, Scenario, code, named};
 use super::world::World;
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
-use crate::index::{Answers, Said};
+use crate::index::{Answers, Said, Step, Walk};
 use crate::propose::{self, Decided, Fits, Stop};
+use crate::records::Record;
 use crate::rest::Rest;
+use crate::rows::device::MAX_OWED;
 use crate::rows::{Conversation, Cursor, Kind, Member};
 
 fn waits_for<T: std::fmt::Debug>(result: Decided<T>) -> Vec<RowKey> {
@@ -219,4 +221,59 @@ fn damaged_conversation_delays_no_other_and_is_taken_up_after_it_was_healed() {
     let keys = s.world.store.keys().filter(|key| matches!(key, RowKey::Conversation(_)));
     assert!(keys.into_iter().all(|key| devices_of(&s.world, key, "ann") == [1, device]));
     assert!(s.world.state.user_named("ann").unwrap().1.fits.is_empty());
+}
+
+/// A device that has been away while more conversations than it is remembered for went to rest with receipts for it.
+#[test]
+fn device_that_is_owed_by_too_many_conversations_reads_the_index() {
+    let mut s = resting(MAX_OWED as u32 + 10);
+    let keys: Vec<RowKey> = s.world.store.keys().filter(|k| matches!(k, RowKey::Conversation(_))).cloned().collect();
+    for (version, key) in (1..).zip(&keys) {
+        let RowKey::Conversation(conversation) = *key else { continue };
+        let ann = s.world.state.names.find("ann").unwrap();
+        let change = s.world.state.device(ann, 1).unwrap().row.changes.wrapping_add(1);
+        s.world.commit(&[Record::Owed { user: "ann".into(), device: 1, change, conversation, version }]);
+        if version == MAX_OWED as u64 {
+            assert_eq!(returns(&mut s, 0), keys[..MAX_OWED]);
+        }
+    }
+    assert_eq!(returns(&mut s, 0), keys);
+    // Whoever kept all of it, whatever the server knows of that, has nothing to look for.
+    assert_eq!(returns(&mut s, keys.len() as u64), []);
+}
+
+/// The conversations that ann's device meets when it attaches.
+fn returns(s: &mut Scenario, told: u64) -> Vec<RowKey> {
+    let ann = s.world.state.names.find("ann").unwrap();
+    let (mut walk, mut met) = (Walk::default(), Vec::new());
+    loop {
+        match s.world.state.owing(&mut walk, (ann, 1), told) {
+            Step::At(slot) => {
+                met.push(RowKey::Conversation(s.world.state.conversation(slot).unwrap().id));
+                walk.pass(slot);
+            }
+            Step::Page(after) => {
+                let (page, last) = s.world.index_page("ann", after, 1024);
+                walk.page(page.into_iter().map(|row| row.0).collect(), last);
+            }
+            Step::Rows(keys) => s.world.resolve(&Stop::Wait(keys)),
+            Step::Rest => {
+                let ids = walk.give_back();
+                assert!(ids.len() <= 16);
+                ids.into_iter().for_each(|id| drop(s.world.rest(&RowKey::Conversation(id))));
+                assert_eq!(s.world.state.conversations().count(), 0);
+            }
+            Step::Done => return met,
+        }
+    }
+}
+
+#[test]
+fn index_row_without_its_conversation_is_damage_and_not_an_unknown_conversation() {
+    let mut s = resting(1);
+    let id =
+        *s.world.store.keys().find_map(|k| if let RowKey::Conversation(id) = k { Some(id) } else { None }).unwrap();
+    s.world.store.remove(&RowKey::Conversation(id));
+    let result = s.world.until(|world| world.state.not_in_memory::<()>("ann", &id));
+    assert_eq!(code(result), codes::UNAVAILABLE);
 }

@@ -7,7 +7,7 @@ use wire::types::{Change, DeviceBody, DeviceList, Send, Target};
 use super::crowd;
 use super::scenario::{BOB, Scenario, named};
 use super::world::World;
-use crate::ids::{ConversationId, RowKey};
+use crate::ids::{ConversationId, Position, RowKey};
 use crate::propose::{self, Fits, Stop};
 use crate::receipts::{Receipt, Visited};
 use crate::records::Record;
@@ -320,4 +320,29 @@ fn device_conversation_withholds_from_who_blocks() {
     let bob = s.member(&id, "bob");
     assert_eq!((bob.withheld(), bob.delivered), (&[(seq, seq)][..], 0));
     assert_eq!(s.ack("bob", 1, &id, seq).unwrap(), None);
+}
+
+#[test]
+fn conversation_that_owes_a_damaged_device_stays_in_memory() {
+    let mut s = Scenario::new();
+    let (id, _) = s.send("ann", BOB).unwrap();
+    s.world.rest_all();
+    let (key, conversation) = (RowKey::device("ann", 1), RowKey::Conversation(id));
+    assert!(s.world.state.owner(&key).is_none() && s.world.state.find(&id).is_some(), "bob has not got it");
+    s.world.damaged = true;
+    let whole = s.world.store.insert(key.clone(), (Position(0), vec![77])).unwrap();
+    s.world.until(|world| world.state.author("bob", 1).map(drop)).unwrap();
+    s.ack("bob", 1, &id, 1).unwrap();
+    for record in s.world.state.flush(usize::MAX) {
+        s.world.commit(&[record]);
+    }
+    s.world.sync();
+    assert!(s.world.rest(&conversation).is_none() && s.world.state.find(&id).is_some());
+    let loads = s.world.loads;
+    assert!(s.world.rest(&conversation).is_none());
+    assert_eq!(s.world.loads, loads, "it is not asked for again");
+    s.world.store.insert(key, whole);
+    s.world.crash(s.world.synced);
+    s.world.state.users.store = true;
+    assert!(s.world.rest(&conversation).is_some());
 }

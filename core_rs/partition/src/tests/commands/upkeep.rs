@@ -2,7 +2,8 @@
 
 use super::{Run, USERS};
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
-use crate::propose::Stop;
+use crate::propose::{self, Stop};
+use crate::records::{Record, UserChange};
 
 impl Run {
     /// Every device has everything: receipts say all of it (I7), and nothing is kept that no mailbox lacks (I5).
@@ -54,6 +55,26 @@ impl Run {
         self.clients.check(&self.world, &self.oracle);
     }
 
+    /// Devices go that were not connected for long, of those whose rows are in memory.
+    pub(super) fn drop_unseen(&mut self) {
+        let (now, config) = (self.world.now, self.world.config.clone());
+        let (seen, _) = self.world.state.last_seen(now, &config, self.random.below(4), 2);
+        for (user, seen) in seen {
+            let name = self.world.state.names.text(user).to_owned();
+            match propose::unseen(&self.world.state, now, &config, &name, &seen) {
+                Ok(records) => {
+                    for record in &records {
+                        let Record::User(user) = record else { unreachable!("{record:?}") };
+                        let UserChange::Device(fit) = user.what else { unreachable!("{record:?}") };
+                        self.oracle.dropped((&name, fit.device));
+                        self.commit(std::slice::from_ref(record));
+                    }
+                }
+                Err(stop) => self.world.resolve(&stop),
+            }
+        }
+    }
+
     /// Rows rest: the store has them before the log says so, and much may come between.
     pub(super) fn rest(&mut self) {
         if let Some(record) = self.resting.take()
@@ -67,6 +88,13 @@ impl Run {
         // Those too that came from the store and did not change since.
         keys.extend(self.world.store.keys().filter(|key| self.world.state.owner(key).is_some()).cloned());
         if let Some(key) = self.random.pick(&keys) {
+            // What is in use stays.
+            let owner = self.world.state.owner(key).filter(|_| self.random.one_in(4));
+            if let Some(owner) = owner {
+                self.world.state.pin(owner);
+                assert!(self.world.rest(key).is_none() && self.world.state.owner(key).is_some());
+                self.world.state.unpin(owner);
+            }
             self.resting = self.world.rest(key);
         }
     }
