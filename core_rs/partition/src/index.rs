@@ -15,7 +15,6 @@ use std::ops::Bound;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use thin_vec::ThinVec;
 use wire::codes;
 
 use crate::active::Active;
@@ -29,8 +28,8 @@ use crate::state::State;
 const LEFT: u8 = 0x80;
 /// Most answers of the store about rows that are not in memory; half of them are forgotten at once, the older half.
 const MAX_ANSWERS: usize = 1 << 16;
-/// Most users whose index rows are noted one by one.
-const MAX_NOTED: usize = 4096;
+/// Most users whose index rows are noted one by one; above it all members' are written, and others may be left over.
+pub(crate) const MAX_NOTED: usize = 4096;
 
 /// What the store said of a row that is not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,31 +75,31 @@ pub struct InStore {
     /// Nothing is known of the index: every member's row is written.
     all: bool,
     /// Users whose index rows are to be written: they came or went, or their places are free.
-    users: ThinVec<CompactString>,
+    users: BTreeSet<CompactString>,
 }
 
 impl InStore {
     /// Of a conversation that is new, or that a start found in the log.
     pub(crate) fn unknown() -> Self {
-        Self { settled: 0, all: true, users: ThinVec::new() }
+        Self { settled: 0, all: true, users: BTreeSet::new() }
     }
 
     /// Of a conversation that was loaded.
     pub(crate) fn loaded(row: &Conversation) -> Self {
         let versions = row.iter().map(|(_, member)| member.version.max(member.read_version).max(member.owed));
-        Self { settled: versions.max().unwrap_or(0), all: false, users: ThinVec::new() }
+        Self { settled: versions.max().unwrap_or(0), all: false, users: BTreeSet::new() }
     }
 
     /// A user came or went; `gone`: its place is free.
     pub(crate) fn note(&mut self, user: &str, gone: bool) {
-        if self.all && !gone || self.users.iter().any(|known| known == user) {
+        if self.all && !gone {
             return;
         }
-        if self.users.len() >= MAX_NOTED {
+        self.users.insert(user.into());
+        if self.users.len() > MAX_NOTED {
             self.all = true;
-            self.users.remove(0);
+            self.users.pop_first();
         }
-        self.users.push(user.into());
     }
 
     /// The index rows that the store lacks; `None`: the row is to be removed.

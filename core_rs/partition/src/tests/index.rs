@@ -6,7 +6,7 @@ use wire::types::{Change, Target};
 use super::scenario::{BOB, Scenario, code, named};
 use super::world::World;
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
-use crate::index::{Answers, Said, Step, Walk};
+use crate::index::{Answers, InStore, MAX_NOTED, Said, Step, Walk};
 use crate::propose::{self, Decided, Fits, Stop};
 use crate::records::Record;
 use crate::rest::Rest;
@@ -276,4 +276,26 @@ fn index_row_without_its_conversation_is_damage_and_not_an_unknown_conversation(
     s.world.store.remove(&RowKey::Conversation(id));
     let result = s.world.until(|world| world.state.not_in_memory::<()>("ann", &id));
     assert_eq!(code(result), codes::UNAVAILABLE);
+}
+
+#[test]
+fn more_than_4096_users_who_came_or_went_are_not_noted_one_by_one() {
+    let mut s = Scenario::new();
+    let id = s.group(&["bob", "cid"]);
+    let active = s.world.state.active(&id).unwrap();
+    let mut in_store = InStore::loaded(&active.row);
+    let rows = |in_store: &InStore| {
+        let rows = in_store.rows(active, &s.world.state.names);
+        let members = rows.iter().filter(|(_, value)| value.is_some()).count();
+        (members, rows.len() - members)
+    };
+    assert_eq!(rows(&in_store), (0, 0));
+    in_store.note("bob", false);
+    assert_eq!(rows(&in_store), (1, 0));
+    (1..MAX_NOTED).for_each(|number| in_store.note(&format!("user{number}"), true));
+    assert_eq!(rows(&in_store), (1, MAX_NOTED - 1));
+    in_store.note("user1", true);
+    assert_eq!(rows(&in_store), (1, MAX_NOTED - 1), "it is noted already");
+    in_store.note("zoe", true);
+    assert_eq!(rows(&in_store), (3, MAX_NOTED), "all members, and all but one of the others");
 }
