@@ -13,7 +13,8 @@
 //!   known to have (I7). [`serve`]: what a mailbox is to get next (I3). [`receipts`]: what a device that attaches learns about
 //!   others. [`queries`]: what a device asks for.
 //! - [`recover`], [`start`]: from a log to a state. [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a
-//!   store and come back. [`index`]: which conversations a user has, in memory and at rest.
+//!   store and come back. [`index`]: which conversations a user has, in memory and at rest. [`upkeep`]:
+//!   devices that nobody uses any more.
 //! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
 //!
 //! # Not here yet
@@ -51,6 +52,7 @@ pub mod serve;
 pub mod start;
 pub mod state;
 pub mod suspects;
+pub mod upkeep;
 pub mod users;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! - The store gets a row as it is at a durable position: without unlogged lazy facts, and a conversation without undelivered
 //!   messages. Receipts that a conversation owes to a device are logged in the device's row first.
 //! - A conversation rests only when it has taken up the changes of its members' devices: a pass over the index meets the others.
-//! - What is in use is pinned and stays: [`State::pin`]. A session that receives keeps the rows of its user and its device.
+//! - What is in use is pinned and stays: [`State::pin`]. A session pins the rows of its user and its device.
 //! - A row leaves memory when its `stored` record is committed. Until then the log holds the row.
 //! - A loaded row is compared with its `stored` record, position included, while the log still has that record. A row that
 //!   differs, cannot be read or is missing is an error ([`Misfit`]), and so is one above the log's end. Only a generation explains
@@ -137,14 +137,13 @@ impl State {
     /// Nothing lazy is to be logged of a row, nothing waits in it, and nobody uses it.
     pub(crate) fn is_idle(&self, owner: Owner) -> bool {
         match owner {
-            Owner::User(user) => self
-                .users
-                .get(user)
-                .is_some_and(|entry| !entry.is_used() && entry.row.as_ref().is_none_or(|row| row.fits.is_empty())),
-            Owner::Device(user, device) => self
-                .users
-                .get(user)
-                .is_some_and(|entry| !entry.uses(device) && entry.device(device).is_some_and(|device| !device.dirty)),
+            Owner::User(user) => {
+                let entry = self.users.get(user);
+                entry.is_some_and(|e| e.pins == 0 && e.row.as_ref().is_none_or(|row| row.fits.is_empty()))
+            }
+            Owner::Device(user, device) => {
+                self.device(user, device).is_some_and(|entry| entry.pins == 0 && !entry.dirty)
+            }
             Owner::Conversation(slot) => self.conversation(slot).is_some_and(|active| {
                 active.pins == 0 && !active.is_dirty() && !active.is_awaited() && self.is_fitted(active)
             }),

@@ -84,17 +84,6 @@ impl UserEntry {
         }
     }
 
-    /// Whether something keeps its row in memory.
-    pub fn is_used(&self) -> bool {
-        self.pins > 0 || !self.sessions.is_empty()
-    }
-
-    /// Whether something keeps a device's row in memory: it is connected, or waited for.
-    pub fn uses(&self, device: DeviceId) -> bool {
-        let connected = self.sessions.iter().any(|session| session.0 == device);
-        connected || self.device(device).is_some_and(|device| device.pins > 0)
-    }
-
     /// A device in memory.
     pub fn device(&self, id: DeviceId) -> Option<&DeviceEntry> {
         self.devices.iter().find(|device| device.id == id)

@@ -20,7 +20,7 @@ const SEEN_PART: u64 = 30;
 
 impl State {
     /// When devices in memory were last connected, of users from the slot `from` on: so many slots are looked at. Those that are
-    /// in use are seen now. Gives where to go on; `None`: these were the last.
+    /// connected, which are pinned, are seen now. Gives where to go on; `None`: these were the last.
     pub fn last_seen(
         &mut self,
         now: Now,
@@ -28,22 +28,25 @@ impl State {
         from: usize,
         most: usize,
     ) -> (Vec<(UserSlot, LastSeen)>, Option<usize>) {
-        let mut seen = Vec::new();
+        let mut all = Vec::new();
         for slot in (from..from + most).map(UserSlot::new) {
             let Some(entry) = self.users.get(slot) else { continue };
-            let seen_s = entry.devices.iter().map(|device| (device.id, device.row.seen_s));
-            let (here, away): (LastSeen, LastSeen) = seen_s.partition(|(device, _)| entry.uses(*device));
+            let seen = |pinned: bool| -> LastSeen {
+                let devices = entry.devices.iter().filter(|device| (device.pins > 0) == pinned);
+                devices.map(|device| (device.id, device.row.seen_s)).collect()
+            };
+            let (here, away) = (seen(true), seen(false));
             let late = |seen_s: u32| is_past(seen_s, config.hold_ms / SEEN_PART, now);
             for (device, _) in here.into_iter().filter(|device| late(device.1)) {
                 // The row is in memory.
                 let _ = self.connected(Author { name: "", user: slot, device }, seconds(now), false);
             }
             if !away.is_empty() {
-                seen.push((slot, away));
+                all.push((slot, away));
             }
         }
         let next = from + most;
-        (seen, (next < self.users.slots()).then_some(next))
+        (all, (next < self.users.slots()).then_some(next))
     }
 }
 
@@ -70,8 +73,7 @@ pub fn unseen<'a>(
             continue;
         }
         let Some(entry) = state.device(user, device) else { return wait(RowKey::device(name, device)) };
-        let used = state.users.get(user).is_some_and(|user| user.uses(device));
-        if !used && old(entry.row.seen_s) {
+        if entry.pins == 0 && old(entry.row.seen_s) {
             change = change.wrapping_add(1);
             let what = UserChange::Device(Fit { device, begins: false });
             records.push(Record::User(UserRecord { name, change, what }));

@@ -3,6 +3,7 @@
 mod host;
 mod model;
 mod scenarios;
+mod unseen;
 
 use seam::{Address, Attach, Attached, Commands, Credit, Served, Token};
 use wire::types::{Change, ConversationId, Manage, Profile, Rules, Send, Target};
