@@ -72,8 +72,13 @@ pub fn send<'a>(
         _ => {}
     }
     if let (Some(active), Some((_, member))) = (active, to.found) {
-        let involved = involved(state, active, (member, author.device), !send.bodies.is_empty());
-        devices::begin(state, active, involved, &mut change, &mut records);
+        if to.kind == Kind::Device || !send.bodies.is_empty() {
+            devices::begin(state, active, recipients(state, active), &mut change, &mut records);
+        } else {
+            // The cursor of the author's device is to pass the message.
+            let author = member.map(|index| (index, author.device));
+            devices::begin(state, active, author, &mut change, &mut records);
+        }
     }
     if let Some(members) = &to.new {
         let row = new_row(state, to.kind, members)?;
@@ -220,26 +225,15 @@ fn is_full(active: &Active, config: &Config) -> bool {
     active.entries.len() >= config.conversation_messages || active.entries.bytes() >= config.conversation_bytes
 }
 
-/// Devices that begin here with this message, if they have not before: the author's, whose cursor is to pass the message; all that
-/// a message with a body per device was made for; and in a device conversation one that got the number of a device that ended.
-fn involved(
-    state: &State,
-    active: &Active,
-    author: (Option<MemberIndex>, DeviceId),
-    per_device: bool,
-) -> SmallVec<[(MemberIndex, DeviceId); 2]> {
+/// Devices that a message with a body per device is made for; in a device conversation one may have got the number of a device
+/// that ended.
+fn recipients(state: &State, active: &Active) -> SmallVec<[(MemberIndex, DeviceId); 2]> {
     if active.row.kind == Kind::Device {
         return active.row.iter().map(|(index, member)| (index, member.only)).collect();
     }
-    if !per_device {
-        return author.0.map(|index| (index, author.1)).into_iter().collect();
-    }
     let devices = |user| state.user(user).map_or(&[][..], |row| &row.devices);
-    active
-        .row
-        .iter()
-        .flat_map(|(index, member)| devices(member.user).iter().map(move |&device| (index, device)))
-        .collect()
+    let members = active.row.iter();
+    members.flat_map(|(index, member)| devices(member.user).iter().map(move |&device| (index, device))).collect()
 }
 
 /// The row of a direct or device conversation that begins: its members with the mailboxes of their devices.
