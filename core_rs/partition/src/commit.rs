@@ -187,8 +187,7 @@ impl State {
 
     /// What a device confirmed makes room for ids; a start must not push out another one.
     fn seen_first(&self, user: UserSlot, message: &Message<'_>, scratch: &mut Scratch) {
-        let Some(entry) = self.device(user, message.device()) else { return };
-        if entry.is_seen_due() {
+        if let Some(entry) = self.device(user, message.device()).filter(|entry| entry.is_seen_due()) {
             scratch.lazy(Record::Seen(seen(self.names.text(user), entry)));
         }
     }
