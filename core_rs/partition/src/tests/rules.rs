@@ -359,6 +359,44 @@ fn device_conversation_needs_both_devices() {
 }
 
 #[test]
+fn messages_wait_for_a_sync_and_lazy_facts_do_not() {
+    let mut s = Scenario::new();
+    let (id, seq) = s.send("ann", BOB).unwrap();
+    assert!(s.world.journal.waited_for);
+    s.ack("bob", 1, &id, seq).unwrap();
+    let records = s.world.state.flush(usize::MAX);
+    assert!(!records.is_empty());
+    for record in records {
+        s.world.commit(&[record]);
+        assert!(!s.world.journal.waited_for);
+    }
+}
+
+/// A message alone takes a path of its own to the journal; among other records it makes the same.
+#[test]
+fn message_alone_makes_what_it_makes_among_other_records() {
+    let made = |alone: bool| {
+        let mut s = Scenario::new();
+        let (id, _) = s.send("ann", BOB).unwrap();
+        let (send, mut stored) = (s.to(BOB), Vec::new());
+        let (state, now, config) = (&s.world.state, s.world.now, &s.world.config);
+        let author = state.author("ann", 1).unwrap();
+        let sent = propose::send(state, now, config, author, state.find(&id), &send, &mut stored).unwrap();
+        let Sent::New { mut records, .. } = sent else { unreachable!("it is new") };
+        if !alone {
+            records.insert(0, state.bound(state.versions.bound));
+        }
+        let committed = s.world.commit(&records);
+        let message = s.world.journal.batches.last().unwrap().last().unwrap().1.clone();
+        s.world.sync();
+        let active = s.world.state.active(&id).unwrap();
+        (committed.slot, message, s.world.state.rows(), active.visible, active.entries.len())
+    };
+    assert_eq!(made(true), made(false));
+    assert_eq!(made(true).3, 2);
+}
+
+#[test]
 fn conversation_with_oneself_has_one_member() {
     let mut s = Scenario::new();
     let (id, _) = s.send("ann", ANN).unwrap();

@@ -31,6 +31,8 @@ pub struct Batches {
     pub open: bool,
     /// There is no room on the disk.
     pub full: bool,
+    /// Somebody waits for the last decision.
+    pub waited_for: bool,
 }
 
 impl Batches {
@@ -51,12 +53,13 @@ impl Journal for Batches {
     fn append(
         &mut self,
         records: &[(u8, &[&[u8]])],
-        _: bool,
+        sync: bool,
         places: &mut SmallVec<[Place; 4]>,
     ) -> Result<Position, Full> {
         if self.full {
             return Err(Full::Disk);
         }
+        self.waited_for = sync;
         if !self.open {
             self.batches.push(Vec::new());
             self.open = true;
