@@ -67,6 +67,8 @@ pub struct Entries {
     counted: (u32, u64),
     behind: u32,
     bodies: Option<Box<HashMap<u64, Devices>>>,
+    /// Bodies in memory of messages that went, and their hints.
+    pub(crate) freed: ThinVec<(Place, u32)>,
 }
 
 impl Entries {
@@ -81,6 +83,7 @@ impl Entries {
             counted: (0, 0),
             behind: 0,
             bodies: None,
+            freed: ThinVec::new(),
         }
     }
 
@@ -234,7 +237,8 @@ impl Entries {
     /// Whether mailboxes that have everything up to these are those that are counted.
     #[cfg(test)]
     pub fn is_counted(&self, cursors: impl Iterator<Item = u64>) -> bool {
-        let mut again = Self { list: self.list.clone(), gaps: self.gaps.clone(), bodies: None, ..*self };
+        let mut again =
+            Self { list: self.list.clone(), gaps: self.gaps.clone(), bodies: None, freed: ThinVec::new(), ..*self };
         again.recount(cursors);
         let counts = |entries: &Self| entries.list.iter().map(|entry| entry.at).collect::<Vec<_>>();
         (again.behind, counts(&again)) == (self.behind, counts(self))
@@ -257,6 +261,9 @@ impl Entries {
         if let Some(gap) = self.gaps.first().filter(|gap| gap.0 == self.first) {
             self.first = gap.1 + 1;
             self.gaps.remove(0);
+        }
+        if entry.hint != u32::MAX {
+            self.freed.push((entry.place, entry.hint));
         }
         self.behind = self.behind.wrapping_add(entry.at);
         self.bytes -= u64::from(entry.place.len).min(self.bytes);

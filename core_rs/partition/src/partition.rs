@@ -4,10 +4,9 @@
 //! upkeep, which is bounded in each call.
 
 use compact_str::CompactString;
-use seam::{Attached, Env, Full, Lent, RowKey, Wait};
+use seam::{Attached, Bodies, Env, Full, Lent, RowKey, Wait};
 
-use smallvec::SmallVec;
-
+pub use crate::attached::Want;
 use crate::attached::{Sessions, Tokens};
 use crate::commit::Committed;
 use crate::config::Config;
@@ -19,19 +18,15 @@ use crate::records::Record;
 use crate::rest::Misfit;
 use crate::state::State;
 
-/// What [`Partition::fit`] needs. What is asked for is asked for again until it is there.
+/// How far [`Partition::fit`] came.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fit {
     /// Nothing is to be done.
     Done,
-    /// Nothing is needed, and there is more to do.
+    /// There is more to do.
     More,
-    /// Rows, to be answered with [`Partition::loaded`].
-    Rows(SmallVec<[RowKey; 2]>),
-    /// A user's index rows behind this conversation, to be answered with [`Partition::fit_page`].
-    Page(CompactString, Option<ConversationId>),
-    /// These conversations were loaded for it, and can rest when their records are durable.
-    Rest(Vec<ConversationId>),
+    /// This is needed for one user. It is asked for again until it is there; others have their turn meanwhile.
+    Wants(Want),
 }
 
 /// See the module.
@@ -63,7 +58,7 @@ impl Partition {
     /// The journal took none of them, and nothing changed.
     pub fn commit<E: Env>(&mut self, env: &mut E, records: &[Record<'_>]) -> Result<Committed, Full> {
         let Self { state, sessions, scratch, .. } = self;
-        let Lent { now, journal, out, .. } = env.lend();
+        let Lent { now, journal, bodies, out, .. } = env.lend();
         let committed = state.commit(journal, scratch, records)?;
         for (id, news) in &committed.news {
             if let Some(slot) = state.find(id) {
@@ -76,6 +71,7 @@ impl Partition {
             }
         }
         sessions.wake(state, out);
+        state.freed.drain(..).for_each(|(place, hint)| bodies.remove(place, hint));
         Ok(committed)
     }
 
@@ -104,8 +100,8 @@ impl Partition {
         loaded
     }
 
-    /// Rows that sessions wait for, each once. They are answered with [`Partition::loaded`].
-    pub fn wanted(&mut self) -> Vec<RowKey> {
+    /// What sessions wait for, each once.
+    pub fn wanted(&mut self) -> Vec<Want> {
         self.sessions.wanted()
     }
 
@@ -161,19 +157,27 @@ impl Partition {
                 }
                 Fit::More
             }
-            Ok(Fitting::Page(after)) => Fit::Page(name, after),
-            Ok(Fitting::Rest(ids)) => Fit::Rest(ids),
-            Err(Stop::Wait(keys)) => Fit::Rows(keys),
+            Ok(Fitting::Page(after)) => Fit::Wants(Want::Page { session: None, user: name, after }),
+            Ok(Fitting::Rest(ids)) => Fit::Wants(Want::Rest(ids)),
+            Err(Stop::Wait(keys)) => Fit::Wants(Want::Rows(keys)),
             Err(Stop::Index(_) | Stop::Refused(_)) => Fit::More,
         };
         self.sessions.fit_later(user, fits);
         fit
     }
 
-    /// The index rows of a user that [`Partition::fit`] asked for, in order; `last`: there are no more.
-    pub fn fit_page(&mut self, user: &str, ids: Vec<ConversationId>, last: bool) {
-        if let Some(user) = self.state.names.find(user) {
-            self.sessions.fit_page(user, ids, last);
+    /// Index rows that were asked for with a [`Want::Page`], in order; `last`: there are no more.
+    pub fn page<E: Env>(
+        &mut self,
+        env: &mut E,
+        (session, user): (Option<Attached>, &str),
+        ids: Vec<ConversationId>,
+        last: bool,
+    ) {
+        match (session, self.state.names.find(user)) {
+            (Some(at), _) => self.sessions.catch_up_page(at, ids, last, env.lend().out),
+            (None, Some(user)) => self.sessions.fit_page(user, ids, last),
+            (None, None) => {}
         }
     }
 

@@ -7,6 +7,7 @@
 //! - A former member is notified of nothing, and a member of nothing that concerns only messages outside its intervals.
 //! - Receipts are derived from facts that are durable or lazy: a conversation whose latest skips are not durable is passed over.
 
+use crate::active::Active;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
 use crate::index::{Step, Walk};
 use crate::rows::{Conversation, Kind, SkipRange};
@@ -76,32 +77,12 @@ impl State {
         if active.row.kind == Kind::Group && me.owed <= since {
             return Visited::All;
         }
-        // What was sent before it came is none of its own.
-        let first = me.intervals().next().map_or(1, |interval| interval.0);
         let mut more = true;
-        for (index, member) in active.row.iter().filter(|(index, _)| index.place() >= from) {
+        for (index, _) in active.row.iter().filter(|(index, _)| index.place() >= from) {
             if !more {
                 return Visited::From(index.place());
             }
-            if index == listener {
-                if me.read_version > since {
-                    let (read, version) = (me.read, me.read_version);
-                    more = visit(Receipt::Progress { member: index, delivered: 0, read, version });
-                }
-                continue;
-            }
-            for range in member.told_skips().filter(|range| range.version > since) {
-                for (from, to) in me.intervals().map(|(from, to)| (from.max(range.from), to.min(range.to))) {
-                    if from <= to {
-                        more &= visit(Receipt::Skip(index, SkipRange { from, to, ..range }));
-                    }
-                }
-            }
-            if member.version > since && member.delivered >= first {
-                // A read above what is delivered would reveal that something was withheld.
-                let (delivered, read) = (member.delivered, member.read.min(member.delivered));
-                more &= visit(Receipt::Progress { member: index, delivered, read, version: member.version });
-            }
+            active.receipts_of(listener, index, since, |receipt| more &= visit(receipt));
         }
         Visited::All
     }
@@ -136,5 +117,39 @@ impl State {
             }
         }
         told
+    }
+}
+
+impl Active {
+    /// Visits what changed of a member since receipt version `since`, for the listener at a place.
+    pub(crate) fn receipts_of(
+        &self,
+        listener: MemberIndex,
+        index: MemberIndex,
+        since: u64,
+        mut visit: impl FnMut(Receipt),
+    ) {
+        let (Some(me), Some(member)) = (self.row.member(listener), self.row.member(index)) else { return };
+        if index == listener {
+            let (read, version) = (me.read, me.read_version);
+            if version > since {
+                visit(Receipt::Progress { member: index, delivered: 0, read, version });
+            }
+            return;
+        }
+        for range in member.told_skips().filter(|range| range.version > since) {
+            for (from, to) in me.intervals().map(|(from, to)| (from.max(range.from), to.min(range.to))) {
+                if from <= to {
+                    visit(Receipt::Skip(index, SkipRange { from, to, ..range }));
+                }
+            }
+        }
+        // What was sent before it came is none of its own.
+        let first = me.intervals().next().map_or(1, |interval| interval.0);
+        if member.version > since && member.delivered >= first {
+            // A read above what is delivered would reveal that something was withheld.
+            let (delivered, read) = (member.delivered, member.read.min(member.delivered));
+            visit(Receipt::Progress { member: index, delivered, read, version: member.version });
+        }
     }
 }

@@ -7,10 +7,11 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use slab::Slab;
+use thin_vec::ThinVec;
 
 use crate::active::Active;
 use crate::commit::Owner;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position, RowKey, UserSlot};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot};
 use crate::index::{Answers, Said};
 use crate::names::Names;
 use crate::rest::Stored;
@@ -72,6 +73,8 @@ pub struct State {
     pub(crate) retention: Retention,
     /// Conversations and devices with lazy facts that are not logged yet, the longest first.
     pub(crate) dirty: VecDeque<Owner>,
+    /// Bodies in memory that nobody wants any more.
+    pub(crate) freed: ThinVec<(Place, u32)>,
     /// Conversations whose sessions may get something: see [`crate::online`].
     pub(crate) woken: Vec<ConversationSlot>,
     /// How many conversations were taken into memory, wrapping.
@@ -133,6 +136,7 @@ impl State {
     pub(crate) fn recount(&mut self, slot: ConversationSlot) {
         if let Some(active) = self.conversations.get_mut(slot.place()) {
             let (messages, bytes) = active.entries.count(false);
+            self.freed.append(&mut active.entries.freed);
             let (before, before_bytes) = self.totals;
             self.totals = (before.wrapping_add_signed(messages), before_bytes.wrapping_add_signed(bytes));
         }

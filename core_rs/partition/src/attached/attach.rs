@@ -38,14 +38,15 @@ impl Sessions {
         self.fitting.entry(user).or_default();
     }
 
-    /// A session of a device that is there. One that was attached for the device goes, if this one receives.
+    /// A session of a device that is there. One that was attached for the device goes, if this one receives. Whether its device
+    /// receives for the first time: that is logged before it is welcomed.
     pub(super) fn begin<E: Env>(
         &mut self,
         state: &mut State,
         env: &mut E,
         user: UserSlot,
         who: &Attach<'_>,
-    ) -> Attached {
+    ) -> (Attached, bool) {
         let Lent { now, out, .. } = env.lend();
         let device = who.device;
         if who.receive
@@ -76,10 +77,10 @@ impl Sessions {
             lists: None,
         });
         let told = self.told(state, user, who);
-        let Some(session) = self.get_mut(at) else { return OVER };
+        let Some(session) = self.get_mut(at) else { return (OVER, false) };
         session.told = told;
         // Its row is in memory: whoever begins a session looked.
-        let _ = state.connected(session.author(), seconds(now), who.receive);
+        let first = state.connected(session.author(), seconds(now), who.receive).unwrap_or(false);
         if who.receive {
             if who.receipts.is_some() {
                 let _ = state.seen(session.author(), told);
@@ -89,7 +90,7 @@ impl Sessions {
         let mut sent = who.in_flight.to_vec();
         sent.sort_unstable();
         session.lists().join = Some(Join { sent, ..Join::default() });
-        at
+        (at, first)
     }
 
     /// The version up to which a session has receipts.

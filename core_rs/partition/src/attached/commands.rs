@@ -7,9 +7,9 @@ use seam::{
 };
 use smallvec::SmallVec;
 use wire::codes;
-use wire::types::{ClientFrame, ConversationId, Manage, Read, Send, Target};
+use wire::types::{Ack, Change, ClientFrame, ConversationId, Manage, Read, Send, Target};
 
-use super::OVER;
+use super::{OVER, Session};
 use crate::ids::UserSlot;
 use crate::lazy::Mailbox;
 use crate::partition::{Partition, waits};
@@ -23,14 +23,52 @@ const AT_ONCE: usize = 64;
 const RECORD_HEAD: usize = 5;
 
 impl Commands for Partition {
-    fn uses(&self, _from: Attached, _frame: &ClientFrame<'_>, _rows: &mut SmallVec<[RowKey; 4]>) {}
+    fn uses(&self, from: Attached, frame: &ClientFrame<'_>, rows: &mut SmallVec<[RowKey; 4]>) {
+        let Some(session) = self.sessions.get(from) else { return };
+        // Whether a conversation is the user's is looked at first: to others it makes no difference whether there is one.
+        let mine = |id: &ConversationId| RowKey::member(&session.name, id);
+        match frame {
+            ClientFrame::Send(send) => match &send.target {
+                Target::User(peer) | Target::Device(peer, _) => rows.push(RowKey::user(peer)),
+                Target::Conversation(id) => {
+                    rows.push(mine(id));
+                    rows.extend(self.peer(id, session.user).map(RowKey::User));
+                }
+            },
+            ClientFrame::Manage(manage) => {
+                rows.extend(propose::users(&manage.change).iter().map(|user| RowKey::user(user)));
+                match (&manage.change, &manage.conversation) {
+                    (Change::Joined { .. }, Some(id)) => rows.push(RowKey::Conversation(*id)),
+                    (Change::Created { .. }, _) | (_, None) => {}
+                    (_, Some(id)) => rows.push(mine(id)),
+                }
+            }
+            // What was written to the session is in memory whatever others do.
+            ClientFrame::Ack(Ack { conversation: Some(id), seq, .. })
+            | ClientFrame::Read(Read { conversation: id, seq, .. })
+                if !self.was_sent(session, from, id, *seq) =>
+            {
+                rows.push(mine(id));
+            }
+            ClientFrame::GroupGet { conversation: Some(id) } | ClientFrame::ProgressGet { conversation: id, .. } => {
+                rows.push(mine(id));
+            }
+            ClientFrame::DevicesGet { user } => rows.push(RowKey::user(user)),
+            ClientFrame::Block { user, .. } if !user.is_empty() => rows.push(RowKey::user(user)),
+            _ => {}
+        }
+    }
 
     fn attach<E: Env>(&mut self, env: &mut E, who: &Attach<'_>) -> Result<Attached, Wait> {
         let user = match self.device(env, who) {
             Ok(user) => user,
             Err(stop) => return self.answer(env, who.address, &[], None, Err(stop)).map(|()| OVER),
         };
-        let at = self.sessions.begin(&mut self.state, env, user, who);
+        let (at, first) = self.sessions.begin(&mut self.state, env, user, who);
+        if let Some(seen) = self.state.seen_by(user, who.device).filter(|_| first) {
+            // If there is no room, it is logged with the other lazy facts.
+            let _ = self.commit(env, &[Record::Seen(seen)]);
+        }
         if self.state.user(user).is_some_and(|row| !row.fits.is_empty()) {
             // What it waits for is asked for by upkeep.
             let _ = self.fit(env, AT_ONCE);
@@ -82,7 +120,8 @@ impl Commands for Partition {
             Ok(done) => done,
             Err(stop) => return self.answer(env, address, &[], Some(id), Err(stop)),
         };
-        let Lent { now, out, .. } = env.lend();
+        let Lent { now, bodies, out, .. } = env.lend();
+        self.state.freed.drain(..).for_each(|(place, hint)| bodies.remove(place, hint));
         let online = self.state.free(at, seq, covered).and_then(|online| self.sessions.get(online));
         if let Some(session) = online.filter(|_| covered.0 > 0) {
             out.freed(session.address, covered.0, covered.1);
@@ -204,9 +243,17 @@ impl Partition {
         self.state.author(who.user, who.device).map(|author| author.user)
     }
 
-    /// The other user of a direct conversation in memory.
+    /// Whether a session was written something up to `seq`.
+    fn was_sent(&self, session: &Session, at: Attached, id: &ConversationId, seq: u64) -> bool {
+        let Ok(mailbox) = self.state.mailbox(session.author(), id, session.last) else { return false };
+        let online = self.state.conversation(mailbox.slot).and_then(|a| a.online.get(mailbox.member, mailbox.device));
+        online.is_some_and(|online| online.session == at && seq <= online.last)
+    }
+
+    /// The other user of a direct conversation of this user in memory.
     fn peer(&self, id: &ConversationId, user: UserSlot) -> Option<CompactString> {
         let active = self.state.active(id).filter(|active| active.row.kind == Kind::Direct)?;
+        active.member(user, 0)?;
         let other = active.row.iter().map(|(_, member)| member.user).find(|&other| other != user).unwrap_or(user);
         Some(self.state.names.text(other).into())
     }

@@ -24,8 +24,9 @@ use std::collections::{BTreeMap, VecDeque};
 use compact_str::CompactString;
 use seam::{Address, Attached, Outputs, RowKey};
 use slab::Slab;
+use smallvec::SmallVec;
 
-use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, UserSlot};
 use crate::lazy::Mailbox;
 use crate::propose::{Author, Fits};
 use crate::state::State;
@@ -35,6 +36,24 @@ pub use token::Tokens;
 
 /// A handle of no session.
 const OVER: Attached = Attached { slot: u32::MAX, serial: 0 };
+
+/// What a node is asked for: rows of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Want {
+    /// These, to be answered with [`Partition::loaded`](crate::partition::Partition::loaded).
+    Rows(SmallVec<[RowKey; 2]>),
+    /// Index rows, at most 1,024, to be answered with [`Partition::page`](crate::partition::Partition::page).
+    Page {
+        /// For a session, or for upkeep.
+        session: Option<Attached>,
+        /// Of this user, …
+        user: CompactString,
+        /// … behind this conversation.
+        after: Option<ConversationId>,
+    },
+    /// Nothing: these conversations were loaded, and can rest again.
+    Rest(Vec<ConversationId>),
+}
 
 /// All sessions of a partition.
 #[derive(Debug, Default)]
@@ -55,8 +74,8 @@ pub struct Sessions {
     undurable: Vec<Attached>,
     /// … or for rows.
     loading: Vec<Attached>,
-    /// The rows.
-    wanted: Vec<RowKey>,
+    /// What they wait for.
+    wanted: Vec<Want>,
     /// A client had a token above all that was ever given.
     ahead: bool,
 }
@@ -176,9 +195,18 @@ impl Sessions {
         }
     }
 
-    /// Rows that sessions wait for: each is named once, and answered to the partition when it came.
-    pub(crate) fn wanted(&mut self) -> Vec<RowKey> {
+    /// What sessions wait for, once.
+    pub(crate) fn wanted(&mut self) -> Vec<Want> {
         std::mem::take(&mut self.wanted)
+    }
+
+    /// Index rows came that a session waits for.
+    pub(crate) fn catch_up_page(&mut self, at: Attached, ids: Vec<ConversationId>, last: bool, out: &mut impl Outputs) {
+        let Some(session) = self.get_mut(at) else { return };
+        if let Some(walk) = &mut session.lists().receipts.catch_up {
+            walk.page(ids, last);
+        }
+        session.owe_receipts(out);
     }
 
     /// Whether a client had a token above all that was ever given, since this was last asked.

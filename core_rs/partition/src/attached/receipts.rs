@@ -11,12 +11,14 @@ use seam::{Address, Attached, Env, Lent, Outputs, Served, Token};
 use smallvec::SmallVec;
 use wire::types::{ConversationId, CursorOf, ServerFrame};
 
-use super::catch_up::{CatchUp, Caught};
-use super::{Session, Sessions};
+use super::catch_up::Caught;
+use super::{Session, Sessions, Want};
 use crate::active::Active;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
+use crate::index::{Step, Walk};
 use crate::lazy::News;
 use crate::names::Names;
+use crate::receipts::Receipt;
 use crate::rows::Kind;
 use crate::state::State;
 
@@ -46,7 +48,8 @@ pub(super) struct Receipts {
     due: bool,
     /// Something was told with a version below its own.
     unclosed: bool,
-    pub(super) catch_up: Option<CatchUp>,
+    /// Where a pass over the user's conversations is.
+    pub(super) catch_up: Option<Walk>,
 }
 
 impl Receipts {
@@ -116,25 +119,18 @@ pub(super) struct Frames<'a, O> {
 impl<'a, O: Outputs> Frames<'a, O> {
     /// Adds what is new of a member for the listener at `me`.
     pub(super) fn add(&mut self, active: &Active, me: MemberIndex, index: MemberIndex, since: u64) {
-        let Some(member) = active.row.member(index) else { return };
-        let user = self.names.text(member.user);
-        if index == me {
-            if member.read_version > since {
-                self.push(active, CursorOf { user, delivered: 0, read: member.read, skipped: false });
+        let Some(user) = active.row.member(index).map(|member| self.names.text(member.user)) else { return };
+        active.receipts_of(me, index, since, |receipt| match receipt {
+            Receipt::Skip(_, range) => {
+                let (conversation, from, to, reason) = (active.id, range.from, range.to, range.reason);
+                let version = self.before.bytes();
+                self.out.pushed(self.to, &ServerFrame::Skip { conversation, from, to, reason, user, version });
+                self.unclosed = true;
             }
-            return;
-        }
-        for range in member.told_skips().filter(|range| range.version > since) {
-            let (conversation, from, to, reason) = (active.id, range.from, range.to, range.reason);
-            let version = self.before.bytes();
-            self.out.pushed(self.to, &ServerFrame::Skip { conversation, from, to, reason, user, version });
-            self.unclosed = true;
-        }
-        if member.version > since {
-            // A read above what is delivered would reveal that something was withheld.
-            let (delivered, read) = (member.delivered, member.read.min(member.delivered));
-            self.push(active, CursorOf { user, delivered, read, skipped: false });
-        }
+            Receipt::Progress { delivered, read, .. } => {
+                self.push(active, CursorOf { user, delivered, read, skipped: false });
+            }
+        });
     }
 
     /// Adds what is new of all members.
@@ -320,21 +316,28 @@ impl Sessions {
             left: most.max(1),
         };
         if behind {
-            let caught = receipts.catch_up(state, listener, &mut frames, wanted);
+            let caught = receipts.catch_up(state, listener, &mut frames);
             if caught != Caught::Up {
                 receipts.unclosed = frames.pause();
-                session.owes_receipts = caught == Caught::Partly;
-                return match caught {
-                    Caught::Partly => Served::More,
-                    Caught::Undurable => {
-                        undurable.push(to);
-                        Served::All
-                    }
-                    Caught::Rows | Caught::Up => {
-                        loading.push(to);
-                        Served::Reading
-                    }
+                let served = match &caught {
+                    Caught::Undurable => Served::All,
+                    Caught::Needs(Step::Rows(_) | Step::Page(_)) => Served::Reading,
+                    _ => Served::More,
                 };
+                match caught {
+                    Caught::Undurable => undurable.push(to),
+                    Caught::Needs(Step::Rows(keys)) => {
+                        wanted.push(Want::Rows(keys));
+                        loading.push(to);
+                    }
+                    Caught::Needs(Step::Page(after)) => {
+                        wanted.push(Want::Page { session: Some(to), user: session.name.clone(), after });
+                    }
+                    Caught::Needs(_) => wanted.extend(receipts.catch_up.as_mut().map(Walk::give_back).map(Want::Rest)),
+                    Caught::Partly | Caught::Up => {}
+                }
+                session.owes_receipts = served == Served::More;
+                return served;
             }
             receipts.catch_up = None;
         }

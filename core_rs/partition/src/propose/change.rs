@@ -114,27 +114,27 @@ pub fn change<'a>(
     Ok(Sent::New { conversation: id, seq, records })
 }
 
+/// The users whom a wish names.
+pub(crate) fn users<'a>(wanted: &'a Change<'_>) -> &'a [Cow<'a, str>] {
+    match wanted {
+        Change::Created { members: users, .. }
+        | Change::Added(users)
+        | Change::Removed(users)
+        | Change::Promoted(users)
+        | Change::Demoted(users) => users,
+        Change::Owner(user) => std::slice::from_ref(user),
+        _ => &[],
+    }
+}
+
 /// Every name in a wish must be a user's. That is looked for only where the actor may know the group (I8).
 fn check_names(view: &View<'_>, actor: &str, wanted: &Change<'_>) -> Decided<()> {
     let creates = matches!(wanted, Change::Created { .. });
     if !creates && view.role(actor).is_none() {
         return Ok(());
     }
-    let one;
-    let names: &[Cow<'_, str>] = match wanted {
-        Change::Created { members: users, .. }
-        | Change::Added(users)
-        | Change::Removed(users)
-        | Change::Promoted(users)
-        | Change::Demoted(users) => users,
-        Change::Owner(user) => {
-            one = [user.clone()];
-            &one
-        }
-        _ => &[],
-    };
     let mut missing = SmallVec::new();
-    for name in names.iter().filter(|name| view.role(name).is_none()) {
+    for name in users(wanted).iter().filter(|name| view.role(name).is_none()) {
         match view.state.need_user(name) {
             Ok(Some(_)) => {}
             Ok(None) => return refuse(codes::UNKNOWN_USER),

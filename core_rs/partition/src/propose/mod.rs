@@ -19,6 +19,7 @@ use compact_str::CompactString;
 use smallvec::{SmallVec, smallvec};
 
 pub use change::change;
+pub(crate) use change::users;
 pub(crate) use devices::unfitted;
 pub use devices::{Fits, Fitting, begin_device, block, create_user, drop_device, fit, register_device};
 pub use floor::{expire, lost};
