@@ -154,7 +154,8 @@ impl Sessions {
 
     /// Conversations have something new for their sessions: they are listed for each.
     pub(crate) fn wake(&mut self, state: &mut State, out: &mut impl Outputs) {
-        for slot in std::mem::take(&mut state.woken) {
+        let mut woken = std::mem::take(&mut state.woken);
+        for slot in woken.drain(..) {
             let Some(active) = state.conversation_mut(slot) else { continue };
             active.woken = false;
             let mut online = std::mem::take(&mut active.online);
@@ -175,6 +176,8 @@ impl Sessions {
                 active.online = online;
             }
         }
+        // Its room serves the next ones.
+        state.woken = woken;
     }
 
     /// Sessions that waited for a record to be durable can be told receipts.

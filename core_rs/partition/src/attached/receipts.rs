@@ -111,7 +111,7 @@ pub(super) struct Frames<'a, O> {
     unclosed: bool,
     /// The frame that was not written yet: its conversation, whether that is a group, and its cursors.
     last: (ConversationId, bool),
-    cursors: Vec<CursorOf<'a>>,
+    cursors: SmallVec<[CursorOf<'a>; 1]>,
     /// How many more may be written.
     pub left: usize,
 }
@@ -312,7 +312,7 @@ impl Sessions {
             before: token(listener.since),
             unclosed: receipts.unclosed,
             last: ([0; 16], false),
-            cursors: Vec::new(),
+            cursors: SmallVec::new(),
             left: most.max(1),
         };
         if behind {
