@@ -46,7 +46,7 @@ pub(crate) struct Session {
     pub held: u32,
     /// How far it says that it has receipts, until it is attached.
     pub receipts: Option<Box<Token>>,
-    /// It comes from another process, with what was in flight to it there: it is not told that it is welcome.
+    /// It was live before, here or in another process, with this in flight: it is not told that it is welcome.
     pub returns: Option<Box<[(ConversationId, u64)]>>,
     /// Frames that wait.
     pub waiting: Option<Box<Waiting>>,

@@ -140,6 +140,28 @@ impl Gateway {
         Ok(None)
     }
 
+    /// A poll's last request came again, so its reply was lost: what was written to its session and not acknowledged is written
+    /// again.
+    pub fn rewind<H: Host>(host: &mut H, id: Address) {
+        let gateway = host.gateway();
+        let Some(slot) = gateway.conns.slot(id).filter(|&slot| gateway.conns.state(slot) == Some(State::Live)) else {
+            return;
+        };
+        gateway.leave_gates(slot);
+        let Some(session) = gateway.conns.session_mut(slot) else { return };
+        let Some(attached) = session.attached.take() else { return };
+        if let Some(waiting) = &mut session.waiting {
+            waiting.permit = false;
+        }
+        let [window, _] = session.run.window();
+        (session.run, session.returns) = (Run::new(window, (0, 0)), Some(Box::default()));
+        gateway.stats.sessions -= 1;
+        gateway.begin_to_join(slot);
+        // At once: it has the same address when it is attached again.
+        let (commands, env) = host.split();
+        commands.detach(env, attached);
+    }
+
     /// Ends a session, if there is one: what waits is dropped, and the partition is to be told.
     fn leave(&mut self, slot: u32) {
         self.leave_gates(slot);

@@ -263,6 +263,33 @@ fn a_polls_session_is_parked_between_requests_and_keeps_what_it_is_owed() {
 }
 
 #[test]
+fn a_poll_whose_reply_was_lost_is_attached_anew_and_not_welcomed_again() {
+    let mut rig = Rig::new(Config { authorize: true, ..Config::default() });
+    let client = rig.open(Carrier::Poll);
+    rig.admit(client, "ann", 1, 0);
+    rig.feed(client, &[hello()]);
+    rig.turn();
+    rig.push(client, 2);
+    rig.feed(client, &[send("bob", "a")]);
+    rig.turn();
+    assert_eq!(rig.got(client), [Got::Welcome("ann".into()), Got::Message(2), Got::Message(1)]);
+    rig.script.given.clear();
+    Gateway::rewind(&mut rig, client.id);
+    assert_eq!(rig.state(client), Some(State::Joining));
+    rig.turn();
+    assert_eq!(rig.script.given, [Given::Detach(client.id), Given::Attach(client.id)]);
+    assert_eq!((rig.state(client), rig.got(client)), (Some(State::Live), vec![]));
+    rig.push(client, 2);
+    let ticket = seam::Action::Send as u64;
+    rig.gateway().permit(client.id, ticket, true);
+    rig.turn();
+    let mut got = rig.got(client);
+    got.sort_by_key(|got| format!("{got:?}"));
+    assert_eq!(got, [Got::Accepted("a".into()), Got::Message(1), Got::Message(2)]);
+    assert_eq!(rig.gateway().stats().sessions, 1);
+}
+
+#[test]
 fn however_often_a_session_is_parked_it_has_few_timers() {
     let mut rig = Rig::new(Config { park_ms: 5_000, ..Config::default() });
     let client = rig.open(Carrier::Poll);
