@@ -195,7 +195,7 @@ pub(crate) fn handle_or_refuse<H: Host>(host: &mut H, slot: u32, payload: &[u8],
         Ok(ClientFrame::ProgressGet { conversation, .. }) => (Cow::default(), Some(conversation)),
         _ => (Cow::default(), None),
     };
-    gateway.tell_error(slot, codes::UNAVAILABLE, "What the server stored of this is damaged.", &id, at);
+    gateway.tell_error(slot, codes::UNAVAILABLE, "What the server stored of this cannot be used now.", &id, at);
     Handled::Done
 }
 

@@ -4,18 +4,19 @@
 //!
 //! # Layout
 //! - [`api`]: what passes between a gateway and its driver. [`config`]: limits.
-//! - `conns`: the table of connections; a session is a part of its connection's entry. `out`: what a connection is owed, and
-//!   its writes. `outputs`: the partition's outputs, as frames. `holding`: outputs that wait for the disk. `accounts`: what a
-//!   user holds.
-//! - `login`: hello to welcome, and a session's end. `frames`: what each frame does. `deferred`: frames that wait, and their
-//!   turn. [`fair`]: a queue that is fair to users. [`waits`]: who waits for which row. `uses`: a session's first use of a row.
-//!   `permits`: the embedder's word. `timers`: when a connection is looked at again. [`saved`]: a session as bytes.
+//! - `conns`: the table of connections; a session is a part of its connection's entry. `login`: hello to welcome, and a session's
+//!   end. `timers`: when a connection is looked at again. `handover`: a session moves to another process, as the bytes of `saved`.
+//! - In: `frames`: what each frame does. `deferred`: frames that wait, and their turn. `fair`: a queue that is fair to users.
+//!   `waits`: who waits for which row. `uses`: a session's first use of a row. `permits`: the embedder's word.
+//! - Out: `outputs`: what the partition gives, as frames. `encode`: frames as bytes. `holding`: outputs that wait for the disk.
+//!   `out`: what a connection is owed, and its writes. `runs`: sessions that are owed messages or receipts.
+//! - [`accounts`]: what sessions, users and addresses use, and may. `bounds`: connections are kept within that.
 //!
 //! # Calls
 //! Inputs that give no command are methods of [`Gateway`]. During a command the gateway itself is lent to the partition, as its
-//! [`Outputs`](seam::Outputs); so inputs that give commands ([`Gateway::data`], [`Gateway::turn`]) take a [`Host`], which has both, and borrow the
-//! gateway for a moment at a time. The bytes of a frame lie in the driver's read buffer meanwhile, and the connection's link is
-//! taken out of the table while it reads them.
+//! [`Outputs`](seam::Outputs); so inputs that give commands ([`Gateway::data`], [`Gateway::turn`]) take a [`Host`], which has
+//! both, and borrow the gateway for a moment at a time. The bytes of a frame lie in the driver's read buffer meanwhile, and the
+//! connection's link is taken out of the table while it reads them.
 //!
 //! Whatever ends a session, also in the middle of a command, only notes its handle: [`Gateway::turn`] gives the `detach`.
 #![deny(unsafe_code)]
@@ -27,7 +28,7 @@ pub mod config;
 mod conns;
 mod deferred;
 mod encode;
-pub mod fair;
+mod fair;
 mod frames;
 mod handover;
 mod holding;
@@ -36,10 +37,10 @@ mod out;
 mod outputs;
 mod permits;
 mod runs;
-pub mod saved;
+mod saved;
 mod timers;
 mod uses;
-pub mod waits;
+mod waits;
 
 use std::collections::VecDeque;
 

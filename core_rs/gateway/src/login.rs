@@ -223,7 +223,7 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
     }
     let gather = session.waiting.as_ref().and_then(|waiting| waiting.gather.as_ref());
     if gather.is_some_and(|gather| gather.unusable) {
-        gateway.close_with(slot, codes::INTERNAL, "What the server stored of this user is damaged.");
+        gateway.close_with(slot, codes::INTERNAL, "What the server stored of this user cannot be used now.");
         return 1;
     }
     let (user, receipts, returns) = (session.user.clone(), session.receipts.take(), session.returns.clone());

@@ -215,7 +215,7 @@ fn words(code: &str) -> &'static str {
         codes::STORAGE_FULL => "The server's disk is full; try again later.",
         codes::TOO_MANY => "There are as many as there may be.",
         codes::TOO_MANY_DEVICES => "The user has as many devices as are allowed.",
-        codes::UNAVAILABLE => "What the server stored of this is damaged.",
+        codes::UNAVAILABLE => "What the server stored of this cannot be used now.",
         codes::UNKNOWN_CONVERSATION => "There is no such conversation for you.",
         codes::UNKNOWN_MESSAGE => "There is no such message for you here.",
         codes::UNKNOWN_USER => "There is no such user.",

@@ -9,25 +9,25 @@ use crate::{Carrier, Host, Key, State};
 
 /// What becomes of a connection, and what it is told, after the event in the first column. `-`: does not happen.
 const TABLE: &str = "
-event          | Opening                | Checking               | Joining                      | Live                         | Parked
-hello          | Checking               | Checking               | Joining                      | Closing hello_twice detach   | -
-frame          | Closing hello_expected | Checking               | Joining                      | Live pong                    | -
-malformed      | Closing malformed      | Checking               | Joining                      | Closing malformed detach     | -
-mistaken       | Closing bad_id         | Checking               | Joining                      | Live bad_id                  | -
-admitted       | Opening                | Joining                | Joining                      | Live                         | Parked
-refused        | Opening                | Closing bad_token      | Joining                      | Live                         | Parked
-rows came      | -                      | -                      | Live welcome                 | Live                         | Parked
-unusable       | -                      | -                      | Closing internal             | Live unavailable             | -
-welcome        | -                      | -                      | Live welcome                 | -                            | -
-replaced       | -                      | -                      | Closing replaced             | Closing replaced             | gone
-lost           | gone                   | gone                   | gone detach                  | Parked                       | gone detach
-lost socket    | gone                   | gone                   | gone detach                  | gone detach                  | -
-10 s           | Closing hello_timeout  | Checking               | Joining                      | Live                         | Parked
-60 s           | Closing hello_timeout  | Checking               | Joining                      | Live ping                    | gone detach
-90 s           | Closing hello_timeout  | Checking               | Joining                      | Closing ping detach          | gone detach
-token expired  | -                      | -                      | Closing token_expired detach | Closing token_expired detach | gone detach
-stop           | Closing                | Closing goodbye        | Closing goodbye detach       | Closing goodbye detach       | gone detach
-fail           | Closing internal       | Closing internal       | Closing internal detach      | Closing internal detach      | gone detach
+event        | Opening               | Checking         | Joining                     | Live                        | Parked
+hello        | Checking              | Checking         | Joining                     | Closing hello_twice detach  | -
+frame        | Closing hello_expected| Checking         | Joining                     | Live pong                   | -
+malformed    | Closing malformed     | Checking         | Joining                     | Closing malformed detach    | -
+mistaken     | Closing bad_id        | Checking         | Joining                     | Live bad_id                 | -
+admitted     | Opening               | Joining          | Joining                     | Live                        | Parked
+refused      | Opening               | Closing bad_token| Joining                     | Live                        | Parked
+rows came    | -                     | -                | Live welcome                | Live                        | Parked
+unusable     | -                     | -                | Closing internal            | Live unavailable            | -
+welcome      | -                     | -                | Live welcome                | -                           | -
+replaced     | -                     | -                | Closing replaced            | Closing replaced            | gone
+lost         | gone                  | gone             | gone detach                 | Parked                      | gone detach
+lost socket  | gone                  | gone             | gone detach                 | gone detach                 | -
+10 s         | Closing hello_timeout | Checking         | Joining                     | Live                        | Parked
+60 s         | Closing hello_timeout | Checking         | Joining                     | Live ping                   | gone detach
+90 s         | Closing hello_timeout | Checking         | Joining                     | Closing ping detach         | gone detach
+token expired| -                     | -                | Closing token_expired detach| Closing token_expired detach| gone detach
+stop         | Closing               | Closing goodbye  | Closing goodbye detach      | Closing goodbye detach      | gone detach
+fail         | Closing internal      | Closing internal | Closing internal detach     | Closing internal detach     | gone detach
 ";
 
 /// A connection in this state; one that the event can happen to.
