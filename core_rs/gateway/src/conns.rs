@@ -31,6 +31,15 @@ pub enum State {
     Closing,
 }
 
+/// What a session begins with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// How far it says that it has receipts.
+    pub receipts: Option<Token>,
+    /// It was live before, here or in another process, with this in flight: it is not told that it is welcome.
+    pub returns: Option<Vec<(ConversationId, u64)>>,
+}
+
 /// What an identified connection is, and what one is that says who it wants to be. Parts that most never need take a pointer.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -44,10 +53,8 @@ pub(crate) struct Session {
     pub run: Run,
     /// Bytes of its outputs that are held.
     pub held: u32,
-    /// How far it says that it has receipts, until it is attached.
-    pub receipts: Option<Box<Token>>,
-    /// It was live before, here or in another process, with this in flight: it is not told that it is welcome.
-    pub returns: Option<Box<[(ConversationId, u64)]>>,
+    /// Until it is welcome.
+    pub asked: Option<Box<Asked>>,
     /// Frames that wait.
     pub waiting: Option<Box<Waiting>>,
     /// See [`Permits`].
@@ -69,8 +76,7 @@ impl Session {
             attached: None,
             run: Run::new((0, 0), (0, 0)),
             held: 0,
-            receipts: None,
-            returns: None,
+            asked: None,
             waiting: None,
             permits: None,
             uses: None,
@@ -196,5 +202,16 @@ impl Conns {
     /// Slots of all.
     pub fn slots(&self) -> Vec<u32> {
         self.table.iter().map(|(slot, _)| slot as u32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Conn>() <= 112, "{}", size_of::<Conn>());
+        assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
     }
 }

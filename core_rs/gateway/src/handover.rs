@@ -7,7 +7,7 @@ use seam::{Address, Commands};
 
 use crate::accounts::Source;
 use crate::api::Carrier;
-use crate::conns::{Conn, Session, State};
+use crate::conns::{Asked, Conn, Session, State};
 use crate::deferred::{Frames, Waiting};
 use crate::login::NoSession;
 use crate::out::pause;
@@ -91,7 +91,7 @@ impl Gateway {
                 expires_ms: saved.expires_ms,
                 // Of what nobody knows that it was sent, all is sent again.
                 run: Run::new(window, if saved.sent.is_empty() { (0, 0) } else { in_flight }),
-                returns: Some(saved.sent.into()),
+                asked: Some(Box::new(Asked { returns: Some(saved.sent), receipts: None })),
                 waiting: Some(Box::new(Waiting { frames, ..Waiting::default() })),
                 device: saved.device,
                 receive: saved.receive,

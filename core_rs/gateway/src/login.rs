@@ -6,7 +6,7 @@ use wire::codes;
 use wire::types::{Hello, ServerFrame};
 
 use crate::api::{Carrier, Identity, Request};
-use crate::conns::{Session, State};
+use crate::conns::{Asked, Session, State};
 use crate::out::pause;
 use crate::runs::Run;
 use crate::{Gateway, Host};
@@ -23,7 +23,8 @@ impl Gateway {
         let window =
             (pick(hello.window_messages, limits.window_messages), pick(hello.window_bytes, limits.window_bytes));
         session.run = Run::new(window, (0, 0));
-        session.receipts = Token::new(&hello.receipts).filter(|_| !hello.receipts.is_empty()).map(Box::new);
+        let receipts = Token::new(&hello.receipts).filter(|_| !hello.receipts.is_empty());
+        session.asked = Some(Box::new(Asked { receipts, returns: None }));
         entry.state = State::Checking;
         // What follows is read when it is clear whose it is.
         if session.user.is_empty() {
@@ -154,7 +155,8 @@ impl Gateway {
             waiting.permit = false;
         }
         let [window, _] = session.run.window();
-        (session.run, session.returns) = (Run::new(window, (0, 0)), Some(Box::default()));
+        session.run = Run::new(window, (0, 0));
+        session.asked = Some(Box::new(Asked { returns: Some(Vec::new()), ..Asked::default() }));
         gateway.stats.sessions -= 1;
         gateway.begin_to_join(slot);
         // At once: it has the same address when it is attached again.
@@ -226,15 +228,15 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
         gateway.close_with(slot, codes::INTERNAL, "What the server stored of this user cannot be used now.");
         return 1;
     }
-    let (user, receipts, returns) = (session.user.clone(), session.receipts.take(), session.returns.clone());
+    let (user, asked) = (session.user.clone(), session.asked.clone().unwrap_or_default());
     let who = Attach {
         address,
         user: &user,
         device: session.device,
         receive: session.receive,
         create: true,
-        receipts: receipts.as_deref(),
-        in_flight: returns.as_deref().unwrap_or_default(),
+        receipts: asked.receipts.as_ref(),
+        in_flight: asked.returns.as_deref().unwrap_or_default(),
     };
     let (commands, env) = host.split();
     let attached = commands.attach(env, &who);
@@ -247,11 +249,7 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
         }
         // It was refused meanwhile.
         (Ok(attached), None) => gateway.ended.push_back(attached),
-        (Err(wait), Some(session)) => {
-            session.receipts = receipts;
-            gateway.wait(slot, wait);
-        }
-        (Err(_), None) => {}
+        (Err(wait), _) => gateway.wait(slot, wait),
     }
     1
 }

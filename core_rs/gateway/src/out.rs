@@ -38,7 +38,7 @@ pub mod pause {
     pub const MOVING: u8 = 32;
 }
 
-/// Bits of [`Write::flags`].
+/// Bits of [`Write::flags`](crate::Write::flags).
 pub mod write_flags {
     /// Close once the data is written.
     pub const CLOSE: u8 = 1;

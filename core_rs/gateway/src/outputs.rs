@@ -81,7 +81,7 @@ impl Outputs for Gateway {
 
     fn welcome(&mut self, to: Address, pending: (u64, u64), receipts: &Token, at: Position) {
         let Some(session) = self.conns.slot(to).and_then(|slot| self.conns.session_mut(slot)) else { return };
-        if session.returns.take().is_some() {
+        if session.asked.take().is_some_and(|asked| asked.returns.is_some()) {
             return self.hold(to, None, Kind::Welcome, at);
         }
         let user = session.user.clone();

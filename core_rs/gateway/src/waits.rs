@@ -48,12 +48,18 @@ impl Gather {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    Idle,
+    Queued,
+    UnderWay,
+}
+
 #[derive(Debug)]
 struct Gate {
     /// For whose account it is, or was, loaded.
     user: u32,
-    /// A load is queued or under way.
-    asked: bool,
+    load: Load,
     /// Sessions that wait for it. Those that ended are passed over.
     waiters: Vec<Address>,
     /// Sessions whose first frame wants it.
@@ -105,12 +111,12 @@ impl Gateway {
             gather.missing += 1;
             let gate = match self.waits.gates.entry(key.clone()) {
                 Entry::Occupied(gate) => gate.into_mut(),
-                Entry::Vacant(gate) => gate.insert(Gate { user, asked: false, waiters: Vec::new(), holders: 0 }),
+                Entry::Vacant(gate) => gate.insert(Gate { user, load: Load::Idle, waiters: Vec::new(), holders: 0 }),
             };
             gate.holders += u32::from(before.is_none());
             gate.waiters.push(address);
-            if !gate.asked {
-                (gate.asked, gate.user) = (true, user);
+            if gate.load == Load::Idle {
+                (gate.load, gate.user) = (Load::Queued, user);
                 self.waits.queued.push(user, key);
             }
         }
@@ -121,10 +127,11 @@ impl Gateway {
         let Waits { gates, queued, under_way, total } = &mut self.waits;
         while *total < UNDER_WAY.1 {
             let (user, key) = queued.pop(|user| under_way.get(&user).is_none_or(|&loads| loads < UNDER_WAY.0))?;
-            if gates.get(&key).is_some_and(|gate| gate.holders == 0) {
+            let Some(gate) = gates.get_mut(&key).filter(|gate| gate.holders > 0) else {
                 gates.remove(&key);
                 continue;
-            }
+            };
+            gate.load = Load::UnderWay;
             *under_way.entry(user).or_default() += 1;
             *total += 1;
             self.stats.loads_total += 1;
@@ -136,8 +143,8 @@ impl Gateway {
     /// A load ended, and what it found is in memory, or is known to be absent. It is kept there as long as [`Gateway::holds`] says
     /// so. Not `usable`: it cannot be read, or must not be used; frames that want it are refused.
     pub fn loaded(&mut self, key: &Key, usable: bool) {
-        let Some(gate) = self.waits.gates.get_mut(key).filter(|gate| gate.asked) else { return };
-        gate.asked = false;
+        let Some(gate) = self.waits.gates.get_mut(key).filter(|gate| gate.load == Load::UnderWay) else { return };
+        gate.load = Load::Idle;
         if let Some(loads) = self.waits.under_way.get_mut(&gate.user) {
             *loads -= 1;
             if *loads == 0 {
@@ -179,7 +186,7 @@ impl Gateway {
             let Some(gate) = self.waits.gates.get_mut(key) else { continue };
             gate.holders -= 1;
             // What is queued goes when its turn comes, what is under way when its answer does.
-            if gate.holders == 0 && !gate.asked {
+            if gate.holders == 0 && gate.load == Load::Idle {
                 self.waits.gates.remove(key);
             }
         }

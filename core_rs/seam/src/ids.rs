@@ -29,6 +29,19 @@ impl Address {
     }
 }
 
+/// For whoever keeps it as a number.
+impl From<Address> for u64 {
+    fn from(address: Address) -> Self {
+        address.0
+    }
+}
+
+impl From<u64> for Address {
+    fn from(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 /// Longest [`Token`], bytes.
 pub const MAX_TOKEN: usize = 64;
 
@@ -104,6 +117,7 @@ mod tests {
         let address = Address::new(7, u32::MAX);
         assert_eq!((address.slot(), address.generation()), (7, u32::MAX));
         assert_ne!(address, Address::new(7, 0));
+        assert_eq!(Address::from(u64::from(address)), address);
     }
 
     #[test]
