@@ -72,6 +72,40 @@ fn a_turn_takes_up_so_many_frames_and_of_one_session_so_many_before_others_have_
 }
 
 #[test]
+fn a_user_whose_sessions_always_have_frames_waiting_delays_nobody_i6() {
+    let mut rig = Rig::default();
+    let greedy: Vec<_> = (1..31).map(|device| rig.join("ann", device)).collect();
+    let modest = rig.join("bob", 1);
+    rig.hold_loads = true;
+    let pings: Vec<_> = (0..250).map(ping).collect();
+    for &client in &greedy {
+        rig.feed(client, &[send("cem", "a")]);
+    }
+    for round in 0..30 {
+        for &client in &greedy {
+            rig.feed(client, &pings);
+        }
+        let name = format!("user{round}");
+        rig.feed(modest, &[send(&name, &name), ping(1), send("bob", "b")]);
+        // One turn asks for the row, and for that of `bob` the first time; one after the answer does the rest.
+        for _ in 0..3 {
+            Gateway::turn(&mut rig);
+            while let Some(key) = rig.gateway().next_load() {
+                rig.loads.push(key);
+            }
+            rig.answer_loads(usize::MAX);
+            rig.sync();
+        }
+        rig.gateway().synced(seam::Position(u64::MAX));
+        Gateway::turn(&mut rig);
+        rig.drain();
+        assert_eq!(rig.got(modest).len(), 3, "in round {round}");
+        let left = rig.gateway().diagnosis().iter().any(|&(name, count)| name == "ready" && count > 0);
+        assert!(left, "the others have frames left");
+    }
+}
+
+#[test]
 fn answers_of_a_turn_are_bounded_in_bytes_and_the_rest_comes_later_i11() {
     let mut rig = Rig::new(Config::default());
     rig.script.answer_bytes = 100 << 10;
