@@ -171,7 +171,10 @@ pub(crate) fn take_up<H: Host>(host: &mut H) -> bool {
     while left > 0 && host.gateway().answered < TURN_ANSWERS {
         let gateway = host.gateway();
         let Some((_, address)) = gateway.ready.pop(|_| true) else { break };
-        let Some(slot) = gateway.conns.slot(address) else { continue };
+        let Some(slot) = gateway.conns.slot(address) else {
+            left -= 1;
+            continue;
+        };
         if let Some(waiting) = gateway.conns.session_mut(slot).and_then(|session| session.waiting.as_mut()) {
             waiting.ready = false;
         }

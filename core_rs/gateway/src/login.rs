@@ -69,6 +69,7 @@ impl Gateway {
         self.close_with(slot, code, message);
     }
 
+    /// A session has a user: it is attached in its turn.
     pub(crate) fn begin_to_join(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.state = State::Joining;
@@ -245,7 +246,6 @@ pub(crate) fn join<H: Host>(host: &mut H, slot: u32) -> usize {
         (Ok(attached), Some(session)) => {
             session.attached = Some(attached);
             gateway.leave_gates(slot);
-            gateway.make_ready(slot);
         }
         // It was refused meanwhile.
         (Ok(attached), None) => gateway.ended.push_back(attached),

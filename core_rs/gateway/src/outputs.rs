@@ -28,12 +28,17 @@ impl Gateway {
         let Conns { table, outs, .. } = &mut self.conns;
         let Some(session) = table.get_mut(slot as usize).and_then(|conn| conn.session.as_mut()) else { return };
         if session.held == 0 && self.holding.passes(at) {
-            frame.inspect(|frame| outs.frame(slot, frame));
+            if let Some(frame) = frame {
+                outs.frame(slot, frame);
+            }
             return self.left(slot, kind);
         }
         let framing = outs.framing(slot);
-        let encode = |bytes: &mut Vec<u8>| _ = frame.inspect(|frame| outs.encoder.frame(framing, frame, bytes));
-        let len = self.holding.push(at, to, kind, encode);
+        let len = self.holding.push(at, to, kind, |bytes| {
+            if let Some(frame) = frame {
+                outs.encoder.frame(framing, frame, bytes);
+            }
+        });
         outs.framed += len as u64;
         session.held += (len + ENTRY) as u32;
     }

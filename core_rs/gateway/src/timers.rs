@@ -58,7 +58,7 @@ impl Timers {
 impl Gateway {
     /// When [`Gateway::turn`] wants to be called, ms of the monotonic clock.
     pub fn next_timer(&self) -> Option<u64> {
-        self.timers.next()
+        if self.waits.cut_short() { Some(self.now.mono_ms) } else { self.timers.next() }
     }
 
     /// A connection is looked at after so long, or before: at the end of its token, for example.

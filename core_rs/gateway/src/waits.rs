@@ -16,6 +16,8 @@ use crate::fair::Fair;
 
 /// Loads under way for one user, and for all.
 const UNDER_WAY: (u32, u32) = (64, 256);
+/// Entries of the queue that are looked at for one load: those that nobody wants any more are passed over (I11).
+const LOOKS: usize = 4096;
 
 /// What is loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +59,7 @@ enum Load {
 
 #[derive(Debug)]
 struct Gate {
-    /// For whose account it is, or was, loaded.
+    /// For whose account it was queued last, or is loaded.
     user: u32,
     load: Load,
     /// Sessions that wait for it. Those that ended are passed over.
@@ -70,13 +72,21 @@ struct Gate {
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
     gates: HashMap<Key, Gate>,
+    /// A key that several users wait for is queued for each of them, so that none waits for the turn of another.
     queued: Fair<Key>,
+    /// The last look for a load ended at its bound.
+    cut_short: bool,
     /// Loads under way by user.
     under_way: HashMap<u32, u32>,
     total: u32,
 }
 
 impl Waits {
+    /// Whether there may be a load that was not found yet.
+    pub fn cut_short(&self) -> bool {
+        self.cut_short
+    }
+
     /// For the diagnosis: gates, loads queued, loads under way.
     pub fn counts(&self) -> (usize, usize, u32) {
         (self.gates.len(), self.queued.len(), self.total)
@@ -115,7 +125,7 @@ impl Gateway {
             };
             gate.holders += u32::from(before.is_none());
             gate.waiters.push(address);
-            if gate.load == Load::Idle {
+            if gate.load == Load::Idle || (gate.load == Load::Queued && gate.user != user) {
                 (gate.load, gate.user) = (Load::Queued, user);
                 self.waits.queued.push(user, key);
             }
@@ -124,19 +134,26 @@ impl Gateway {
 
     /// The next row to load, if one may be loaded now: it is answered by [`Gateway::loaded`].
     pub fn next_load(&mut self) -> Option<Key> {
-        let Waits { gates, queued, under_way, total } = &mut self.waits;
-        while *total < UNDER_WAY.1 {
+        let Waits { gates, queued, cut_short, under_way, total } = &mut self.waits;
+        *cut_short = false;
+        for _ in 0..LOOKS {
+            if *total >= UNDER_WAY.1 {
+                return None;
+            }
             let (user, key) = queued.pop(|user| under_way.get(&user).is_none_or(|&loads| loads < UNDER_WAY.0))?;
-            let Some(gate) = gates.get_mut(&key).filter(|gate| gate.holders > 0) else {
+            // It may be loaded by now, for another user, or whoever wanted it be gone.
+            let Some(gate) = gates.get_mut(&key).filter(|gate| gate.load == Load::Queued) else { continue };
+            if gate.holders == 0 {
                 gates.remove(&key);
                 continue;
-            };
-            gate.load = Load::UnderWay;
+            }
+            (gate.load, gate.user) = (Load::UnderWay, user);
             *under_way.entry(user).or_default() += 1;
             *total += 1;
             self.stats.loads_total += 1;
             return Some(key);
         }
+        *cut_short = true;
         None
     }
 

@@ -115,6 +115,56 @@ fn loads_are_bounded_for_a_user_and_for_all_and_users_take_turns() {
 }
 
 #[test]
+fn a_row_for_which_another_user_waits_in_a_long_queue_is_loaded_in_the_turn_of_each_i6() {
+    let mut rig = Rig::default();
+    let (hog, other) = (rig.join("hog", 1), rig.join("other", 1));
+    rig.hold_loads = true;
+    let authors = (0..500).map(|author| format!("user{author}").into()).collect();
+    rig.feed(hog, &[ClientFrame::Read(wire::types::Read { conversation: [1; 16], seq: 1, authors })]);
+    rig.turn();
+    assert_eq!(rig.loads.len(), 64);
+    rig.feed(other, &[send("user499", "a")]);
+    rig.turn();
+    assert_eq!(rig.loads.last(), Some(&user("user499")));
+    rig.hold_loads = false;
+    let before = rig.gateway().stats().loads_total;
+    rig.turn();
+    assert_eq!(rig.gateway().stats().loads_total - before, 501 - 65, "nothing is loaded twice");
+    assert_eq!(rig.got(other), accepted(&["a"]));
+}
+
+#[test]
+fn loads_that_nobody_wants_any_more_are_passed_over_a_bounded_number_at_a_time_i11() {
+    let mut rig = Rig::default();
+    let hogs: Vec<_> = (1..21).map(|device| rig.join("hog", device)).collect();
+    let other = rig.join("other", 1);
+    rig.hold_loads = true;
+    for &hog in &hogs {
+        let authors = (0..1000).map(|author| format!("user{}-{author}", hog.wire).into()).collect();
+        rig.feed(hog, &[ClientFrame::Read(wire::types::Read { conversation: [1; 16], seq: 1, authors })]);
+    }
+    rig.turn();
+    hogs.into_iter().for_each(|hog| rig.lost(hog));
+    rig.answer_loads(usize::MAX);
+    let queued = |rig: &mut Rig| rig.gateway().diagnosis().into_iter().find(|entry| entry.0 == "loads_queued");
+    let mut before = queued(&mut rig).map_or(0, |entry| entry.1);
+    assert!(before > 19_000);
+    while before > 0 {
+        assert_eq!(rig.gateway().next_load(), None);
+        let now = queued(&mut rig).map_or(0, |entry| entry.1);
+        assert!(before - now <= 4096);
+        before = now;
+        // The driver comes again at once if there may be more.
+        let mono_ms = rig.now().mono_ms;
+        assert_eq!(rig.gateway().next_timer() == Some(mono_ms), now > 0);
+    }
+    rig.hold_loads = false;
+    rig.feed(other, &[send("bob", "a")]);
+    rig.turn();
+    assert_eq!(rig.got(other), accepted(&["a"]));
+}
+
+#[test]
 fn what_cannot_be_used_refuses_the_frame_and_is_asked_for_again_next_time() {
     let mut rig = Rig::default();
     let ann = rig.join("ann", 1);
