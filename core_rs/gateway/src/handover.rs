@@ -45,17 +45,14 @@ impl Gateway {
         let saved = Saved {
             framing,
             receive: session.receive,
-            local: false,
             user: &session.user,
             device: session.device,
             expires_ms: session.expires_ms,
             window: session.run.window(),
             sent,
-            receipts: Vec::new(),
             link: &link,
             output: &output,
             deferred: session.waiting.as_ref().map_or(&[][..], |waiting| waiting.frames.as_bytes()),
-            poll: None,
         };
         let bytes = saved.save().ok_or(NoSession);
         gateway.forget(slot);

@@ -1,23 +1,22 @@
 //! A session as bytes, so that another process can go on with it.
 //!
 //! ```text
-//! version:u8 · framing:u8 · flags:u8 (receive, local, poll) · device:u16 · expires_ms:u64
+//! version:u8 · framing:u8 · flags:u8 (1: receive) · device:u16 · expires_ms:u64
 //! window, in flight: 2 × (messages:u32, bytes:u32) · user · link · output · deferred
-//! n:u32, n × (conversation:16, sent:u64) · n:u32, n × (partition:u32, token) · poll: key:16, counter:u64 · crc32:u32
+//! n:u32, n × (conversation:16, sent:u64) · crc32:u32
 //! ```
-//! Integers are little endian; user, link, output, deferred and token are bytes behind their length, a u32. `poll` is there if
-//! its flag is. What a session used, and what its embedder allowed, is not in it: rows are loaded, and it is asked, again.
+//! Integers are little endian; user, link, output and deferred are bytes behind their length, a u32. What a session used, and
+//! what its embedder allowed, is not in it: rows are loaded, and it is asked, again. Nor how far it has receipts: it begins with
+//! what its device acknowledged.
 
 use link::Framing;
-use seam::{ConversationId, DeviceId, Token};
+use seam::{ConversationId, DeviceId};
 use wire::check_user;
 
 const VERSION: u8 = 1;
 /// Longest session, bytes. One that is longer ends, and its client connects again.
 pub const MAX_BYTES: usize = 2 << 20;
 const RECEIVE: u8 = 1;
-const LOCAL: u8 = 2;
-const POLL: u8 = 4;
 /// In the order of their numbers.
 const FRAMINGS: [Framing; 3] = [Framing::Raw, Framing::WsBinary, Framing::WsText];
 
@@ -28,8 +27,6 @@ pub struct Saved<'a> {
     pub framing: Framing,
     /// It gets messages and receipts.
     pub receive: bool,
-    /// Its carrier is in the process.
-    pub local: bool,
     /// Its user.
     pub user: &'a str,
     /// Its device, not 0.
@@ -40,24 +37,19 @@ pub struct Saved<'a> {
     pub window: [(u32, u32); 2],
     /// The last number written to it, by conversation.
     pub sent: Vec<(ConversationId, u64)>,
-    /// How far it has receipts, by partition.
-    pub receipts: Vec<(u32, Token)>,
     /// See [`link::Link::save`].
     pub link: &'a [u8],
     /// What it was owed and its transport had not taken.
     pub output: &'a [u8],
     /// Its frames that wait.
     pub deferred: &'a [u8],
-    /// Of a waiting poll: its key, and the number of its last request.
-    pub poll: Option<([u8; 16], u64)>,
 }
 
 impl<'a> Saved<'a> {
     /// As bytes; `None`: they would be more than [`MAX_BYTES`].
     pub fn save(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let flag = |on, flag| if on { flag } else { 0 };
-        let flags = flag(self.receive, RECEIVE) | flag(self.local, LOCAL) | flag(self.poll.is_some(), POLL);
+        let flags = if self.receive { RECEIVE } else { 0 };
         out.extend_from_slice(&[VERSION, self.framing as u8, flags]);
         out.extend_from_slice(&self.device.to_le_bytes());
         out.extend_from_slice(&self.expires_ms.to_le_bytes());
@@ -73,15 +65,6 @@ impl<'a> Saved<'a> {
             out.extend_from_slice(conversation);
             out.extend_from_slice(&sent.to_le_bytes());
         }
-        put_u32(&mut out, self.receipts.len() as u32);
-        for (partition, token) in &self.receipts {
-            put_u32(&mut out, *partition);
-            put_bytes(&mut out, token.bytes());
-        }
-        if let Some((key, counter)) = self.poll {
-            out.extend_from_slice(&key);
-            out.extend_from_slice(&counter.to_le_bytes());
-        }
         let crc = crc32fast::hash(&out);
         put_u32(&mut out, crc);
         (out.len() <= MAX_BYTES).then_some(out)
@@ -95,7 +78,7 @@ impl<'a> Saved<'a> {
         }
         let mut reader = Reader(content);
         let [VERSION, framing, flags] = reader.array()? else { return None };
-        if flags & !(RECEIVE | LOCAL | POLL) != 0 {
+        if flags & !RECEIVE != 0 {
             return None;
         }
         let device = u16::from_le_bytes(reader.array()?);
@@ -105,7 +88,6 @@ impl<'a> Saved<'a> {
         let saved = Self {
             framing: *FRAMINGS.get(usize::from(framing))?,
             receive: flags & RECEIVE != 0,
-            local: flags & LOCAL != 0,
             user,
             device,
             expires_ms,
@@ -114,11 +96,6 @@ impl<'a> Saved<'a> {
             output: reader.bytes()?,
             deferred: reader.bytes()?,
             sent: reader.list(|reader| Some((reader.array()?, reader.u64()?)))?,
-            receipts: reader.list(|reader| Some((reader.u32()?, Token::new(reader.bytes()?)?)))?,
-            poll: match flags & POLL {
-                0 => None,
-                _ => Some((reader.array()?, reader.u64()?)),
-            },
         };
         (device != 0 && reader.0.is_empty()).then_some(saved)
     }

@@ -23,17 +23,12 @@ prop_compose! {
         user in "[a-zA-Zäß0-9 ]{1,16}",
         bytes in any::<[Vec<u8>; 3]>(),
         framing in 0usize..3,
-        (receive, local, device, expires_ms, window) in any::<(bool, bool, u16, u64, [(u32, u32); 2])>(),
+        (receive, device, expires_ms, window) in any::<(bool, u16, u64, [(u32, u32); 2])>(),
         sent in proptest::collection::vec(any::<(ConversationId, u64)>(), 0..5),
-        receipts in proptest::collection::vec(
-            (any::<u32>(), proptest::collection::vec(any::<u8>(), 0..=64).prop_filter_map("a token", |b| Token::new(&b))), 0..3,
-        ),
-        poll in any::<Option<([u8; 16], u64)>>(),
     ) -> Parts {
         let (framing, device) = (FRAMINGS[framing], device.max(1));
         let session = Saved {
-            framing, receive, local, user: "", device, expires_ms, window, sent, receipts, link: &[], output: &[],
-            deferred: &[], poll,
+            framing, receive, user: "", device, expires_ms, window, sent, link: &[], output: &[], deferred: &[],
         };
         Parts { user, bytes, session }
     }
@@ -50,17 +45,14 @@ fn idle() -> Saved<'static> {
     Saved {
         framing: Framing::WsBinary,
         receive: true,
-        local: false,
         user: "ann",
         device: 1,
         expires_ms: 0,
         window: [(256, 1 << 20), (0, 0)],
         sent: Vec::new(),
-        receipts: Vec::new(),
         link: &[],
         output: &[],
         deferred: &[],
-        poll: None,
     }
 }
 
@@ -74,23 +66,12 @@ fn an_idle_session_is_short_whose_link_is_too() {
 
 #[test]
 fn the_bytes_of_version_1_are_these() {
-    let token = Token::new(&[9, 8]).expect("a short token");
-    let saved = Saved {
-        sent: vec![([7; 16], 5)],
-        receipts: vec![(3, token)],
-        link: b"l",
-        output: b"oo",
-        poll: Some(([1; 16], 2)),
-        expires_ms: 258,
-        ..idle()
-    };
+    let saved = Saved { sent: vec![([7; 16], 5)], link: b"l", output: b"oo", expires_ms: 258, ..idle() };
     let expected = [
-        &[1, 1, 5, 1, 0, 2, 1, 0, 0, 0, 0, 0, 0][..],
+        &[1, 1, 1, 1, 0, 2, 1, 0, 0, 0, 0, 0, 0][..],
         &[0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[3, 0, 0, 0, b'a', b'n', b'n', 1, 0, 0, 0, b'l', 2, 0, 0, 0, b'o', b'o', 0, 0, 0, 0],
         &[1, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 5, 0, 0, 0, 0, 0, 0, 0],
-        &[1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 9, 8],
-        &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0],
     ]
     .concat();
     assert_eq!(saved.save(), Some(sealed(expected)));
@@ -114,7 +95,7 @@ fn a_session_of_more_than_2_mib_is_neither_saved_nor_restored_i6() {
 fn another_version_or_flag_a_device_0_and_a_name_that_cannot_be_are_refused() {
     let bytes = idle().save().expect("a short session");
     let content = &bytes[..bytes.len() - 4];
-    for (at, byte) in [(0, 0), (0, 2), (1, 3), (2, 8), (3, 0), (33, 7)] {
+    for (at, byte) in [(0, 0), (0, 2), (1, 3), (2, 2), (3, 0), (33, 7)] {
         let mut changed = content.to_vec();
         assert_ne!(changed[at], byte);
         changed[at] = byte;
@@ -166,7 +147,7 @@ proptest! {
         }
         let bytes = sealed(bytes);
         if let Some(saved) = Saved::restore(&bytes) {
-            prop_assert!(24 * saved.sent.len() + 8 * saved.receipts.len() < bytes.len());
+            prop_assert!(24 * saved.sent.len() < bytes.len());
             prop_assert_eq!(saved.save(), Some(bytes.clone()));
         }
     }
