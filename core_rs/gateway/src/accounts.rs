@@ -86,14 +86,14 @@ pub struct Config {
 }
 
 impl Default for Config {
+    /// Rates far above what any client needs, and addresses behind which many users may be.
     fn default() -> Self {
-        let rates =
-            |times: u64| (Rate::new(times * (64 << 20), times * (64 << 20)), Rate::new(times << 18, times << 18));
+        let rates = |times: u64| (Rate::new(times << 30, times << 30), Rate::new(times << 22, times << 22));
         let bounds = |(bytes, records), sessions, held| Bounds { bytes, records, sessions, held };
         Self {
             session: bounds(rates(1), 1, 256 << 10),
             user: bounds(rates(4), 1 << 10, 4 << 20),
-            address: bounds(rates(16), 1 << 16, 64 << 20),
+            address: bounds(rates(16), 1 << 20, 256 << 20),
             all: bounds((Rate::ANY, Rate::ANY), 1 << 20, 1 << 30),
         }
     }

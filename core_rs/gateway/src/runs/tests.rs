@@ -331,7 +331,8 @@ proptest! {
                     over[slot] = true;
                 }
                 Op::Turn => {
-                    let stalled: Vec<bool> = world.env.out.sessions.iter().map(|s| s.as_ref().is_none_or(|s| s.2 != Ready::Now)).collect();
+                    let is_stalled = |s: &Option<(Run, Attached, Ready)>| s.as_ref().is_none_or(|s| s.2 != Ready::Now);
+                    let stalled: Vec<bool> = world.env.out.sessions.iter().map(is_stalled).collect();
                     let before: Vec<usize> = written.iter().map(Vec::len).collect();
                     step(&mut world, &mut written, &over);
                     prop_assert!((0..SESSION.end).all(|slot| !stalled[slot] || written[slot].len() == before[slot]));
