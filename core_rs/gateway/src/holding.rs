@@ -1,8 +1,8 @@
 //! Outputs that are held until the position is durable at which they were made.
 //!
-//! An output is encoded once, behind those that were held before it. The positions that a partition gives only grow, so the
-//! queue is sorted as it is made, and a release reads it from the front. It knows sessions as addresses: an output of one
-//! that is over is passed over by whoever takes what is released.
+//! An output is encoded once, behind those that were held before it, and a release reads from the front. The positions that a
+//! partition gives grow, so nothing waits there for long that could leave: an older one, as of a repeated send, waits for those
+//! before it. It knows sessions as addresses: an output of one that is over is passed over by whoever takes what is released.
 
 use std::collections::VecDeque;
 
@@ -81,7 +81,6 @@ impl Holding {
         encode(chunk);
         let len = chunk.len() - before;
         self.bytes += len;
-        let at = self.queue.back().map_or(at, |last| last.at.max(at));
         self.queue.push_back(Held { at, to, len: len as u32, kind });
         len
     }

@@ -119,6 +119,8 @@ fn a_connection_that_is_closed_takes_nothing_more_and_closes_also_when_its_trans
     outs.append(0, b"lost");
     outs.message(0, &mut stored(b"lost"), None, None, true);
     assert_eq!(drain(&mut outs), [(0, b"last".to_vec(), write_flags::CLOSE)]);
+    outs.set_writable(0, true);
+    assert_eq!(drain(&mut outs), [], "it is closed once");
 }
 
 #[test]
