@@ -1,4 +1,5 @@
-//! Any bytes on a connection: the parser never panics, and what comes out does not depend on how reads cut them.
+//! Any bytes on a connection: the parser never panics, and what comes out depends neither on how reads cut them nor on whether
+//! the link is saved and restored in between. Any bytes as a saved link: refused, or saved as the same again.
 //!
 //! The first byte chooses the carrier, the second where the cuts fall; the rest is what the peer sends.
 
@@ -18,9 +19,13 @@ fuzz_target!(|data: &[u8]| {
         1 => [HANDSHAKE, sent].concat(),
         _ => [&b"PYRT\x01"[..], sent].concat(),
     };
-    let whole = events(&bytes, bytes.len());
-    assert_eq!(events(&bytes, usize::from(*cut)), whole);
-    assert_eq!(events(&bytes, 1), whole);
+    let whole = events(&bytes, bytes.len(), false);
+    assert_eq!(events(&bytes, usize::from(*cut), false), whole);
+    assert_eq!(events(&bytes, 1, false), whole);
+    assert_eq!(events(&bytes, usize::from(*cut), true), whole);
+    if let Some(link) = Link::restore(sent) {
+        assert_eq!(saved(&link), *sent);
+    }
 });
 
 /// All that a caller can see of a connection.
@@ -34,7 +39,14 @@ struct Events {
     prefix: Vec<u8>,
 }
 
-fn events(bytes: &[u8], cut: usize) -> Events {
+fn saved(link: &Link) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    link.save(&mut bytes);
+    bytes
+}
+
+/// `moves`: the link is saved and restored after each piece.
+fn events(bytes: &[u8], cut: usize, moves: bool) -> Events {
     let mut link = Link::sniffing();
     let (mut payloads, mut out, mut status) = (Vec::new(), Vec::new(), Status::Open);
     for piece in bytes.chunks(cut.max(1)) {
@@ -43,6 +55,9 @@ fn events(bytes: &[u8], cut: usize) -> Events {
             payloads.push((payload.bytes.to_vec(), payload.framing));
             Flow::Continue
         });
+        if moves {
+            link = Link::restore(&saved(&link)).expect("what a link saved");
+        }
         if status == Status::Closing {
             break;
         }
