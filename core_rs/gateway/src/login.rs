@@ -155,8 +155,7 @@ impl Gateway {
         if let Some(waiting) = &mut session.waiting {
             waiting.permit = false;
         }
-        let [window, _] = session.run.window();
-        session.run = Run::new(window, (0, 0));
+        session.run.restart();
         session.asked = Some(Box::new(Asked { returns: Some(Vec::new()), ..Asked::default() }));
         gateway.stats.sessions -= 1;
         gateway.begin_to_join(slot);

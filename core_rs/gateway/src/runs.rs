@@ -50,6 +50,11 @@ impl Run {
         Self { window, in_flight, messages: false, receipts: false, tight: false, queued: false }
     }
 
+    /// The session is attached anew: nothing is in flight to it or owed. It keeps its place in the queue, if it has one.
+    pub fn restart(&mut self) {
+        *self = Self { queued: self.queued, ..Self::new(self.window, (0, 0)) };
+    }
+
     /// A message of so many bytes was written.
     pub fn message(&mut self, bytes: u32) {
         self.in_flight = (self.in_flight.0.saturating_add(1), self.in_flight.1.saturating_add(bytes));

@@ -272,7 +272,9 @@ impl Commands for Boxes {
         let last = self.boxes[from.slot as usize].in_flight.back();
         sent.extend(last.map(|(seq, _)| ([0; 16], *seq)));
     }
-    fn detach<E: Env>(&mut self, _: &mut E, _: Attached) {}
+    fn detach<E: Env>(&mut self, _: &mut E, at: Attached) {
+        self.boxes[at.slot as usize].address = Address::new(u32::MAX, 0);
+    }
     fn send<E: Env>(&mut self, env: &mut E, from: Attached, send: &Send<'_>) -> Taken {
         let (address, at) = self.exact(from, Got::Accepted(String::from_utf8_lossy(&send.id).into_owned()));
         env.lend().out.accepted(address, &send.id, &[0; 16], 1, 0, at);

@@ -256,6 +256,17 @@ fn a_session_whose_bodies_are_read_is_not_asked_for_meanwhile() {
 }
 
 #[test]
+fn a_session_that_is_attached_anew_stands_in_the_queue_once() {
+    let mut world = World::new(1, WINDOW, 0);
+    world.messages(0, 1, 10);
+    let Half { runs, sessions, .. } = &mut world.env.out;
+    let Some(Some((run, ..))) = sessions.first_mut() else { panic!("a session") };
+    run.restart();
+    runs.owed(Address::new(0, 1), run, true);
+    assert_eq!((runs.queue.len(), run.window()), (1, [WINDOW, (0, 0)]));
+}
+
+#[test]
 fn bytes_in_flight_end_with_the_last_message_whatever_was_counted() {
     let mut runs = Runs::new(0);
     let mut run = Run::new(WINDOW, (0, 0));

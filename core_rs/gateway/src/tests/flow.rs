@@ -306,6 +306,7 @@ impl Client {
 enum Op {
     Join(usize, bool),
     Carry(usize),
+    Rewind(usize),
     Feed(usize, usize, u64, usize),
     Ask(usize, usize),
     Messages(usize, usize, usize),
@@ -328,6 +329,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         2 => (0usize..4, any::<bool>()).prop_map(|(sends, poll)| Op::Join(sends, poll)),
         1 => client.clone().prop_map(Op::Carry),
+        1 => client.clone().prop_map(Op::Rewind),
         4 => (client.clone(), 0usize..4, 0u64..3, 0usize..30)
             .prop_map(|(n, sends, pings, kept)| Op::Feed(n, sends, pings, kept)),
         3 => (client.clone(), 1usize..15).prop_map(|(n, count)| Op::Ask(n, count)),
@@ -377,6 +379,11 @@ impl World {
             Op::Carry(n) => {
                 if let Some(client) = self.nth(n) {
                     self.carry(client);
+                }
+            }
+            Op::Rewind(n) => {
+                if let Some(client) = self.nth(n).and_then(|client| self.clients.get(&client)).filter(|it| it.poll) {
+                    Gateway::rewind(self, client.id);
                 }
             }
             Op::Lose(n) => {
