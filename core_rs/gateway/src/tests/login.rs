@@ -287,6 +287,13 @@ fn a_poll_whose_reply_was_lost_is_attached_anew_and_not_welcomed_again() {
     got.sort_by_key(|got| format!("{got:?}"));
     assert_eq!(got, [Got::Accepted("a".into()), Got::Message(1), Got::Message(2)]);
     assert_eq!(rig.gateway().stats().sessions, 1);
+    // Nor does it wait for the rows of a frame that waits.
+    rig.hold_loads = true;
+    rig.feed(client, &[send("cem", "b")]);
+    rig.turn();
+    Gateway::rewind(&mut rig, client.id);
+    rig.turn();
+    assert_eq!((rig.state(client), rig.loads.len()), (Some(State::Live), 1));
 }
 
 #[test]

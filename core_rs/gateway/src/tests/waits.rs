@@ -134,6 +134,29 @@ fn a_row_for_which_another_user_waits_in_a_long_queue_is_loaded_in_the_turn_of_e
 }
 
 #[test]
+fn a_load_counts_for_the_user_in_whose_turn_it_began_until_it_ends() {
+    let mut rig = Rig::default();
+    let (ann, bob) = (rig.join("ann", 1), rig.join("bob", 1));
+    rig.hold_loads = true;
+    let read = |of: &str, count: usize| {
+        let authors = (0..count).map(|author| format!("{of}{author}").into()).collect();
+        ClientFrame::Read(wire::types::Read { conversation: [1; 16], seq: 1, authors })
+    };
+    rig.feed(ann, &[read("shared", 40)]);
+    rig.feed(bob, &[read("shared", 40)]);
+    rig.turn();
+    assert_eq!(rig.loads.len(), 41);
+    rig.hold_loads = false;
+    rig.turn();
+    rig.hold_loads = true;
+    for (client, name) in [(ann, "ann"), (bob, "bob")] {
+        rig.feed(client, &[read(name, 100)]);
+        rig.turn();
+    }
+    assert_eq!(rig.loads.len(), 128, "each has its 64 again");
+}
+
+#[test]
 fn loads_that_nobody_wants_any_more_are_passed_over_a_bounded_number_at_a_time_i11() {
     let mut rig = Rig::default();
     let hogs: Vec<_> = (1..21).map(|device| rig.join("hog", device)).collect();
