@@ -31,7 +31,7 @@ impl Gateway {
     pub(crate) fn recount(&mut self, slot: u32) {
         let room = self.count(slot);
         if room == Room::Close {
-            return self.end(slot, codes::close::SERVER, "too much waits to be read", true);
+            return self.end(slot, codes::close::SERVER, codes::OVERLOAD, true);
         }
         let paused = room > Room::Free;
         if paused || self.conns.outs.paused(slot, pause::HELD) {

@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     pub receipts: Option<Token>,
     /// It was live before, here or in another process, with this in flight: it is not told that it is welcome.
     pub returns: Option<Vec<(ConversationId, u64)>>,
+    /// The partition refused it with this code: it ends when it was told.
+    pub refused: Option<&'static str>,
 }
 
 /// What an identified connection is, and what one is that says who it wants to be. Parts that most never need take a pointer.

@@ -88,7 +88,7 @@ impl Gateway {
                 expires_ms: saved.expires_ms,
                 // Of what nobody knows that it was sent, all is sent again.
                 run: Run::new(window, if saved.sent.is_empty() { (0, 0) } else { in_flight }),
-                asked: Some(Box::new(Asked { returns: Some(saved.sent), receipts: None })),
+                asked: Some(Box::new(Asked { returns: Some(saved.sent), ..Asked::default() })),
                 waiting: Some(Box::new(Waiting { frames, ..Waiting::default() })),
                 device: saved.device,
                 receive: saved.receive,

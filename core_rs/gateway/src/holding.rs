@@ -25,9 +25,7 @@ pub enum Kind {
     Frame,
     /// It is `welcome`: the session is live from here on.
     Welcome,
-    /// It refuses the session, which ends.
-    Refused,
-    /// It is the last one: the session ends, and may come again.
+    /// It is the last one: the session ends.
     Last,
 }
 

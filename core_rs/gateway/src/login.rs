@@ -24,7 +24,7 @@ impl Gateway {
             (pick(hello.window_messages, limits.window_messages), pick(hello.window_bytes, limits.window_bytes));
         session.run = Run::new(window, (0, 0));
         let receipts = Token::new(&hello.receipts).filter(|_| !hello.receipts.is_empty());
-        session.asked = Some(Box::new(Asked { receipts, returns: None }));
+        session.asked = Some(Box::new(Asked { receipts, ..Asked::default() }));
         entry.state = State::Checking;
         // What follows is read when it is clear whose it is.
         if session.user.is_empty() {

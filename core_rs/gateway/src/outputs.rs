@@ -48,8 +48,12 @@ impl Gateway {
         match kind {
             Kind::Frame => {}
             Kind::Welcome => self.welcomed(slot),
-            Kind::Refused => self.end(slot, codes::close::AUTH, "refused", false),
-            Kind::Last => self.end(slot, codes::close::SERVER, "refused", false),
+            Kind::Last => {
+                let asked = self.conns.session(slot).and_then(|session| session.asked.as_ref());
+                let code = asked.and_then(|asked| asked.refused).unwrap_or(codes::INTERNAL);
+                let close = codes::find(code).and_then(|code| code.close).unwrap_or(codes::close::SERVER);
+                self.end(slot, close, code, false);
+            }
         }
     }
 
@@ -130,11 +134,12 @@ impl Outputs for Gateway {
             lists: refusal.lists.iter().map(list).collect(),
             ..error_frame(refusal.code, words(refusal.code), id, refusal.conversation)
         };
-        let kind = match self.conns.slot(to).and_then(|slot| self.conns.state(slot)) {
-            Some(State::Joining) if codes::find(refusal.code).is_some_and(|code| code.close.is_some()) => Kind::Refused,
-            Some(State::Joining) => Kind::Last,
-            _ => Kind::Frame,
-        };
+        let Some(slot) = self.conns.slot(to) else { return };
+        let joining = self.conns.state(slot) == Some(State::Joining);
+        if let Some(session) = self.conns.session_mut(slot).filter(|_| joining) {
+            session.asked.get_or_insert_default().refused = Some(refusal.code);
+        }
+        let kind = if joining { Kind::Last } else { Kind::Frame };
         self.hold(to, Some(&ServerFrame::Error(frame)), kind, at);
     }
 

@@ -180,9 +180,8 @@ fn an_early_frame_is_a_short_one() {
     assert_eq!(rig.bytes(client, &begun), Verdict::Closed);
 }
 
-#[test]
-fn json_over_a_websocket_is_answered_as_json() {
-    let mut rig = Rig::default();
+/// A WebSocket that has said hello in JSON.
+fn websocket(rig: &mut Rig) -> Client {
     let client = rig.open(Carrier::Socket);
     let request = b"GET /v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -192,9 +191,31 @@ fn json_over_a_websocket_is_answered_as_json() {
     frame.extend_from_slice(text);
     rig.bytes(client, &frame);
     rig.admit(client, "ann", 1, 0);
+    client
+}
+
+#[test]
+fn json_over_a_websocket_is_answered_as_json() {
+    let mut rig = Rig::default();
+    let client = websocket(&mut rig);
     rig.turn();
     let bytes = String::from_utf8_lossy(&rig.wires[&client.wire].bytes).into_owned();
-    assert!(bytes.starts_with("HTTP/1.1 101") && bytes.contains(r#"{"welcome":{"protocol":1,"user":"ann""#), "{bytes}");
+    assert!(bytes.starts_with("HTTP/1.1 101"), "{bytes}");
+    assert!(bytes.contains(r#"{"welcome":{"protocol":1,"user":"ann""#), "{bytes}");
+}
+
+#[test]
+fn a_refused_session_is_closed_with_what_its_code_says_of_coming_again() {
+    for (code, close) in [(codes::TOO_MANY_DEVICES, codes::close::AUTH), (codes::STORAGE_FULL, codes::close::SERVER)] {
+        let mut rig = Rig::default();
+        rig.script.refuse = Some(code);
+        let client = websocket(&mut rig);
+        rig.turn();
+        let mut end = vec![0x88, 2 + code.len() as u8];
+        end.extend(close.to_be_bytes());
+        end.extend(code.as_bytes());
+        assert!(rig.wires[&client.wire].bytes.ends_with(&end), "{code}");
+    }
 }
 
 #[test]
