@@ -9,6 +9,7 @@
 
 use compact_str::CompactString;
 use gateway::Key;
+use partition::attached::Want;
 use partition::rest::Misfit;
 use seam::{ConversationId, Position, RowKey};
 use store::{Kind, Lookup, MAX_KEYS, Page, Scan, StoreError};
@@ -41,6 +42,18 @@ impl Node {
         }
     }
 
+    /// Asks for what a partition wants of the store.
+    pub(crate) fn want(&mut self, want: Want) {
+        match want {
+            Want::Rows(rows) => self.load(rows.into_vec()),
+            Want::Page { session, user, after } => {
+                self.ask_page(Kind::Member, &user.clone(), after, Question::Member(session, user));
+            }
+            // A pass over memory finds them.
+            Want::Rest(_) => {}
+        }
+    }
+
     /// Asks for a user's index rows behind `after`.
     pub(crate) fn ask_index(&mut self, user: CompactString, after: Option<ConversationId>) {
         if after.is_none() {
@@ -65,6 +78,7 @@ impl Node {
     pub fn looked(&mut self, token: u64, answers: Vec<Lookup>) {
         let question = usize::try_from(token).ok().and_then(|token| self.questions.try_remove(token));
         let Some(Question::Rows(rows)) = question else { return };
+        self.upkeep.fit_asked = false;
         let mut again = Vec::new();
         for (row, answer) in rows.into_iter().zip(answers) {
             match answer {
@@ -121,14 +135,15 @@ impl Node {
     pub fn scanned(&mut self, token: u64, page: Result<Page, StoreError>) {
         let question = usize::try_from(token).ok().and_then(|token| self.questions.try_remove(token));
         let Some(question) = question else { return };
+        self.upkeep.fit_asked = false;
         let page = match page {
             Ok(page) => page,
             Err(error) => {
                 self.alarm("store_unreadable", &format!("A page of the store cannot be read: {error}."));
                 return match question {
                     Question::Index(user) => self.around.gateway.loaded(&Key::Index(user), false),
-                    // It is asked for again in the next period.
-                    Question::Fits(_) | Question::Rows(_) => {}
+                    // It is asked for again in the next period, or when the session comes again.
+                    Question::Member(..) | Question::Rows(_) => {}
                     Question::Unseen => self.upkeep.unseen_asked = false,
                 };
             }
@@ -143,10 +158,9 @@ impl Node {
                     _ => self.around.gateway.loaded(&Key::Index(user), true),
                 }
             }
-            Question::Fits(user) => {
+            Question::Member(session, user) => {
                 let ids = index_rows(&page).into_iter().map(|(id, _)| id).collect();
-                self.partition.fit_page(&user, ids, last);
-                self.upkeep.fit_asked = false;
+                self.partition.page(&mut self.around, (session, &user), ids, last);
             }
             Question::Unseen => self.take_unseen(page),
             Question::Rows(_) => {}

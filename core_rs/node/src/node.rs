@@ -65,8 +65,8 @@ pub(crate) enum Question {
     Rows(Vec<seam::RowKey>),
     /// Which conversations a user has.
     Index(compact_str::CompactString),
-    /// The same, for changes of the user's devices.
-    Fits(compact_str::CompactString),
+    /// The same, for a session, or for changes of the user's devices.
+    Member(Option<seam::Attached>, compact_str::CompactString),
     /// Devices that were not seen for long.
     Unseen,
 }
@@ -364,7 +364,10 @@ impl Node {
             let token = self.reads.insert(Reading::Bodies(wanted)) as u64;
             self.requests.push_back(Request::Read { token, refs });
         }
-        let mut rows = self.partition.wanted();
+        for want in self.partition.wanted() {
+            self.want(want);
+        }
+        let mut rows = Vec::new();
         while let Some(key) = self.around.gateway.next_load() {
             match key {
                 Key::Row(row) => rows.push(row),

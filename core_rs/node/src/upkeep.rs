@@ -2,12 +2,12 @@
 //! devices that nobody uses are dropped, and the log's oldest segment goes. A bounded part of each in a turn.
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use log::LogError;
+use partition::attached::Want;
 use partition::partition::Fit;
 use partition::records::{Message, Record};
 use partition::retention::{Need, Oldest};
-use seam::{ConversationId, Now, Place, RowKey, Wait};
+use seam::{ConversationId, Now, Place, RowKey};
 use store::{Kind, Lookup, Page, Scan};
 
 use crate::api::Request;
@@ -54,7 +54,7 @@ pub struct Upkeep {
     pub(crate) unseen_asked: bool,
     /// Where the look at users in memory, and at devices at rest, goes on.
     unseen: (usize, Option<store::Key>),
-    /// Changes of devices wait for rows or a page.
+    /// Changes of devices wait for rows or a page that was asked for.
     pub(crate) fit_asked: bool,
 }
 
@@ -132,18 +132,12 @@ impl Node {
         match self.partition.fit(&mut self.around, PER_TURN) {
             Fit::Done => false,
             Fit::More => true,
-            Fit::Rows(rows) => {
-                self.upkeep.fit_asked = true;
-                self.load(rows.into_vec());
-                false
+            Fit::Wants(want) => {
+                // Asked for once, until something came.
+                self.upkeep.fit_asked = !matches!(want, Want::Rest(_));
+                self.want(want);
+                !self.upkeep.fit_asked
             }
-            Fit::Page(user, after) => {
-                self.upkeep.fit_asked = true;
-                self.ask_page(Kind::Member, &user.clone(), after, Question::Fits(user));
-                false
-            }
-            // The next pass over memory finds them.
-            Fit::Rest(_) => true,
         }
     }
 
@@ -159,12 +153,9 @@ impl Node {
 
     /// Looks for devices that were not connected for as long as messages are held.
     fn drop_unseen(&mut self) {
-        let (now, from) = (self.around.now, self.upkeep.unseen.0);
-        let (seen, next) = self.partition.state.last_seen(now, &self.partition.config.clone(), from, UNSEEN);
-        self.upkeep.unseen.0 = next.unwrap_or(0);
-        for (user, devices) in seen {
-            let name: CompactString = self.partition.state.names.text(user).into();
-            self.drop_devices(&name, &devices);
+        if let Ok((next, rows)) = self.partition.drop_unseen(&mut self.around, self.upkeep.unseen.0, UNSEEN) {
+            self.upkeep.unseen.0 = next.unwrap_or(0);
+            self.load(rows);
         }
         if self.upkeep.periods.is_multiple_of(UNSEEN_PERIODS) && !self.upkeep.unseen_asked {
             self.upkeep.unseen_asked = true;
@@ -182,16 +173,9 @@ impl Node {
         for row in &page.rows {
             let (Lookup::Found(found), Some(RowKey::Device(name, device))) = (row, row_of(row.key())) else { continue };
             if let Ok(row) = partition::rows::Device::decode(&found.value) {
-                self.drop_devices(&name, &[(device, row.seen_s)]);
+                let needed = self.partition.drop_unseen_of(&mut self.around, &name, &[(device, row.seen_s)]);
+                self.load(needed.map(|rows| rows.into_vec()).unwrap_or_default());
             }
-        }
-    }
-
-    fn drop_devices(&mut self, name: &str, seen: &[(u16, u32)]) {
-        match self.partition.drop_unseen(&mut self.around, name, seen) {
-            Ok(()) => {}
-            Err(Wait::Rows(rows)) => self.load(rows.into_vec()),
-            Err(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ pub use crate::attached::Want;
 use crate::attached::{Sessions, Tokens};
 use crate::commit::Committed;
 use crate::config::Config;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, Place, Position};
+use crate::ids::{ConversationId, ConversationSlot, Place, Position};
 use crate::index::Said;
 use crate::journal::Scratch;
 use crate::propose::{self, Fits, Fitting, Stop};
@@ -191,26 +191,6 @@ impl Partition {
             let Some(active) = self.state.conversation(ConversationSlot::new(self.hand)) else { continue };
             if let Some(records) = propose::expire(&self.state, env.lend().now, &self.config, active) {
                 self.commit(env, &records)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops devices of a user that were not connected for as long as messages are held; `seen`: when each was, as far as is known.
-    ///
-    /// # Errors
-    /// Rows are needed.
-    pub fn drop_unseen<E: Env>(&mut self, env: &mut E, name: &str, seen: &[(DeviceId, u32)]) -> Result<(), Wait> {
-        let now = env.lend().now;
-        let records = match propose::unseen(&self.state, now, &self.config, name, seen) {
-            Ok(records) => records,
-            Err(stop) => return waits(stop).map_or(Ok(()), Err),
-        };
-        for record in records {
-            if self.commit(env, &[record]).is_ok()
-                && let Some(user) = self.state.names.find(name)
-            {
-                self.sessions.fits(user);
             }
         }
         Ok(())
