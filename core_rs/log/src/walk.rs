@@ -240,7 +240,14 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
             while let Some((head, tail)) = RecordHeader::read(rest).zip(rest.get(RECORD_HEADER..)) {
                 let (body, after) = tail.split_at_checked(head.len as usize).unwrap_or_default();
                 let at = Ref { segment: id, offset, len: head.len };
-                (self.visit)(Record { kind: head.kind, body, at, time_ms: header.time_ms, batch: header.number, salvaged: false });
+                (self.visit)(Record {
+                    kind: head.kind,
+                    body,
+                    at,
+                    time_ms: header.time_ms,
+                    batch: header.number,
+                    salvaged: false,
+                });
                 info.records += 1;
                 offset += head.len + RECORD_HEADER as u32;
                 rest = after;
