@@ -176,6 +176,7 @@ impl State {
     pub(crate) fn settle(&mut self, slot: ConversationSlot, only: Option<MemberIndex>) -> Vec<News> {
         let all = self.conversation(slot).map_or(0, |active| active.row.members.len());
         let places = only.map_or(0..all, |index| index.place()..index.place() + 1);
+        only.into_iter().for_each(|index| self.pass_own(slot, index));
         let news = places.filter_map(|place| self.raise(slot, MemberIndex::new(place))).collect();
         self.reclaim(slot);
         self.list(slot);
@@ -186,7 +187,22 @@ impl State {
     /// log may not have been logged.
     pub fn settle_all(&mut self) {
         let slots: Vec<ConversationSlot> = self.conversations().map(|(slot, _)| slot).collect();
-        slots.into_iter().for_each(|slot| drop(self.settle(slot, None)));
+        for slot in slots {
+            let all = self.conversation(slot).map_or(0, |active| active.row.members.len());
+            (0..all).for_each(|place| self.pass_own(slot, MemberIndex::new(place)));
+            self.settle(slot, None);
+        }
+    }
+
+    /// A device that got the number of one that ended may have taken over a mailbox that waits, before a message which that one
+    /// sent: it gets no copy of it, as if it were its own, and would stand before it for good.
+    fn pass_own(&mut self, slot: ConversationSlot, index: MemberIndex) {
+        let Some(active) = self.conversation_mut(slot) else { return };
+        let cursors = active.row.member(index).into_iter().flat_map(|member| &member.cursors);
+        let cursors = cursors.filter(|cursor| cursor.device != 0).map(|cursor| (cursor.device, cursor.acked));
+        for (device, acked) in cursors.collect::<SmallVec<[_; 2]>>() {
+            active.advance(index, device, active.pass(acked, index, device));
+        }
     }
 
     /// Lets go of messages that every mailbox has. Not while receipts find no version: their authors stand in the messages.

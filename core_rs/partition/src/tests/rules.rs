@@ -407,3 +407,17 @@ fn conversation_with_oneself_has_one_member() {
     s.ack("ann", second, &id, 2).unwrap();
     assert_eq!(s.pending(&id), 0);
 }
+
+/// The number of a device that ended comes back with a device that takes over what waits: it stands before no message of its own
+/// number for good.
+#[test]
+fn device_with_the_number_of_one_that_ended_passes_the_messages_of_that_one() {
+    let mut s = Scenario::new();
+    let second = s.register("ann");
+    let (id, _) = s.send("ann", ANN).unwrap();
+    s.drop_device("ann", 1);
+    s.drop_device("ann", second);
+    assert_eq!((s.member(&id, "ann").cursors[0].device, s.pending(&id)), (0, 1));
+    assert_eq!(s.register("ann"), 1);
+    assert_eq!((s.member(&id, "ann").cursors[0].acked, s.pending(&id)), (1, 0));
+}
