@@ -32,6 +32,8 @@ impl Clients {
         assert!(world.state.connected(author, 0, true).unwrap(), "for the first time");
         let seen = world.state.seen_by(author.user, author.device).unwrap();
         world.commit(&[Record::Seen(seen)]);
+        // It is welcomed when that is durable, and gives no command before.
+        world.sync();
     }
 
     /// A device attaches, and gets what changed since it last did.

@@ -119,6 +119,27 @@ fn groups_are_known_again_after_one_changed_while_the_index_was_read() {
     s.world.check_index();
     let groups = ask(&mut s, "bob", Query::Groups, |frame| format!("{frame:?}")).unwrap();
     assert_eq!(groups, format!("{:?}", ServerFrame::Groups(&[second])));
+    // It is known from then on, whatever is loaded and rests.
+    for resting in [false, true] {
+        ask(&mut s, "bob", Query::Group(second), |_| ()).unwrap();
+        if resting {
+            s.world.rest_all();
+        }
+        assert_eq!(s.world.state.find(&second).is_none(), resting);
+        s.world.check_index();
+        let bob = s.world.state.author("bob", 1).unwrap_or_else(|_| {
+            s.world.until(|world| world.state.author("bob", 1).map(drop)).unwrap();
+            s.world.state.author("bob", 1).unwrap()
+        });
+        let mut groups = Vec::new();
+        let answer = |frame: &ServerFrame<'_>| {
+            if let ServerFrame::Groups(ids) = frame {
+                groups.extend_from_slice(ids);
+            }
+        };
+        s.world.state.query(bob, &Query::Groups, answer).unwrap();
+        assert_eq!(groups, [second], "without a look at the index");
+    }
 }
 
 #[test]
