@@ -1,17 +1,59 @@
 //! Which conversations a user has: what the index says of them, who may learn of it, and passes over all of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use wire::codes;
 use wire::types::{Change, Target};
 
 use super::scenario::{BOB, Scenario, code, named};
 use super::world::World;
 use crate::ids::{ConversationId, DeviceId, Position, RowKey};
-use crate::index::{Answers, InStore, MAX_NOTED, Said, Step, Walk};
+use crate::index::{Answers, InStore, MAX_NOTED, Resting, Said, Step, Walk};
+use crate::names::Names;
 use crate::propose::{self, Decided, Fits, Stop};
 use crate::records::Record;
 use crate::rest::Rest;
 use crate::rows::device::MAX_OWED;
 use crate::rows::{Conversation, Cursor, Kind, Member};
+
+impl World {
+    /// The index has the members of all conversations at rest, and of each user it is known which groups it is in.
+    pub fn check_index(&self) {
+        let (mut index, mut groups) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<ConversationId>>::new());
+        for (key, (_, bytes)) in &self.store {
+            let RowKey::Conversation(id) = key else { continue };
+            if self.state.find(id).is_some() {
+                continue;
+            }
+            let mut names = Names::default();
+            let row = Conversation::decode(bytes, &mut names).unwrap();
+            for (_, member) in row.iter() {
+                let (name, left) = (names.text(member.user), u8::from(!member.is_current()) << 7);
+                index.insert(RowKey::member(name, id), vec![row.kind as u8 | left]);
+                if member.role.is_some() {
+                    groups.entry(name.to_owned()).or_default().insert(*id);
+                }
+            }
+        }
+        let rows = self.store.iter().filter(|(key, _)| match key {
+            RowKey::Member(_, id) => self.state.find(id).is_none(),
+            _ => false,
+        });
+        assert_eq!(rows.map(|(key, (_, value))| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(), index);
+        for (slot, entry) in self.state.users.iter() {
+            let name = self.state.names.text(slot);
+            if let Resting::Known(resting) = &entry.resting {
+                assert_eq!(*resting, groups.get(name).cloned().unwrap_or_default(), "{name}");
+            }
+            for (conversation, active) in self.state.conversations() {
+                let member = active.places(slot).first().map(|&index| active.row.member(index).unwrap());
+                assert_eq!(entry.conversations.contains(&conversation), member.is_some(), "{name}");
+                let current = member.is_some_and(|member| member.role.is_some());
+                assert_eq!(entry.groups.contains(&conversation), current, "{name}");
+            }
+        }
+    }
+}
 
 fn waits_for<T: std::fmt::Debug>(result: Decided<T>) -> Vec<RowKey> {
     match result {

@@ -1,13 +1,12 @@
 //! A partition with a journal in memory: batches, and the rows as they were at the end of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
 use crate::commit::Committed;
 use crate::config::{Config, Now};
 use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey};
-use crate::index::Resting;
 use crate::journal::{Full, Journal, Scratch};
 use crate::lazy::{Mailbox, News};
 use crate::names::Names;
@@ -190,43 +189,6 @@ impl World {
                     }
                     after = page.last().map(|row| row.0);
                 }
-            }
-        }
-    }
-
-    /// The index has the members of all conversations at rest, and of each user it is known which groups it is in.
-    pub fn check_index(&self) {
-        let (mut index, mut groups) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<ConversationId>>::new());
-        for (key, (_, bytes)) in &self.store {
-            let RowKey::Conversation(id) = key else { continue };
-            if self.state.find(id).is_some() {
-                continue;
-            }
-            let mut names = Names::default();
-            let row = Conversation::decode(bytes, &mut names).unwrap();
-            for (_, member) in row.iter() {
-                let (name, left) = (names.text(member.user), u8::from(!member.is_current()) << 7);
-                index.insert(RowKey::member(name, id), vec![row.kind as u8 | left]);
-                if member.role.is_some() {
-                    groups.entry(name.to_owned()).or_default().insert(*id);
-                }
-            }
-        }
-        let rows = self.store.iter().filter(|(key, _)| match key {
-            RowKey::Member(_, id) => self.state.find(id).is_none(),
-            _ => false,
-        });
-        assert_eq!(rows.map(|(key, (_, value))| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(), index);
-        for (slot, entry) in self.state.users.iter() {
-            let name = self.state.names.text(slot);
-            if let Resting::Known(resting) = &entry.resting {
-                assert_eq!(*resting, groups.get(name).cloned().unwrap_or_default(), "{name}");
-            }
-            for (conversation, active) in self.state.conversations() {
-                let member = active.places(slot).first().map(|&index| active.row.member(index).unwrap());
-                assert_eq!(entry.conversations.contains(&conversation), member.is_some(), "{name}");
-                let current = member.is_some_and(|member| member.role.is_some());
-                assert_eq!(entry.groups.contains(&conversation), current, "{name}");
             }
         }
     }
