@@ -12,16 +12,14 @@
 //! - [`lazy`]: acknowledgements, reads and what devices have seen, which are logged within a second. [`claims`]: what a user is
 //!   known to have (I7). [`serve`]: what a mailbox is to get next (I3). [`receipts`]: what a device that attaches learns about
 //!   others. [`queries`]: what a device asks for.
+//! - [`attached`], [`online`], [`partition`]: sessions, and what a gateway and a node call.
 //! - [`recover`], [`start`]: from a log to a state. [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a
-//!   store and come back. [`index`]: which conversations a user has, in memory and at rest. [`upkeep`]:
-//!   devices that nobody uses any more.
+//!   store and come back. [`index`]: which conversations a user has, in memory and at rest. [`upkeep`]: devices that nobody uses
+//!   any more.
 //! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
 //!
-//! # Not here yet
-//! - Sessions: attaching, credit, the run queue, receipts that are coalesced, and outputs that are held until a position is
-//!   durable. [`lazy::News`] says what is to be told to whom.
-//! - Generations of numbers, and what follows from damage in the log: [`recover::Problem`] stops a start.
-//! - A store; [`rest`] and [`index`] say what goes to one and what is asked of it.
+//! It must never know a connection, a file or a store: the crate `node` asks the store for what [`rest`] and [`index`] name, and
+//! `gateway` holds outputs until their position is durable.
 #![deny(unsafe_code)]
 
 pub mod active;
