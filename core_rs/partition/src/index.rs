@@ -42,7 +42,7 @@ pub enum Said {
     Unusable,
 }
 
-/// The latest answers of the store. An answer is known until at least [`MAX_ANSWERS`] / 2 others came.
+/// The latest answers of the store. An answer is known until at least 32,768 others came.
 #[derive(Debug, Default)]
 pub struct Answers {
     young: HashMap<RowKey, Said>,
