@@ -14,7 +14,7 @@ use crate::ids::{ConversationId, ConversationSlot, Place, Position};
 use crate::index::Said;
 use crate::journal::Scratch;
 use crate::propose::{self, Fits, Fitting, Stop};
-use crate::records::Record;
+use crate::records::{Record, UserChange};
 use crate::rest::Misfit;
 use crate::state::State;
 
@@ -63,6 +63,14 @@ impl Partition {
         for (id, news) in &committed.news {
             if let Some(slot) = state.find(id) {
                 sessions.tell(state, slot, news, None, now.mono_ms, out);
+            }
+        }
+        for record in records {
+            if let Record::User(user) = record
+                && let UserChange::Device(fit) = user.what
+                && !fit.begins
+            {
+                sessions.device_ended(state, (user.name, fit.device), now, out);
             }
         }
         for (id, version) in records.iter().filter_map(skips) {
@@ -142,7 +150,18 @@ impl Partition {
     pub fn fit<E: Env>(&mut self, env: &mut E, most: usize) -> Fit {
         let fit = self.fit_next(env, most);
         let joins = self.sessions.join(&mut self.state, env, most);
+        self.enter(env);
         if joins && fit == Fit::Done { Fit::More } else { fit }
+    }
+
+    /// Conversations of which a device attached enter the generation. One for which there is no room enters with its next message.
+    pub(crate) fn enter<E: Env>(&mut self, env: &mut E) {
+        for slot in self.sessions.entering() {
+            let records = self.state.conversation(slot).and_then(|active| propose::enter(&self.state, active));
+            if let Some(records) = records {
+                let _ = self.commit(env, &records);
+            }
+        }
     }
 
     fn fit_next<E: Env>(&mut self, env: &mut E, most: usize) -> Fit {

@@ -12,7 +12,7 @@ use crate::commit::Owner;
 use crate::config::Now;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, UserSlot};
 use crate::lazy::Mailbox;
-use crate::propose::Fits;
+use crate::propose::{self, Fits};
 use crate::queries::Waiting;
 use crate::state::State;
 
@@ -153,14 +153,14 @@ impl Sessions {
 
     /// Goes on with one. True: it is not welcomed yet.
     fn join_one<E: Env>(&mut self, state: &mut State, env: &mut E, at: Attached, left: &mut usize) -> bool {
-        let Self { table, fitting, .. } = self;
+        let Self { table, fitting, entering, .. } = self;
         let session = table.get_mut(at.slot as usize).filter(|session| session.serial == at.serial);
         let Some(session) = session else { return false };
         let (user, device, address) = (session.user, session.device, session.address);
         let Some(mut join) = session.lists().join.take() else { return false };
         let begins = |fit: &crate::rows::Fit| fit.device == device && fit.begins;
         let waits = fitting.contains_key(&user) && state.user(user).is_some_and(|row| row.fits.iter().any(begins));
-        let done = !waits && (!session.receives || join.walk(state, (user, device), at, left));
+        let done = !waits && (!session.receives || join.walk(state, (user, device), at, left, entering));
         if !done {
             session.lists().join = Some(join);
             return true;
@@ -211,7 +211,14 @@ impl Sessions {
 
 impl Join {
     /// Looks through conversations, and counts what waits. True: all of them.
-    fn walk(&mut self, state: &mut State, me: (UserSlot, DeviceId), session: Attached, left: &mut usize) -> bool {
+    fn walk(
+        &mut self,
+        state: &mut State,
+        me: (UserSlot, DeviceId),
+        session: Attached,
+        left: &mut usize,
+        entering: &mut Vec<ConversationSlot>,
+    ) -> bool {
         let behind = self.after.map_or(Bound::Unbounded, Bound::Excluded);
         let mine = state.users.get(me.0).filter(|_| !self.walked);
         let next = mine.into_iter().flat_map(|user| user.conversations.range((behind, Bound::Unbounded)));
@@ -221,6 +228,9 @@ impl Join {
         for slot in next {
             self.after = Some(slot);
             let Some(active) = state.conversation(slot) else { continue };
+            if propose::enter(state, active).is_some() {
+                entering.push(slot);
+            }
             let sent = self.sent.binary_search_by_key(&active.id, |sent| sent.0).ok();
             let sent = sent.and_then(|place| self.sent.get(place)).map_or(0, |sent| sent.1.min(active.visible));
             for member in active.places(me.0) {

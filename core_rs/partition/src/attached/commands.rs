@@ -74,6 +74,7 @@ impl Commands for Partition {
             let _ = self.fit(env, AT_ONCE);
         }
         self.sessions.welcome(&mut self.state, env, at, AT_ONCE);
+        self.enter(env);
         Ok(at)
     }
 

@@ -26,6 +26,7 @@ use seam::{Address, Attached, Outputs, RowKey};
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::config::Now;
 use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, UserSlot};
 use crate::lazy::Mailbox;
 use crate::propose::{Author, Fits};
@@ -68,6 +69,8 @@ pub struct Sessions {
     fitted: Option<UserSlot>,
     /// Sessions that were not welcomed yet.
     joining: VecDeque<Attached>,
+    /// Conversations of theirs that are to enter the generation, as far as they did not.
+    entering: Vec<ConversationSlot>,
     /// Sessions that may be told of groups, and when: ms of the monotonic clock, in order.
     bursts: VecDeque<(u64, Attached)>,
     /// Sessions with receipts that wait until a record is durable, …
@@ -196,6 +199,27 @@ impl Sessions {
                 session.owe_receipts(out);
             }
         }
+    }
+
+    /// Conversations of which a device attached, and that are not in the generation yet.
+    pub(crate) fn entering(&mut self) -> Vec<ConversationSlot> {
+        std::mem::take(&mut self.entering)
+    }
+
+    /// A device is no more: its session is over.
+    pub(crate) fn device_ended(
+        &mut self,
+        state: &mut State,
+        (name, device): (&str, DeviceId),
+        now: Now,
+        out: &mut impl Outputs,
+    ) {
+        let sessions = state.names.find(name).and_then(|user| Some(&state.users.get(user)?.sessions));
+        let Some(at) = sessions.and_then(|all| all.iter().find(|s| s.0 == device)).map(|s| s.1) else { return };
+        if let Some(session) = self.get(at) {
+            out.replaced(session.address);
+        }
+        self.end(state, now, at);
     }
 
     /// What sessions wait for, once.

@@ -33,13 +33,16 @@ const CURSORS: usize = 128;
 /// In place of a member: all who moved.
 const ALL: MemberIndex = MemberIndex::new(u32::MAX as usize);
 
+/// A member who moved, or [`ALL`], in a conversation in memory: slot and serial.
+type Moved = (ConversationSlot, u32, MemberIndex);
+
 /// Who moved and was not told to a session.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
     /// In conversations that are no groups.
-    direct: Vec<(ConversationSlot, MemberIndex)>,
+    direct: Vec<Moved>,
     /// In groups.
-    held: Vec<(ConversationSlot, MemberIndex)>,
+    held: Vec<Moved>,
     /// The lowest version of what is in `held`; 0: nothing is.
     held_from: u64,
     /// The session stands in the list of those whose time for groups will come, …
@@ -48,6 +51,8 @@ pub(super) struct Receipts {
     due: bool,
     /// Something was told with a version below its own.
     unclosed: bool,
+    /// A conversation went to rest before it was told of: its row says no more what moved, but the device's does.
+    gone: bool,
     /// Where a pass over the user's conversations is.
     pub(super) catch_up: Option<Walk>,
 }
@@ -60,7 +65,7 @@ impl Receipts {
         (self.held_from, self.due) = (0, false);
     }
 
-    fn hold(&mut self, item: (ConversationSlot, MemberIndex), version: u64) {
+    fn hold(&mut self, item: Moved, version: u64) {
         if self.held_from == 0 {
             self.held_from = version;
         }
@@ -70,7 +75,7 @@ impl Receipts {
         if self.held.len() > HELD {
             self.compact();
             if self.held.len() > HELD / 2 {
-                self.held.iter_mut().for_each(|item| item.1 = ALL);
+                self.held.iter_mut().for_each(|item| item.2 = ALL);
                 self.held.dedup();
             }
         }
@@ -79,7 +84,7 @@ impl Receipts {
     /// Each once, and none beside all of its group. The last is the first to be told.
     fn compact(&mut self) {
         self.held.sort_unstable_by(|a, b| b.cmp(a));
-        self.held.dedup_by(|next, kept| next == kept || *kept == (next.0, ALL));
+        self.held.dedup_by(|next, kept| next == kept || *kept == (next.0, next.1, ALL));
     }
 }
 
@@ -190,15 +195,15 @@ fn version_of(active: &Active, me: MemberIndex, index: MemberIndex) -> u64 {
 
 impl Session {
     /// A member moved, or [`ALL`] may have. True: the session's time for groups is to come.
-    fn note(&mut self, slot: ConversationSlot, index: MemberIndex, group: bool, version: u64) -> bool {
+    fn note(&mut self, item: Moved, group: bool, version: u64) -> bool {
         if self.behind && self.lists.as_ref().is_none_or(|lists| lists.receipts.catch_up.is_none()) {
             return false;
         }
         let receipts = &mut self.lists().receipts;
         if group {
-            receipts.hold((slot, index), version);
-        } else if receipts.direct.last() != Some(&(slot, index)) {
-            receipts.direct.push((slot, index));
+            receipts.hold(item, version);
+        } else if receipts.direct.last() != Some(&item) {
+            receipts.direct.push(item);
         }
         let timed = group && !std::mem::replace(&mut receipts.timed, true);
         if receipts.direct.len() > LISTED || receipts.held.len() > HELD {
@@ -264,7 +269,7 @@ impl Sessions {
             let Some(user) = state.users.get(member.user) else { continue };
             for &(_, at) in user.sessions.iter().filter(|(device, at)| Some(*at) != but && member.admits(*device)) {
                 let Some(session) = self.get_mut(at) else { continue };
-                let timed = session.note(slot, index, group, version);
+                let timed = session.note((slot, active.serial, index), group, version);
                 if !group || session.behind {
                     session.owe_receipts(out);
                 }
@@ -352,7 +357,9 @@ impl Sessions {
         } else {
             receipts.unclosed = frames.pause();
         }
-        session.behind = false;
+        let behind = std::mem::take(&mut receipts.gone);
+        let more = more || behind;
+        session.behind = behind;
         session.told = upto;
         session.owes_receipts = more;
         if waits && !more {
@@ -375,8 +382,11 @@ impl Receipts {
         let mut direct = std::mem::take(&mut self.direct);
         direct.sort_unstable();
         direct.dedup();
-        direct.retain(|&(slot, index)| {
-            let Some(active) = state.conversation(slot) else { return false };
+        direct.retain(|&(slot, serial, index)| {
+            let Some(active) = state.conversation(slot).filter(|active| active.serial == serial) else {
+                self.gone = true;
+                return false;
+            };
             let Some(me) = listener.place(active) else { return false };
             let version = version_of(active, me, index);
             if version <= listener.since {
@@ -397,12 +407,15 @@ impl Receipts {
             self.compact();
             let mut undurable = Vec::new();
             while frames.left > 0
-                && let Some((slot, index)) = self.held.pop()
+                && let Some((slot, serial, index)) = self.held.pop()
             {
-                let Some(active) = state.conversation(slot) else { continue };
+                let Some(active) = state.conversation(slot).filter(|active| active.serial == serial) else {
+                    self.gone = true;
+                    continue;
+                };
                 let Some(me) = listener.place(active) else { continue };
                 match index {
-                    _ if active.skipped > state.synced => undurable.push((slot, index)),
+                    _ if active.skipped > state.synced => undurable.push((slot, serial, index)),
                     ALL => frames.add_all(active, me, listener.since),
                     index => frames.add(active, me, index, listener.since),
                 }
@@ -419,6 +432,9 @@ impl Receipts {
         }
         if self.held_from > 0 {
             below = below.min(self.held_from);
+        }
+        if self.gone {
+            below = 0;
         }
         (waits, below)
     }

@@ -2,6 +2,7 @@
 
 mod host;
 mod model;
+mod rows;
 mod scenarios;
 mod unseen;
 

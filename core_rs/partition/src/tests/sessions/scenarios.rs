@@ -9,13 +9,13 @@ use wire::types::{Change, ConversationId, Read, SkipReason, Target};
 use super::{House, Out};
 use crate::config::Config;
 
-const BOB: Target<'static> = Target::User(Cow::Borrowed("bob"));
+pub const BOB: Target<'static> = Target::User(Cow::Borrowed("bob"));
 
 fn seqs(said: &[Out]) -> Vec<u64> {
     said.iter().filter_map(|out| if let Out::Message { seq, .. } = out { Some(*seq) } else { None }).collect()
 }
 
-fn accepted(said: &[Out]) -> (ConversationId, u64) {
+pub fn accepted(said: &[Out]) -> (ConversationId, u64) {
     let found = said.iter().rev().find_map(|out| match out {
         Out::Accepted { conversation, seq, .. } => Some((*conversation, *seq)),
         _ => None,
@@ -197,7 +197,7 @@ fn own_message_from_another_device_says_to_whom_it_went() {
     assert!(matches!(&said[..], [Out::Message { own: Some(to), .. }] if to == "bob"), "{said:?}");
 }
 
-fn notified(house: &mut House, to: (Attached, seam::Address)) -> Vec<Out> {
+pub fn notified(house: &mut House, to: (Attached, seam::Address)) -> Vec<Out> {
     while house.partition.notify(&mut house.host, to.0, 100) == Served::More {}
     house.said(to.1)
 }
