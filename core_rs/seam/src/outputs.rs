@@ -61,7 +61,8 @@ pub trait Outputs {
     /// A skip, a snapshot or receipts, durable already.
     fn pushed(&mut self, to: Address, frame: &ServerFrame<'_>);
 
-    /// So many messages and bytes of what is in flight to the session were acknowledged, by whichever session.
+    /// So many messages and bytes of what is in flight to the session were acknowledged, by whichever session. A message counts
+    /// with the length of [`Body::stored`]; of a session that came back it may be a little more than the gateway counts.
     fn freed(&mut self, to: Address, messages: u32, bytes: u32);
 
     /// A newer session of the device took its place: its [`Attached`](crate::Attached) is gone.

@@ -1,10 +1,10 @@
 //! Sessions that are attached: which mailbox each stands for, and what it is to be given.
 //!
 //! # Layout
-//! - [`attach`]: sessions begin and end; `welcome` waits until the device's mailboxes have begun. [`commands`]: what a session
+//! - `attach`: sessions begin and end; `welcome` waits until the device's mailboxes have begun. `commands`: what a session
 //!   says.
-//! - [`credit`]: messages, skips and snapshots, as a session takes them. [`receipts`]: what a session is told about other
-//!   members, from what moved; [`catch_up`]: the same after an absence, from the rows. [`token`]: how far it was told.
+//! - `credit`: messages, skips and snapshots, as a session takes them. `receipts`: what a session is told about other
+//!   members, from what moved; `catch_up`: the same after an absence, from the rows. `token`: how far it was told.
 //!
 //! # Rules
 //! - A device has one session that receives: the newest.

@@ -6,6 +6,7 @@ use wire::types::ConversationId;
 use super::super::super::world::recover;
 use super::super::SECRET;
 use super::{Model, PROGRAMS, Program};
+use crate::active::Active;
 use crate::ids::Position;
 use crate::lazy::Mailbox;
 use crate::partition::Partition;
@@ -39,7 +40,9 @@ impl Model {
         let (user, device) = PROGRAMS[index];
         let Some(live) = &self.programs[index].session else { return };
         let state = &self.house.partition.state;
-        for (slot, active) in state.conversations().filter(|(_, active)| active.reading == 0) {
+        // It is told again when bodies come, and when what is decided already is durable.
+        let settled = |active: &Active| active.reading == 0 && active.changed.max(active.skipped) <= state.synced;
+        for (slot, active) in state.conversations().filter(|(_, active)| settled(active)) {
             let Some(member) = state.names.find(user).and_then(|user| active.member(user, device)) else { continue };
             let Some(online) = active.online.get(member, device) else { continue };
             assert_eq!(online.session, live.at);
