@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use seam::{Commands, Served};
+use wire::types::{Ack, Change, ClientFrame, Manage, Send, Target};
 
 use super::scenarios::{BOB, accepted, notified};
 use super::{House, Out};
@@ -156,4 +157,43 @@ fn conversation_enters_the_generation_when_a_device_attaches() {
     assert!(matches!(house.said(bob.1)[0], Out::Snapshot { .. }));
     house.partition.ack(&mut house.host, bob.0, &group, base - 5).unwrap();
     assert!(!house.said(bob.1).iter().any(|out| matches!(out, Out::Refused { .. })));
+}
+
+/// What a frame reads of others is named before it is given; of a conversation only the user's own row of the index, whether there
+/// is such a conversation or not (I8, I13).
+#[test]
+fn uses_names_rows_of_others_and_never_a_conversation_of_an_outsider() {
+    let mut house = House::new(Config::default());
+    let (ann, to_ann) = house.attach("ann", 1);
+    let (bob, _) = house.attach("bob", 1);
+    let (cid, _) = house.attach("cid", 1);
+    house.sync();
+    house.send(ann, BOB);
+    house.sync();
+    let (direct, _) = accepted(&house.said(to_ann));
+    let send = |target| {
+        let (id, body) = (b"1"[..].into(), b"hello"[..].into());
+        ClientFrame::Send(Send { id, target, body, bodies: vec![], lists: vec![], media: vec![] })
+    };
+    let ack = |seq| ClientFrame::Ack(Ack { conversation: Some(direct), seq, ..Ack::default() });
+    let uses = |house: &House, at, frame: &ClientFrame<'_>| {
+        let mut rows = smallvec::SmallVec::new();
+        house.partition.uses(at, frame, &mut rows);
+        rows.into_vec()
+    };
+    let (peer, mine) = (RowKey::user("bob"), |name: &str| RowKey::member(name, &direct));
+    assert_eq!(uses(&house, ann, &send(BOB)), [RowKey::user("bob")]);
+    let by_id = send(Target::Conversation(direct));
+    assert_eq!(uses(&house, ann, &by_id), [mine("ann"), peer.clone()]);
+    assert_eq!(uses(&house, cid, &by_id), [mine("cid")]);
+    assert_eq!(uses(&house, cid, &ack(1)), [mine("cid")]);
+    // What was written to the session is in memory whatever others do.
+    assert_eq!(uses(&house, bob, &ack(1)), [mine("bob")]);
+    house.credit(bob, 10, 10_000);
+    assert_eq!((uses(&house, bob, &ack(1)), uses(&house, bob, &ack(2))), (vec![], vec![mine("bob")]));
+    let change = Change::Added(vec!["bob".into(), "dan".into()]);
+    let manage = ClientFrame::Manage(Manage { id: b"2"[..].into(), conversation: Some(direct), change });
+    assert_eq!(uses(&house, cid, &manage), [peer.clone(), RowKey::user("dan"), mine("cid")]);
+    assert_eq!(uses(&house, cid, &ClientFrame::Block { user: "bob".into(), off: false }), [peer]);
+    assert_eq!(uses(&house, cid, &ClientFrame::GroupGet { conversation: Some(direct) }), [mine("cid")]);
 }
