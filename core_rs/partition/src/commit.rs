@@ -17,7 +17,7 @@ use crate::apply;
 use crate::apply::group::Moved;
 use crate::entries::Entry;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place, Position, RowKey, UserSlot, version_base};
-use crate::journal::{Before, Full, Journal, Scratch};
+use crate::journal::{Before, Full, Journal, Scratch, is_waited_for};
 use crate::lazy::News;
 use crate::records::{self, Message, Record, UserChange};
 use crate::rest::Stored;
@@ -76,6 +76,9 @@ impl State {
         records.iter().for_each(|record| scratch.push(record));
         let position = scratch.append(journal, records)?;
         self.position = position;
+        if records.iter().any(is_waited_for) {
+            self.exact = position;
+        }
         let mut committed = Committed { position, ..Committed::default() };
         let mut places = scratch.places.iter().copied();
         for (before, place) in scratch.before.iter().zip(places.by_ref()) {

@@ -34,7 +34,7 @@ pub(crate) enum Before {
 }
 
 /// Whether somebody waits until a record is durable.
-fn is_waited_for(record: &Record<'_>) -> bool {
+pub(crate) fn is_waited_for(record: &Record<'_>) -> bool {
     use Record::{Carried, Cursors, Owed, Seen, Stored};
     !matches!(record, Cursors(_) | Seen(_) | Owed { .. } | Carried(_) | Stored { .. })
 }

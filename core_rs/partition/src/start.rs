@@ -38,7 +38,7 @@ impl Recovery {
         let versions = self.versions.max(version_base(self.generation.number));
         state.versions = Versions { last: versions, bound: versions, durable: versions, ..Versions::default() };
         (state.generation, state.time_ms, state.set_s) = (self.generation, self.time_ms, self.set_s);
-        (state.position, state.synced) = (self.position, self.position);
+        (state.position, state.exact, state.synced) = (self.position, self.position, self.position);
         state.reflects = self.reflects;
         state.retention = std::mem::take(&mut self.retention);
         // Known before users come: what is at rest is not known of them then.

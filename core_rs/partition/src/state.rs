@@ -66,6 +66,9 @@ pub struct State {
     pub reflects: Position,
     /// The last batch that a record went to.
     pub position: Position,
+    /// The last batch that an exact record went to: what is said now may leave when it is durable. Nobody waits for lazy facts,
+    /// so that their batch may stay unsynced for a while.
+    pub exact: Position,
     /// The last batch that is durable.
     pub synced: Position,
     /// What the log says of rows in the store; as long as it does.

@@ -167,7 +167,7 @@ impl Sessions {
         }
         let pending = (join.waiting.messages, join.waiting.conversations);
         let token = self.tokens.give(state.generation.number, self.get(at).map_or(0, |session| session.told));
-        env.lend().out.welcome(address, pending, &token, state.position);
+        env.lend().out.welcome(address, pending, &token, state.exact);
         let out = env.lend().out;
         self.wake(state, out);
         if let Some(session) = self.get_mut(at).filter(|session| session.behind) {

@@ -202,7 +202,7 @@ impl Commands for Partition {
 
     fn query<E: Env>(&mut self, env: &mut E, from: Attached, query: &Query<'_>) -> Taken {
         let Some(session) = self.sessions.get(from) else { return Ok(()) };
-        let (address, at, out) = (session.address, self.state.position, env.lend().out);
+        let (address, at, out) = (session.address, self.state.exact, env.lend().out);
         let answered = self.state.query(session.author(), query, |frame| out.answer(address, frame, at));
         let conversation = match query {
             Query::Group(id) | Query::Progress(id, _) => Some(id),
@@ -272,7 +272,7 @@ impl Partition {
             Ok(()) => Ok(()),
             Err(Stop::Refused(mut refusal)) => {
                 refusal.conversation = refusal.conversation.or(conversation.copied());
-                env.lend().out.refused(to, id, &refusal, self.state.position);
+                env.lend().out.refused(to, id, &refusal, self.state.exact);
                 Ok(())
             }
             Err(stop) => waits(stop).map_or(Ok(()), Err),
@@ -292,7 +292,7 @@ impl Partition {
         let (conversation, seq, records) = match decided {
             Ok(Sent::New { conversation, seq, records }) => (conversation, seq, records),
             Ok(Sent::Again(known)) => {
-                let (out, at) = (env.lend().out, self.state.position);
+                let (out, at) = (env.lend().out, self.state.exact);
                 out.accepted(to, id, &known.conversation, known.seq, known.time_ms, at);
                 return Ok(());
             }

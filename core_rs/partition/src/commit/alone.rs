@@ -28,7 +28,7 @@ impl State {
     ) -> Result<Committed, Full> {
         let (position, place) = scratch.append_alone(journal, record)?;
         let mut committed = Committed { position, ..Committed::default() };
-        self.position = position;
+        (self.position, self.exact) = (position, position);
         self.apply_message(record, place, position, &mut committed);
         Ok(committed)
     }
