@@ -24,19 +24,15 @@ impl Node {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut keys = Vec::new();
-            let mut asked = Vec::new();
             for row in rows.by_ref().take(MAX_KEYS) {
                 match key_of(&row) {
-                    Ok(key) => {
-                        keys.push(key);
-                        asked.push(row);
-                    }
+                    Ok(key) => keys.push(key),
                     // Nobody can have such a name.
                     Err(_) => self.answered(&row, Ok(None)),
                 }
             }
             if !keys.is_empty() {
-                let token = self.questions.insert(Question::Rows(asked)) as u64;
+                let token = self.questions.insert(Question::Rows) as u64;
                 self.requests.push_back(Request::Get { token, keys });
             }
         }
@@ -74,13 +70,14 @@ impl Node {
         }
     }
 
-    /// The store's answers about rows, in the order of the question.
+    /// The store's answers about rows, in any order: each says whose it is.
     pub fn looked(&mut self, token: u64, answers: Vec<Lookup>) {
         let question = usize::try_from(token).ok().and_then(|token| self.questions.try_remove(token));
-        let Some(Question::Rows(rows)) = question else { return };
+        let Some(Question::Rows) = question else { return };
         self.upkeep.fit_asked = false;
         let mut again = Vec::new();
-        for (row, answer) in rows.into_iter().zip(answers) {
+        for answer in answers {
+            let Some(row) = row_of(answer.key()) else { continue };
             match answer {
                 Lookup::Found(found) => self.answered(&row, Ok(Some((Position(found.position), &found.value)))),
                 Lookup::Absent(_) => self.answered(&row, Ok(None)),
@@ -108,13 +105,13 @@ impl Node {
             Ok(found) => match self.partition.loaded(&mut self.around, row, found) {
                 Ok(()) => true,
                 Err(misfit) => {
-                    let (code, what) = match misfit {
+                    let (code, what) = match &misfit {
                         Misfit::Missing(_) => ("row_missing", "is missing in the store"),
                         Misfit::Unreadable(_) => ("row_damaged", "cannot be read"),
                         Misfit::Ahead(_) => ("row_ahead", "reflects more than the log ever had"),
                         Misfit::Other(..) => ("row_mismatch", "is not the one that the log speaks of"),
                     };
-                    self.alarm(code, &format!("{row:?} {what}: run `pyrouter fsck`."));
+                    self.alarm(code, &format!("{row:?} {what} ({misfit:?}): run `pyrouter fsck`."));
                     false
                 }
             },
@@ -143,7 +140,7 @@ impl Node {
                 return match question {
                     Question::Index(user) => self.around.gateway.loaded(&Key::Index(user), false),
                     // It is asked for again in the next period, or when the session comes again.
-                    Question::Member(..) | Question::Rows(_) => {}
+                    Question::Member(..) | Question::Rows => {}
                     Question::Unseen => self.upkeep.unseen_asked = false,
                 };
             }
@@ -163,7 +160,7 @@ impl Node {
                 self.partition.page(&mut self.around, (session, &user), ids, last);
             }
             Question::Unseen => self.take_unseen(page),
-            Question::Rows(_) => {}
+            Question::Rows => {}
         }
     }
 

@@ -61,8 +61,8 @@ pub(crate) enum Reading {
 /// What a question to the store is for.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// These rows.
-    Rows(Vec<seam::RowKey>),
+    /// Rows by their keys.
+    Rows,
     /// Which conversations a user has.
     Index(compact_str::CompactString),
     /// The same, for a session, or for changes of the user's devices.
