@@ -49,7 +49,10 @@ pub fn generation_base(generation: u32) -> u64 {
     u64::from(generation) << GENERATION_SHIFT
 }
 
-/// The same of receipt versions, which are opaque to clients: generation × 2⁴⁴ + n.
+/// Bits of a receipt version below its generation.
+pub const VERSION_SHIFT: u32 = 44;
+
+/// The receipt version below the first one of a generation. A version is generation × 2⁴⁴ + n: clients see it as bytes.
 pub fn version_base(generation: u32) -> u64 {
-    u64::from(generation) << 44
+    u64::from(generation) << VERSION_SHIFT
 }

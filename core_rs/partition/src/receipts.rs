@@ -103,12 +103,12 @@ impl State {
     }
 
     /// The receipt version that every device of the current members has acknowledged, at most `enough`: skips up to it need not
-    /// be known any more. A device whose row is at rest counts as having nothing, and so does one that never received: it may
-    /// begin to, and must not take what was skipped for delivered. Nobody is looked at behind one that has less than `least`.
+    /// be known any more. A device whose row is at rest counts as having nothing, and so does one that never received, or the first
+    /// one of a user that is still to come: it may begin to, and must not take what was skipped for delivered. Nobody is looked at behind one that has less than `least`.
     pub(crate) fn acknowledged(&self, row: &Conversation, least: u64, enough: u64) -> u64 {
         let mut told = enough;
         for (_, member) in row.iter().filter(|(_, member)| member.is_current()) {
-            for cursor in member.cursors.iter().filter(|cursor| cursor.device != 0) {
+            for cursor in &member.cursors {
                 let entry = self.device(member.user, cursor.device).filter(|entry| entry.row.receives);
                 told = told.min(entry.map_or(0, |entry| entry.row.receipts));
                 if told < least {

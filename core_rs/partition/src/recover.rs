@@ -18,7 +18,7 @@ use crate::apply;
 use crate::bytes::Malformed;
 use crate::ids::{ConversationId, DeviceId, Place, Position, RowKey, UserSlot};
 use crate::names::Names;
-use crate::records::{self, Message, Record, UserChange};
+use crate::records::{self, Cursors, Message, Record, UserChange};
 use crate::retention::Retention;
 use crate::rows::{Conversation, Device, User};
 use crate::state::Generation;
@@ -52,6 +52,8 @@ pub enum Problem {
         /// The count that came.
         came: u16,
     },
+    /// A mailbox or user of a conversation has more than its last message: messages are missing.
+    Above(RowKey),
     /// A mailbox lacks a message whose record is not in the log.
     NoBody {
         /// Where.
@@ -202,11 +204,17 @@ impl Recovery {
                     self.gone(&RowKey::device(r.name, fit.device));
                 }
             }
-            Record::Cursors(r) => {
-                if let Some(row) = lazy(self.conversations.entry(r.conversation), position) {
-                    apply::conversation::cursors(row, r);
+            Record::Cursors(r) => match self.conversations.get_mut(&r.conversation) {
+                Some(found) if is_above(found, r) => {
+                    break_off(found);
+                    return Err(Problem::Above(RowKey::Conversation(r.conversation)));
                 }
-            }
+                _ => {
+                    if let Some(row) = lazy(self.conversations.entry(r.conversation), position) {
+                        apply::conversation::cursors(row, r);
+                    }
+                }
+            },
             Record::Seen(r) => {
                 if let Some(row) = lazy(self.devices.entry((r.user.as_ref().into(), r.device)), position) {
                     apply::device::seen(row, r);
@@ -369,6 +377,20 @@ fn release(names: &mut Names, found: Found<Conversation>) {
     }
 }
 
+/// Whether cursors are above their conversation's head.
+fn is_above(found: &Found<Conversation>, record: &Cursors) -> bool {
+    let Found::Active(row, _) = found else { return false };
+    let mut members = record.members.iter();
+    members.any(|m| m.progress[0] > row.head || m.cursors.iter().any(|cursor| cursor.1 > row.head))
+}
+
+/// Records of an active row are missing.
+fn break_off<R>(found: &mut Found<R>) {
+    if let Found::Active(row, mark) = std::mem::replace(found, Found::Before) {
+        *found = Found::Broken(row, mark);
+    }
+}
+
 /// The row that an exact record changes; `None`: the record stands before the row's image, or behind a gap.
 fn exact<'a, K, R, S>(
     slot: hashbrown::hash_map::Entry<'a, K, Found<R>, S>,
@@ -385,9 +407,7 @@ where
         && count(row).wrapping_add(1) != came
     {
         let due = count(row).wrapping_add(1);
-        if let Found::Active(row, mark) = std::mem::replace(found, Found::Before) {
-            *found = Found::Broken(row, mark);
-        }
+        break_off(found);
         return Err(Problem::Gap { row: key(), due, came });
     }
     match found {

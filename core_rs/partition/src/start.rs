@@ -6,7 +6,7 @@ use crate::active::Active;
 use crate::apply;
 use crate::commit::Owner;
 use crate::entries::{Entries, Entry};
-use crate::ids::{ConversationId, Place, RowKey, version_base};
+use crate::ids::{ConversationId, GENERATIONS, Place, RowKey, VERSION_SHIFT, version_base};
 use crate::records::Lost;
 use crate::recover::{Body, Found, Problem, Recovery};
 use crate::rest::Stored;
@@ -35,6 +35,11 @@ impl Recovery {
         let mut start = Start { state: State::default(), findings: std::mem::take(&mut self.findings) };
         let state = &mut start.state;
         state.names = std::mem::take(&mut self.names);
+        // A bound tells of a generation whose record is lost.
+        self.generation.number = self
+            .generation
+            .number
+            .max(u32::try_from(self.versions >> VERSION_SHIFT).map_or(0, |number| number.min(GENERATIONS - 1)));
         let versions = self.versions.max(version_base(self.generation.number));
         state.versions = Versions { last: versions, bound: versions, durable: versions, ..Versions::default() };
         (state.generation, state.time_ms, state.set_s) = (self.generation, self.time_ms, self.set_s);

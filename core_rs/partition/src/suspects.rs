@@ -16,7 +16,7 @@ use wire::types::SkipReason;
 
 use crate::active::Active;
 use crate::bytes::Malformed;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position, RowKey, UserSlot, version_base};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position, RowKey, UserSlot, version_base};
 use crate::records::Record;
 use crate::recover::Problem;
 use crate::rows::{Cursor, Device, Fit, Member, SkipRange};
@@ -71,7 +71,7 @@ impl Findings {
                 return;
             }
             Problem::Unreadable { row: Some(row), .. } | Problem::NoImage(row) | Problem::AtRest(row) => row,
-            Problem::Gap { row, .. } => row,
+            Problem::Gap { row, .. } | Problem::Above(row) => row,
             Problem::NoBody { conversation, .. } => &RowKey::Conversation(*conversation),
         };
         self.rows.entry(row.clone()).or_insert(problem);
@@ -161,11 +161,17 @@ impl Start {
         older.sort_unstable();
         for (key, found) in older {
             self.findings.gone.insert(key.clone());
-            match found.map(|(position, bytes)| self.state.loaded(&key, Some((position, &bytes)))) {
-                Some(Ok(())) => self.findings.set_back(key),
+            match found.map(|(position, bytes)| self.load(&key, position, &bytes)) {
+                Some(true) => self.findings.set_back(key),
                 _ => self.findings.cost.given_up += 1,
             }
         }
+    }
+
+    /// Takes a row that the store has, also one above the log's end: positions go on above it.
+    fn load(&mut self, key: &RowKey, position: Position, bytes: &[u8]) -> bool {
+        self.state.position = self.state.position.max(position);
+        self.state.loaded(key, Some((position, bytes))).is_ok()
     }
 
     /// Which devices a user has whose row was set back or is gone, or who is a member of a conversation that was set back
@@ -175,7 +181,7 @@ impl Start {
         if self.state.user_named(name).is_none() && !self.findings.gone.contains(&key) {
             match at_rest(&key) {
                 Some(_) if !broken => return None,
-                Some((position, bytes)) => self.state.loaded(&key, Some((position, &bytes))).ok()?,
+                Some((position, bytes)) => self.load(&key, position, &bytes).then_some(())?,
                 None => self.findings.give_up(key.clone()),
             }
         }
@@ -211,7 +217,9 @@ impl Start {
         for (user, entry) in self.state.users.iter() {
             let name = self.state.names.text(user);
             let key = |device| RowKey::device(name, device);
-            let whole = entry.row.is_none() && !self.findings.gone.contains(&RowKey::user(name));
+            let user_key = RowKey::user(name);
+            let mut rests = || self.state.stored.contains_key(&user_key) || at_rest(&user_key).is_some();
+            let whole = entry.row.is_none() && !self.findings.gone.contains(&user_key) && rests();
             let listed = entry.row.as_ref().map_or(&[][..], |row| &row.devices);
             let there = entry.devices.iter().map(|device| device.id);
             unlisted
@@ -228,7 +236,8 @@ impl Start {
         }
         for key in new {
             if let RowKey::Device(name, device) = &key {
-                self.state.put_device(name, *device, Device::default());
+                // Whether it received is not known; if so, receipts wait for it.
+                self.state.put_device(name, *device, Device { receives: true, ..Device::default() });
             }
             self.findings.set_back(key);
         }
@@ -240,23 +249,34 @@ impl Start {
 /// what is (fault H). True: the row changed.
 pub(crate) fn drop_unlisted(active: &mut Active, user: UserSlot, listed: &[DeviceId], version: u64) -> bool {
     let (first, fresh) = (active.entries.first(), active.row.group.is_some());
-    let (mut changed, mut waits) = (false, false);
-    for member in active.row.members.iter_mut().flatten().filter(|member| member.user == user) {
+    let (mut changed, mut all_wait) = (false, false);
+    for index in (0..active.row.members.len()).map(MemberIndex::new) {
+        let Some(member) = active.row.member_mut(index).filter(|member| member.user == user) else { continue };
         let before = member.cursors.len();
         member.cursors.retain(|cursor| cursor.device == 0 || listed.contains(&cursor.device));
         if member.cursors.len() == before {
             continue;
         }
-        changed = true;
-        if member.cursors.is_empty() && member.is_current() {
+        let waits = member.cursors.is_empty() && member.is_current();
+        if waits {
             member.cursors.push(Cursor { fresh, ..Cursor::new(0, 0) });
-            waits = true;
-        } else {
-            lose(member, version);
+        }
+        (changed, all_wait) = (true, all_wait | waits);
+        // What no mailbox that is left vouches for or gets is noted as lost.
+        let Some(member) = active.row.member(index) else { continue };
+        let served = |cursor: &Cursor, seq: u64| {
+            let comes = cursor.base < seq && cursor.acked < seq;
+            comes
+                && if waits { !active.entries.is_per_device(seq) } else { active.has_body(member, cursor.device, seq) }
+        };
+        let lacked = active.lacked(index, (1, active.row.head), 0, served);
+        let lost = |(from, to)| SkipRange { from, to, reason: SkipReason::Lost, version };
+        if let Some(member) = active.row.member_mut(index) {
+            lacked.into_iter().for_each(|range| member.skip(lost(range)));
         }
     }
     let row = &mut active.row;
-    if waits && row.floor < first {
+    if all_wait && row.floor < first {
         (row.floor, row.floor_reason) = (first, SkipReason::Lost);
         row.lost.retain(|range| range.1 >= first);
         row.lost.iter_mut().for_each(|range| range.0 = range.0.max(first));
@@ -266,14 +286,4 @@ pub(crate) fn drop_unlisted(active: &mut Active, user: UserSlot, listed: &[Devic
         active.reindex();
     }
     changed
-}
-
-/// What no mailbox that is left vouches for is noted as lost.
-fn lose(member: &mut Member, version: u64) {
-    let bases: SmallVec<[u64; 4]> = member.cursors.iter().map(|cursor| cursor.base).collect();
-    let to = bases.into_iter().max().unwrap_or(member.to);
-    let from = member.delivered.saturating_add(1);
-    if from <= to {
-        member.skip(SkipRange { from, to, reason: SkipReason::Lost, version });
-    }
 }

@@ -104,7 +104,10 @@ pub fn enter(row: &mut Conversation, record: &Enter) {
     }
     let lowest = row.lowest().unwrap_or(head);
     row.gaps.retain(|gap| gap.1 > lowest);
-    row.gaps.push((head + 1, base));
+    match row.gaps.last_mut().filter(|gap| gap.1 == head) {
+        Some(gap) => gap.1 = base,
+        None => row.gaps.push((head + 1, base)),
+    }
     row.head = base;
     let range = SkipRange { from: head + 1, to: base, reason: SkipReason::Lost, version: record.version };
     for member in row.members.iter_mut().flatten().filter(|member| member.is_current()) {

@@ -12,12 +12,14 @@ pub fn enter(state: &State, active: &Active) -> Option<Vec<Record<'static>>> {
     enter.map(|enter| vec![Record::Enter(enter)])
 }
 
-/// A new generation of numbers begins, above all positions that may have been used: what the log lost may have been told.
+/// A new generation of numbers begins, above all positions that may have been used: what the log lost may have been told. A lost
+/// end of the log may have begun generations itself: `least` is a number that those cannot have, such as the hours since a date.
 ///
 /// `None`: there were as many generations as there can be.
-pub fn generation(state: &State, used: Position) -> Option<Record<'static>> {
-    let number = state.generation.number.checked_add(1).filter(|number| *number < GENERATIONS)?;
-    Some(Record::Generation { number, position: used.max(state.position) })
+pub fn generation(state: &State, used: Position, least: u32) -> Option<Record<'static>> {
+    let number = state.generation.number.saturating_add(1);
+    let number = number.max(least.min(GENERATIONS - 1));
+    (number < GENERATIONS).then(|| Record::Generation { number, position: used.max(state.position) })
 }
 
 /// The server's time is put right: it goes on at `now_ms`, wherever it was.

@@ -118,6 +118,8 @@ impl State {
         }
         match self.device(author.user, author.device) {
             Some(entry) => Ok(entry),
+            // Its row was lost: it begins anew, with another number.
+            None if self.is_absent(&RowKey::device(author.name, author.device)) => refuse(wire::codes::BAD_TOKEN),
             None => wait(RowKey::device(author.name, author.device)),
         }
     }

@@ -189,13 +189,12 @@ impl Conversation {
         for _ in 0..reader.count()? {
             row.lost.push((reader.u64()?, reader.u64()?));
         }
-        let mut last = 0;
         for _ in 0..reader.count()? {
             let gap = (reader.u64()?, reader.u64()?);
-            if gap.0 <= last || gap.1 < gap.0 || gap.1 > row.head {
+            let touches = row.gaps.last().is_some_and(|last| gap.0 <= last.1 + 1);
+            if touches || gap.0 == 0 || gap.1 < gap.0 || gap.1 > row.head {
                 return Err(Malformed::Value("gaps out of order"));
             }
-            last = gap.1;
             row.gaps.push(gap);
         }
         for _ in 0..reader.count()? {

@@ -128,7 +128,7 @@ proptest! {
         row.floor = 1 + row.head.saturating_sub(below.into());
         gaps.sort_unstable();
         gaps.dedup();
-        row.gaps = gaps.chunks_exact(2).map(|gap| (gap[0], gap[1])).filter(|gap| gap.1 <= row.head).collect();
+        row.gaps = gaps.chunks_exact(2).map(|gap| (2 * gap[0], 2 * gap[1])).filter(|gap| gap.1 <= row.head).collect();
         for (plain, rare, there) in members {
             row.members.push(there.then(|| member(&mut names, plain, rare)));
         }

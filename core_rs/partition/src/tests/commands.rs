@@ -8,14 +8,15 @@ use wire::types::{Change, DeviceBody, DeviceList, Invite, Manage, Profile, Rules
 use super::clients::Clients;
 use super::oracle::Oracle;
 use super::random::Random;
-use super::world::World;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId};
+use super::world::{Rows, World};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, Position};
 use crate::lazy::Mailbox;
 use crate::propose::{self, Author, Decided, Fits, Sent, Stop, hash_of};
 use crate::records::Record;
 use crate::rows::Kind;
 use crate::serve::Item;
 
+mod faults;
 mod upkeep;
 
 const SECRET: &[u8] = b"0123456789abcdef";
@@ -38,8 +39,15 @@ pub struct Run {
     resting: Option<Record<'static>>,
     /// Changes of devices that are being taken up.
     fits: BTreeMap<&'static str, Fits>,
-    /// Messages, acknowledgements, rows that went to rest, segments that went.
-    pub did: [usize; 4],
+    /// The store as it was some time ago, and the position that it reflected.
+    copy: (Rows, Position),
+    /// Parts of the log and the store are lost, and salvaged.
+    pub damages: bool,
+    /// Batches that there were at the last salvage.
+    salvaged: usize,
+    /// Messages, acknowledgements, rows that went to rest, segments that went, crashes that lost what was told, rows that were
+    /// set back, rows that were given up.
+    pub did: [usize; 7],
 }
 
 impl Run {
@@ -54,8 +62,13 @@ impl Run {
             sends: Vec::new(),
             resting: None,
             fits: BTreeMap::new(),
-            did: [0; 4],
+            copy: (Rows::new(), Position(0)),
+            damages: false,
+            salvaged: 0,
+            did: [0; 7],
         };
+        // As under fsync, interval, and none.
+        run.world.lag = [1, 4, 16][seed as usize % 3];
         for name in USERS {
             let records = propose::create_user(&run.world.state, name).unwrap().unwrap();
             run.commit(&records);
@@ -64,6 +77,7 @@ impl Run {
             }
         }
         run.world.sync();
+        run.world.safe = run.world.synced;
         run
     }
 
@@ -72,7 +86,10 @@ impl Run {
             self.command();
             if self.random.one_in(4) {
                 self.oracle.check(&self.world.state);
-                self.world.check_index();
+                // A row may be left over of a member who came in what was lost.
+                if !self.damages {
+                    self.world.check_index();
+                }
             }
         }
         self.world.sync();
@@ -143,6 +160,8 @@ impl Run {
             33..=35 => self.rest(),
             36..=38 => self.retain(),
             _ if self.random.one_in(3) => self.crash(),
+            _ if self.damages => self.damage(),
+            _ if self.random.one_in(3) => self.clock(),
             _ => self.world.sync(),
         }
     }
@@ -231,7 +250,7 @@ impl Run {
             }
             Ok(Sent::Again(repeat)) => {
                 let active = self.world.state.active(&repeat.conversation);
-                assert!(active.is_none_or(|active| active.row.head >= repeat.seq));
+                assert!(self.damages || active.is_none_or(|active| active.row.head >= repeat.seq));
             }
             Err(stop) => {
                 self.world.resolve(&stop);
@@ -414,7 +433,7 @@ impl Run {
     fn lose(&mut self) {
         let Some(id) = self.conversation().filter(|_| self.random.one_in(4)) else { return };
         let active = self.world.state.active(&id).unwrap();
-        let seq = active.entries.first() + self.random.below(active.entries.len()) as u64;
+        let Some((seq, _)) = active.entries.from(0).nth(self.random.below(active.entries.len())) else { return };
         let records = propose::lost(&self.world.state, active, &[(seq, seq)]);
         self.commit_if(Ok(records));
     }

@@ -43,6 +43,8 @@ pub struct Oracle {
     delivered: BTreeMap<(ConversationId, String, DeviceId), u64>,
     had: BTreeSet<(ConversationId, String, u64)>,
     events: BTreeMap<ConversationId, Vec<(Position, Event)>>,
+    /// All numbers that were given, by the batch, also of messages that were lost since.
+    given: BTreeMap<(ConversationId, u64), Position>,
     /// Ids of sends that are not confirmed, by device.
     ids: BTreeMap<(String, DeviceId, Vec<u8>), (ConversationId, u64)>,
 }
@@ -66,6 +68,8 @@ impl Oracle {
                 bodies: (!bodies.is_empty()).then_some(bodies),
             };
             self.said.insert((message.conversation, message.seq), said);
+            let before = self.given.insert((message.conversation, message.seq), position);
+            assert_eq!(before, None, "number {} was given twice", message.seq);
             let events = self.events.entry(message.conversation).or_default();
             for came in record.extra.iter().flat_map(|extra| &extra.came) {
                 events.push((position, Event::Came(came.user.to_owned(), message.seq)));
@@ -177,8 +181,9 @@ impl Oracle {
         self.said.get(&(*id, seq)).is_some_and(is)
     }
 
-    /// What is above `position` never happened.
-    pub fn crashed(&mut self, position: Position) {
+    /// What is above `position` never happened; `lost`: though it was told.
+    pub fn crashed(&mut self, position: Position, lost: bool) {
+        self.given.retain(|_, at| lost || *at <= position);
         for events in self.events.values_mut() {
             events.retain(|(at, _)| *at <= position);
         }
@@ -186,6 +191,19 @@ impl Oracle {
         self.said.retain(|_, said| said.position <= position);
         let said = &self.said;
         self.ids.retain(|_, message| said.contains_key(message));
+    }
+
+    /// Conversations went back to what they were with this head; 0: they are gone.
+    pub fn salvaged(&mut self, head: impl Fn(&ConversationId) -> u64) {
+        for (id, events) in &mut self.events {
+            let head = head(id);
+            events.retain(|(_, event)| match event {
+                Event::Came(_, seq) | Event::Went(_, seq) | Event::Skipped(_, seq, _) => *seq <= head,
+            });
+        }
+        self.said.retain(|(id, seq), _| *seq <= head(id));
+        self.delivered.clear();
+        self.ids.clear();
     }
 
     /// Whatever a member is known to have, a device of it has had, or a skip says that it never will (I7).

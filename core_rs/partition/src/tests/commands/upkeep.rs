@@ -1,7 +1,7 @@
-//! What happens to rows and segments between commands, crashes, and the end of a run.
+//! What happens to rows and segments between commands, and the end of a run.
 
 use super::{Run, USERS};
-use crate::ids::{ConversationId, DeviceId, Position, RowKey};
+use crate::ids::{ConversationId, DeviceId, RowKey};
 use crate::propose::{self, Stop};
 use crate::records::{Record, UserChange};
 
@@ -52,7 +52,7 @@ impl Run {
         }
         let everyone = Stop::Wait(self.world.store.keys().cloned().collect());
         self.world.resolve(&everyone);
-        self.clients.check(&self.world, &self.oracle);
+        self.clients.check(&self.world, &self.oracle, !self.damages);
     }
 
     /// Devices go that were not connected for long, of those whose rows are in memory.
@@ -87,7 +87,13 @@ impl Run {
         let mut keys: Vec<RowKey> = rows.into_iter().map(|row| row.0).collect();
         // Those too that came from the store and did not change since.
         keys.extend(self.world.store.keys().filter(|key| self.world.state.owner(key).is_some()).cloned());
-        if let Some(key) = self.random.pick(&keys) {
+        if self.random.one_in(20) {
+            self.copy = (self.world.store.clone(), self.world.reflects);
+        }
+        // Each batch of the store is put at a position of its own, so that an older copy of it shows.
+        if let Some(key) = self.random.pick(&keys)
+            && self.world.reflects < self.world.safe
+        {
             // What is in use stays.
             let owner = self.world.state.owner(key).filter(|_| self.random.one_in(4));
             if let Some(owner) = owner {
@@ -107,19 +113,5 @@ impl Run {
                 self.world.sync();
             }
         }
-    }
-
-    /// Power is lost: any number of batches that were not synced are not in the log.
-    pub fn crash(&mut self) {
-        let last = self.world.journal.last().0 - self.world.synced.0;
-        let position = Position(self.world.synced.0 + self.random.below(last as usize + 1) as u64);
-        self.resting = None;
-        self.fits.clear();
-        self.world.crash(position);
-        self.oracle.crashed(position);
-        let bound = self.world.state.bound_due().unwrap();
-        self.commit(&[bound]);
-        self.world.sync();
-        self.world.state.settle_all();
     }
 }

@@ -25,7 +25,7 @@ impl Model {
         self.seen = (journal.batches.len(), 0);
         self.batches.retain(|_, at| *at <= position);
         self.held.clear();
-        self.oracle.crashed(position);
+        self.oracle.crashed(position, false);
         self.house.host.cache.wanted.clear();
         self.house.partition = Partition::new(state, self.config.clone(), SECRET);
         self.programs.iter_mut().for_each(|program| program.session = None);
