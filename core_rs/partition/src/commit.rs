@@ -26,7 +26,7 @@ use crate::state::{Generation, State};
 use crate::users::DeviceEntry;
 
 /// The bound of receipt versions is raised by so many, when fewer than half of them are left.
-const VERSIONS_AHEAD: u64 = 1 << 20;
+pub(crate) const VERSIONS_AHEAD: u64 = 1 << 20;
 
 /// A row in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,14 +278,15 @@ impl State {
                     entry.confirmed = 0;
                 }
             }
-            Record::Bound { versions, time_ms, .. } => {
+            Record::Bound { versions, time_ms, reflects } => {
                 self.versions.bound = self.versions.bound.max(*versions);
                 self.versions.bound_at = position;
-                self.time_ms = self.time_ms.max(*time_ms);
+                (self.time_ms, self.reflects) = (self.time_ms.max(*time_ms), self.reflects.max(*reflects));
                 self.retention.bound = place.segment;
             }
             Record::Generation { number, position } => {
                 self.generation = self.generation.max(Generation { number: *number, position: *position });
+                self.reflects = Position(0);
                 self.retention.generation = place.segment;
             }
             Record::Clock { time_ms, set_s } => {
@@ -314,9 +315,7 @@ impl State {
         active.changed = position;
         apply::conversation::enter(&mut active.row, record);
         active.reindex();
-        if all {
-            active.visible = active.row.head;
-        }
+        active.visible = if all { active.row.head } else { active.visible };
         self.note_pending(slot, record.base, position);
     }
 

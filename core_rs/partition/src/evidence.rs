@@ -122,7 +122,7 @@ pub enum Reason {
 pub enum Start {
     /// It goes on.
     GoOn,
-    /// It begins a generation; these are the reasons. If one is a salvage, it commits the decisions first.
+    /// It begins a generation; these are the reasons. If one is a salvage, it commits the decisions behind it.
     Renew(Vec<Reason>),
     /// It begins nothing. With a code: a salvage would help, and this is what it would cost.
     Refuse(Vec<Reason>, Option<(Code, Cost)>),

@@ -237,7 +237,7 @@ impl Recovery {
                 self.retention.bound = place.segment;
             }
             Record::Generation { number, position } => {
-                self.findings.unreadable = 0;
+                (self.findings.unreadable, self.reflects) = (0, Position(0));
                 self.generation = self.generation.max(Generation { number: *number, position: *position });
                 self.retention.generation = place.segment;
             }

@@ -24,15 +24,17 @@ impl Recovery {
     /// # Errors
     /// What does not fit. Nothing is begun then.
     pub fn into_state(self, store: bool) -> Result<State, Box<Findings>> {
-        let (state, findings) = self.resolve(store, false, &mut |_| None);
+        let (state, findings) = self.resolve(store, false, 0, &mut |_| None);
         if findings.is_empty() { Ok(state) } else { Err(Box::new(findings)) }
     }
 
     /// The same, and what a salvage would make of what does not fit: if there is anything, the caller begins nothing, or commits
     /// [`Findings::decisions`] and a generation. `damaged`: the store or a part of the log is lost, so that rows may be missing
-    /// of which nothing tells. `at_rest` is asked only if something does not fit.
-    pub fn resolve(mut self, store: bool, damaged: bool, at_rest: AtRest<'_>) -> (State, Findings) {
-        let mut start = Start { state: State::default(), findings: std::mem::take(&mut self.findings) };
+    /// of which nothing tells. `least`: as of [`propose::generation`](crate::propose::generation). `at_rest` is asked only if something
+    /// does not fit.
+    pub fn resolve(mut self, store: bool, damaged: bool, least: u32, at_rest: AtRest<'_>) -> (State, Findings) {
+        let findings = std::mem::take(&mut self.findings);
+        let mut start = Start { state: State::default(), findings, version: 0 };
         let state = &mut start.state;
         state.names = std::mem::take(&mut self.names);
         // A bound tells of a generation whose record is lost.
@@ -42,6 +44,8 @@ impl Recovery {
             .max(u32::try_from(self.versions >> VERSION_SHIFT).map_or(0, |number| number.min(GENERATIONS - 1)));
         let versions = self.versions.max(version_base(self.generation.number));
         state.versions = Versions { last: versions, bound: versions, durable: versions, ..Versions::default() };
+        start.version = version_base(least.max(self.generation.number + 1).min(GENERATIONS - 1));
+        let state = &mut start.state;
         (state.generation, state.time_ms, state.set_s) = (self.generation, self.time_ms, self.set_s);
         (state.position, state.exact, state.synced) = (self.position, self.position, self.position);
         state.reflects = self.reflects;
@@ -90,6 +94,8 @@ impl Recovery {
 pub(crate) struct Start {
     pub state: State,
     pub findings: Findings,
+    /// Receipt version of the skips that a salvage notes: of the generation that it begins.
+    pub version: u64,
 }
 
 impl Start {
@@ -118,7 +124,7 @@ impl Start {
 
     fn put_conversation(&mut self, id: ConversationId, row: Conversation, mark: Mark, bodies: &[Body]) {
         let broken = !self.findings.rows.is_empty() && self.findings.rows.contains_key(&RowKey::Conversation(id));
-        let version = version_base(self.state.generation.number + 1);
+        let version = self.version;
         let slot = self.state.put_conversation(id, row);
         put_mark(&mut self.state, Owner::Conversation(slot), mark);
         let Some((active, _)) = self.state.parts(slot) else { return };

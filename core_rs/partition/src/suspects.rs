@@ -3,8 +3,8 @@
 //! # Rules
 //! - A finding is about one row where that can be known. It counts until a later record of the log decides what the row is.
 //! - A salvage loses as little as it can, and says what. A row of which records are missing goes on from the last one before; a
-//!   row of which nothing is left is given up. What it decides is written as images and `gone` records, and then a
-//!   generation: a later start reads the same rows without asking again (I14).
+//!   row of which nothing is left is given up. What it decides is written as a generation, and then as images and
+//!   `gone` records: a later start reads the same rows without asking again (I14).
 //! - Unknown kinds, versions and flags are not damage: a later build wrote them, and nothing is salvaged then.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use wire::types::SkipReason;
 
 use crate::active::Active;
 use crate::bytes::Malformed;
-use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position, RowKey, UserSlot, version_base};
+use crate::ids::{ConversationId, ConversationSlot, DeviceId, MemberIndex, Position, RowKey, UserSlot};
 use crate::records::Record;
 use crate::recover::Problem;
 use crate::rows::{Cursor, Device, Fit, Member, SkipRange};
@@ -104,7 +104,8 @@ impl Findings {
         rows.chain([format!("{:?}", self.gone)]).fold(step([0; 32], first), step)
     }
 
-    /// What a salvage writes, each a decision of its own, before it begins a generation.
+    /// What a salvage writes, each a decision of its own, after the generation: with a crash between them, the next start finds
+    /// what was not decided yet, and the generation is known.
     pub fn decisions<'a>(&'a self, state: &'a State) -> impl Iterator<Item = Record<'static>> + 'a {
         let again = self.again.iter().filter_map(|row| state.image_of(state.owner(row)?));
         self.gone.iter().cloned().map(Record::Gone).chain(again)
@@ -118,7 +119,7 @@ impl Start {
         let unreadable = self.findings.rows.keys().filter(|row| self.state.owner(row).is_none());
         let unreadable: Vec<RowKey> = unreadable.filter(|row| !self.findings.gone.contains(row)).cloned().collect();
         unreadable.into_iter().for_each(|row| self.findings.give_up(row));
-        let version = version_base(self.state.generation.number + 1);
+        let version = self.version;
         let conversations = self.state.conversations();
         let mut all: Vec<(ConversationId, ConversationSlot)> = conversations.map(|(slot, a)| (a.id, slot)).collect();
         all.sort_unstable();

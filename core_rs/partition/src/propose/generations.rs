@@ -1,7 +1,8 @@
 //! Generations of numbers: after a loss, conversations go on above everything that may have been numbered. And the server's time.
 
 use crate::active::Active;
-use crate::ids::{ConversationId, GENERATIONS, Position, generation_base};
+use crate::commit::VERSIONS_AHEAD;
+use crate::ids::{ConversationId, GENERATIONS, Position, generation_base, version_base};
 use crate::records::{Enter, Record};
 use crate::state::State;
 
@@ -14,12 +15,16 @@ pub fn enter(state: &State, active: &Active) -> Option<Vec<Record<'static>>> {
 
 /// A new generation of numbers begins, above all positions that may have been used: what the log lost may have been told. A lost
 /// end of the log may have begun generations itself: `least` is a number that those cannot have, such as the hours since a date.
+/// `reflects`: the position that the store reflects, from which on it is held to what the log says.
 ///
 /// `None`: there were as many generations as there can be.
-pub fn generation(state: &State, used: Position, least: u32) -> Option<Record<'static>> {
+pub fn generation(state: &State, used: Position, least: u32, reflects: Position) -> Option<[Record<'static>; 2]> {
     let number = state.generation.number.saturating_add(1);
     let number = number.max(least.min(GENERATIONS - 1));
-    (number < GENERATIONS).then(|| Record::Generation { number, position: used.max(state.position) })
+    let versions = version_base(number).max(state.versions.last) + VERSIONS_AHEAD;
+    let bound = Record::Bound { versions, time_ms: state.time_ms, reflects };
+    let begins = Record::Generation { number, position: used.max(state.position) };
+    (number < GENERATIONS).then_some([begins, bound])
 }
 
 /// The server's time is put right: it goes on at `now_ms`, wherever it was.

@@ -50,7 +50,7 @@ fn problems(batches: &[Vec<Logged>]) -> Vec<Problem> {
 fn findings(kind: u8, body: &[u8]) -> Findings {
     let mut recovery = Recovery::default();
     recovery.take(kind, body, Place::default(), Position(1));
-    recovery.resolve(false, false, &mut |_| None).1
+    recovery.resolve(false, false, 0, &mut |_| None).1
 }
 
 fn is_message(record: &Logged) -> bool {

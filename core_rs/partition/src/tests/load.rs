@@ -80,8 +80,8 @@ fn row_above_its_record_is_taken_after_a_new_generation() {
     let (mut world, key) = world();
     let (position, newest) = world.store.get(&key).unwrap().clone();
     let found = Position(position.0 + 1);
-    let record = propose::generation(&world.state, found, 0).unwrap();
-    world.commit(&[record]);
+    let record = propose::generation(&world.state, found, 0, found).unwrap();
+    world.commit(&record);
     assert_eq!(world.state.loaded(&key, Some((found, &newest))), Ok(()));
     assert_eq!(world.state.mark(world.state.owner(&key).unwrap()).unwrap().position, found);
 }

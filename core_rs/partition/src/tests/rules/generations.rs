@@ -10,8 +10,8 @@ const BASE: u64 = 1 << 36;
 
 impl Scenario {
     fn renew(&mut self) {
-        let record = propose::generation(&self.world.state, Position(0), 0).unwrap();
-        self.world.commit(&[record]);
+        let record = propose::generation(&self.world.state, Position(0), 0, Position(0)).unwrap();
+        self.world.commit(&record);
         self.world.sync();
     }
 
@@ -122,8 +122,8 @@ fn enter_shows_no_message_that_is_not_durable() {
     s.world.commit(&records);
     assert_eq!(s.seqs(&id, "bob"), [1]);
     assert_eq!(code(s.ack("bob", 1, &id, BASE + 1)), codes::ACK_BEYOND_HEAD);
-    let record = propose::generation(&s.world.state, Position(0), 0).unwrap();
-    s.world.commit(&[record]);
+    let record = propose::generation(&s.world.state, Position(0), 0, Position(0)).unwrap();
+    s.world.commit(&record);
     let records = propose::enter(&s.world.state, s.world.state.active(&id).unwrap()).unwrap();
     s.world.commit(&records);
     assert_eq!(code(s.ack("bob", 1, &id, BASE + 1)), codes::ACK_BEYOND_HEAD);
@@ -174,12 +174,12 @@ fn members_get_a_snapshot_that_is_newer_than_any_lost_change() {
 #[test]
 fn generations_end_before_numbers_do() {
     let mut s = Scenario::new();
-    let record = propose::generation(&s.world.state, Position(0), 70_000).unwrap();
-    assert!(matches!(record, Record::Generation { number: 70_000, .. }));
-    s.world.commit(&[record]);
-    let last = propose::generation(&s.world.state, Position(0), u32::MAX).unwrap();
-    s.world.commit(&[last]);
-    assert_eq!(propose::generation(&s.world.state, Position(0), 0), None);
+    let record = propose::generation(&s.world.state, Position(0), 70_000, Position(0)).unwrap();
+    assert!(matches!(record, [Record::Generation { number: 70_000, .. }, _]));
+    s.world.commit(&record);
+    let last = propose::generation(&s.world.state, Position(0), u32::MAX, Position(0)).unwrap();
+    s.world.commit(&last);
+    assert_eq!(propose::generation(&s.world.state, Position(0), 0, Position(0)), None);
     let (_, seq) = s.send("ann", BOB).unwrap();
     assert!(seq == generation_base(GENERATIONS - 1) + 1 && seq < 1 << 53);
     s.crash();

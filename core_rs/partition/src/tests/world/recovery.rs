@@ -33,8 +33,8 @@ impl World {
         let batches = self.journal.batches.len().max(used.0 as usize);
         self.journal.batches.resize_with(batches, Vec::new);
         self.generations += 1;
-        let generation = propose::generation(&self.state, used, self.generations).unwrap();
-        self.commit(&[generation]);
+        let generation = propose::generation(&self.state, used, self.generations, self.reflects).unwrap();
+        self.commit(&generation);
         self.sync();
         self.safe = self.synced;
     }
@@ -44,18 +44,25 @@ impl World {
     pub fn salvage(&mut self, batches: Vec<Vec<Logged>>, store: Rows) -> Findings {
         self.close();
         let used = self.journal.last();
-        let (state, findings) = read(&batches).resolve(!store.is_empty(), true, &mut |key| store.get(key).cloned());
-        let (_, same) = read(&batches).resolve(!store.is_empty(), true, &mut |key| store.get(key).cloned());
+        let (state, findings) =
+            read(&batches).resolve(!store.is_empty(), true, self.generations + 1, &mut |key| store.get(key).cloned());
+        let (_, same) =
+            read(&batches).resolve(!store.is_empty(), true, self.generations + 1, &mut |key| store.get(key).cloned());
         assert_eq!((&findings, findings.digest()), (&same, same.digest()));
         self.journal.batches = batches;
         self.journal.batches.resize_with(used.0 as usize, Vec::new);
+        self.reflects = store.values().map(|row| row.0).max().unwrap_or_default();
         (self.state, self.store) = (state, store);
         (self.journal.open, self.snapshots) = (false, BTreeMap::new());
+        self.renew(used);
         let decisions: Vec<Record<'_>> = findings.decisions(&self.state).collect();
         decisions.iter().for_each(|record| drop(self.commit(std::slice::from_ref(record))));
-        self.renew(used);
+        self.sync();
+        self.safe = self.synced;
         let again = recover(&self.journal.batches, !self.store.is_empty()).unwrap();
         assert_eq!(again.rows(), self.state.rows());
+        // The next start does not find the store too old.
+        assert!(again.reflects <= self.reflects);
         assert_eq!((again.generation, again.reflects), (self.state.generation, self.state.reflects));
         assert_names_are_released(&self.journal.batches);
         findings
