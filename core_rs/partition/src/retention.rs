@@ -106,7 +106,7 @@ impl State {
         if needs.is_empty() { Oldest::FreeAt(self.position) } else { Oldest::Needs(needs) }
     }
 
-    /// The store holds rows that reflect positions up to this one.
+    /// The store was put at this position, or a start found that it reflects this one.
     pub fn reflected(&mut self, position: Position) {
         self.reflects = self.reflects.max(position);
     }

@@ -29,7 +29,8 @@ impl Run {
         self.world.sync();
         self.world.state.settle_all();
         // A device attaches wherever it has a mailbox, before it acknowledges anything.
-        let ids: Vec<ConversationId> = self.world.state.conversations().map(|(_, active)| active.id).collect();
+        let mut ids: Vec<ConversationId> = self.world.state.conversations().map(|(_, active)| active.id).collect();
+        ids.sort_unstable();
         for id in ids {
             if self.random.one_in(2)
                 && let Some(records) = propose::enter(&self.world.state, self.world.state.active(&id).unwrap())

@@ -17,6 +17,7 @@ impl World {
             compare(&snapshot.rows, &state.rows(), snapshot.exact);
         }
         self.state = state;
+        self.state.reflected(self.reflects);
         (self.synced, self.safe) = (position, position);
         self.snapshots.retain(|&at, _| at <= position);
         let snapshot = Snapshot { rows: self.state.rows(), exact: true };
