@@ -174,9 +174,6 @@ impl State {
     /// After a decision that noted skips, or took a mailbox away: what users are known to have may pass those now. `only`: it
     /// concerned one member.
     pub(crate) fn settle(&mut self, slot: ConversationSlot, only: Option<MemberIndex>) -> Vec<News> {
-        if only.is_some() {
-            self.pass_own(slot);
-        }
         let all = self.conversation(slot).map_or(0, |active| active.row.members.len());
         let places = only.map_or(0..all, |index| index.place()..index.place() + 1);
         only.into_iter().for_each(|index| self.pass_own(slot, index));

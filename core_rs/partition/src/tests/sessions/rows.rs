@@ -145,8 +145,8 @@ fn conversation_enters_the_generation_when_a_device_attaches() {
     let group = house.group(ann.0, &["bob"]);
     house.sync();
     house.partition.detach(&mut house.host, bob.0);
-    let renewed = crate::propose::generation(&house.partition.state, Position(0), 0).unwrap();
-    house.partition.commit(&mut house.host, &[renewed]).unwrap();
+    let renewed = crate::propose::generation(&house.partition.state, Position(0), 0, Position(0)).unwrap();
+    house.partition.commit(&mut house.host, &renewed).unwrap();
     house.sync();
     let bob = house.attach("bob", 1);
     house.sync();
