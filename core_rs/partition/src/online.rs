@@ -10,6 +10,7 @@ use thin_vec::ThinVec;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex};
 use crate::lazy::Mailbox;
 use crate::state::State;
+use crate::users::UserSession;
 
 /// A mailbox with a session.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +100,11 @@ impl State {
     pub(crate) fn connect(&mut self, slot: ConversationSlot, index: MemberIndex) {
         let Some(member) = self.conversation(slot).and_then(|active| active.row.member(index)) else { return };
         let Some(user) = self.users.get(member.user).filter(|user| !user.sessions.is_empty()) else { return };
-        let has = |&&(device, _): &&(DeviceId, Attached)| member.cursor(device).is_some();
-        let sessions: SmallVec<[(DeviceId, Attached); 2]> = user.sessions.iter().filter(has).copied().collect();
+        let has = |session: &&UserSession| session.receives && member.cursor(session.device).is_some();
+        let sessions: SmallVec<[UserSession; 2]> = user.sessions.iter().filter(has).copied().collect();
         let Some(active) = self.conversation_mut(slot) else { return };
-        for (device, session) in sessions {
-            active.online.put(index, device, session);
+        for UserSession { at, device, .. } in sessions {
+            active.online.put(index, device, at);
         }
         self.wake(slot);
     }

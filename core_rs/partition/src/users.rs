@@ -41,13 +41,24 @@ pub struct DeviceEntry {
     pub pins: u32,
 }
 
+/// A session of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserSession {
+    /// The session.
+    pub at: Attached,
+    /// Its device.
+    pub device: DeviceId,
+    /// It gets the device's messages; of those a device has one. Receipts are told to all.
+    pub receives: bool,
+}
+
 /// What is in memory of a user. `row` is `None` while only the name is known.
 #[derive(Debug)]
 pub struct UserEntry {
     /// Its row.
     pub row: Option<User>,
-    /// Its sessions that receive, by device.
-    pub sessions: ThinVec<(DeviceId, Attached)>,
+    /// Its sessions.
+    pub sessions: ThinVec<UserSession>,
     /// See [`Mark`].
     pub mark: Mark,
     /// Its devices whose rows are in memory, in ascending order.

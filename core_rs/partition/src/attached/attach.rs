@@ -15,6 +15,7 @@ use crate::lazy::Mailbox;
 use crate::propose::{self, Fits};
 use crate::queries::Waiting;
 use crate::state::State;
+use crate::users::UserSession;
 
 /// Messages that are looked at, for each conversation that may be looked through, to count what waits.
 const COUNTS: usize = 64;
@@ -50,7 +51,8 @@ impl Sessions {
         let Lent { now, out, .. } = env.lend();
         let device = who.device;
         if who.receive
-            && let Some(old) = state.users.entry(user).sessions.iter().find(|s| s.0 == device).map(|s| s.1)
+            && let Some(old) =
+                state.users.entry(user).sessions.iter().find(|s| s.receives && s.device == device).map(|s| s.at)
         {
             if let Some(session) = self.get(old) {
                 out.replaced(session.address);
@@ -71,22 +73,21 @@ impl Sessions {
             receives: who.receive,
             owes_messages: false,
             owes_receipts: false,
-            behind: who.receive,
+            behind: true,
             last: None,
             told: 0,
+            given: 0,
             lists: None,
         });
         let told = self.told(state, user, who);
         let Some(session) = self.get_mut(at) else { return (OVER, false) };
-        session.told = told;
+        (session.told, session.given) = (told, told);
         // Its row is in memory: whoever begins a session looked.
         let first = state.connected(session.author(), seconds(now), who.receive).unwrap_or(false);
-        if who.receive {
-            if who.receipts.is_some() {
-                let _ = state.seen(session.author(), told);
-            }
-            state.users.entry(user).sessions.push((device, at));
+        if who.receive && who.receipts.is_some() {
+            let _ = state.seen(session.author(), told);
         }
+        state.users.entry(user).sessions.push(UserSession { at, device, receives: who.receive });
         let mut sent = who.in_flight.to_vec();
         sent.sort_unstable();
         session.lists().join = Some(Join { sent, ..Join::default() });
@@ -119,7 +120,7 @@ impl Sessions {
         // Its row may have gone with its device.
         let _ = state.connected(session.author(), seconds(now), false);
         if let Some(user) = state.users.get_mut(session.user) {
-            user.sessions.retain(|(_, known)| *known != at);
+            user.sessions.retain(|known| known.at != at);
         }
         let rows = [Owner::User(session.user), Owner::Device(session.user, session.device)];
         rows.into_iter().for_each(|row| state.unpin(row));

@@ -162,7 +162,7 @@ impl Commands for Partition {
             return Ok(());
         };
         // It is not told of its own reading: if it has all receipts, it has this one.
-        let has = self.state.device(user, device).is_some_and(|device| device.row.receipts >= session.told);
+        let has = self.state.device(user, device).is_some_and(|device| device.row.receipts >= session.given);
         session.told = self.state.versions.last;
         if has {
             let _ = self.state.seen(session.author(), session.told);
@@ -181,7 +181,9 @@ impl Commands for Partition {
         let Some((generation, version)) = self.sessions.tokens.take(receipts) else { return };
         let session = self.sessions.get(from).filter(|session| session.receives);
         if let Some(session) = session.filter(|_| generation == self.state.generation.number) {
-            let _ = self.state.seen(session.author(), version);
+            // Who has all that concerns it needs nothing up to now.
+            let all = version >= session.given && session.is_told_all();
+            let _ = self.state.seen(session.author(), if all { self.state.versions.last } else { version });
         }
     }
 

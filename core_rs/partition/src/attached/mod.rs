@@ -104,6 +104,8 @@ struct Session {
     last: Option<Mailbox>,
     /// Every receipt up to this version was written to it.
     told: u64,
+    /// The version with which a client says that it has all that was written.
+    given: u64,
     /// What it is owed; nothing is allocated before there was something.
     lists: Option<Box<Lists>>,
 }
@@ -206,7 +208,7 @@ impl Sessions {
         std::mem::take(&mut self.entering)
     }
 
-    /// A device is no more: its session is over.
+    /// A device is no more: its sessions are over.
     pub(crate) fn device_ended(
         &mut self,
         state: &mut State,
@@ -215,11 +217,14 @@ impl Sessions {
         out: &mut impl Outputs,
     ) {
         let sessions = state.names.find(name).and_then(|user| Some(&state.users.get(user)?.sessions));
-        let Some(at) = sessions.and_then(|all| all.iter().find(|s| s.0 == device)).map(|s| s.1) else { return };
-        if let Some(session) = self.get(at) {
-            out.replaced(session.address);
+        let of_device = sessions.into_iter().flatten().filter(|session| session.device == device);
+        let ended: SmallVec<[Attached; 2]> = of_device.map(|session| session.at).collect();
+        for at in ended {
+            if let Some(session) = self.get(at) {
+                out.replaced(session.address);
+            }
+            self.end(state, now, at);
         }
-        self.end(state, now, at);
     }
 
     /// What sessions wait for, once.

@@ -21,6 +21,7 @@ use crate::names::Names;
 use crate::receipts::Receipt;
 use crate::rows::Kind;
 use crate::state::State;
+use crate::users::UserSession;
 
 /// A session is told of groups at most this often, ms.
 const BURST_MS: u64 = 250;
@@ -171,13 +172,15 @@ impl<'a, O: Outputs> Frames<'a, O> {
     }
 
     /// The last frame, with a version that covers everything; an empty one if something was told without it.
-    fn close(mut self, version: &Token) {
+    /// Whether there is one.
+    fn close(mut self, version: &Token) -> bool {
         if !self.cursors.is_empty() {
             self.write(version);
         } else if self.unclosed {
             let version = version.bytes();
             self.out.pushed(self.to, &ServerFrame::Receipts { conversation: None, cursors: &[], version });
         }
+        self.unclosed
     }
 
     /// More is to come. Whether a frame that covers this is outstanding.
@@ -267,8 +270,10 @@ impl Sessions {
         let group = active.row.kind == Kind::Group;
         for member in to.iter().filter_map(|&to| active.row.member(to)).filter(|member| member.is_current()) {
             let Some(user) = state.users.get(member.user) else { continue };
-            for &(_, at) in user.sessions.iter().filter(|(device, at)| Some(*at) != but && member.admits(*device)) {
-                let Some(session) = self.get_mut(at) else { continue };
+            for &UserSession { at, device, .. } in &user.sessions {
+                let Some(session) = self.get_mut(at).filter(|_| Some(at) != but && member.admits(device)) else {
+                    continue;
+                };
                 let timed = session.note((slot, active.serial, index), group, version);
                 if !group || session.behind {
                     session.owe_receipts(out);
@@ -351,16 +356,18 @@ impl Sessions {
         let told_all = below == u64::MAX;
         // What waits counts as not told, and so does everything above it.
         let upto = state.versions.last.min(below.saturating_sub(1)).max(listener.since);
-        if told_all {
-            frames.close(&token(upto));
-            receipts.unclosed = false;
-        } else {
-            receipts.unclosed = frames.pause();
-        }
+        let (closed, unclosed) = match told_all {
+            true => (frames.close(&token(upto)), false),
+            false => (false, frames.pause()),
+        };
+        receipts.unclosed = unclosed;
         let behind = std::mem::take(&mut receipts.gone);
         let more = more || behind;
         session.behind = behind;
         session.told = upto;
+        if closed {
+            session.given = upto;
+        }
         session.owes_receipts = more;
         if waits && !more {
             undurable.push(to);
