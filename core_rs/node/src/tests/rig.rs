@@ -56,6 +56,7 @@ pub struct Rig<D: Disk + Clone> {
     pub hold_disk: bool,
     /// Reads that had to be tried again.
     pub delayed: usize,
+    lazy_sync_ms: u64,
     pub disk: D,
     /// What survives of the store.
     pub rows: MemoryDisk,
@@ -100,6 +101,7 @@ impl<D: Disk + Clone> Rig<D> {
             users: Vec::new(),
             hold_disk: false,
             delayed: 0,
+            lazy_sync_ms: options.lazy_sync_ms,
             disk,
             rows,
             store,
@@ -179,11 +181,16 @@ impl<D: Disk + Clone> Rig<D> {
         self.wires.get(&client.wire).is_none_or(|w| w.closed)
     }
 
-    /// Lets time pass.
+    /// Lets time pass. As the log's thread does, what is written and awaited by nobody is brought to disk after a while.
     pub fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms;
         self.turn();
+        if ms >= self.lazy_sync_ms && self.writer.is_dirty() && !self.hold_disk && self.failed.is_none() {
+            let durable = self.writer.sync().expect("syncs");
+            self.node.durable(durable, self.writer.synced());
+            self.turn();
+        }
     }
 
     /// Everything that can happen, happens.
