@@ -1,8 +1,6 @@
 //! Acknowledgements and reads: which sessions may send them, and which are told.
 
-use partition::records::Record;
 use partition::rest::Rest;
-use seam::RowKey;
 use wire::types::Hello;
 
 use super::*;

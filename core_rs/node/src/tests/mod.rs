@@ -7,6 +7,7 @@ pub mod group_frames;
 pub mod rig;
 
 mod acks;
+mod claims;
 mod conversations;
 
 use std::borrow::Cow;
@@ -14,12 +15,13 @@ use std::borrow::Cow;
 use frames::Got;
 use log::LogOptions;
 use log::sim::SimDisk;
+use partition::records::Record;
 use rig::{Client, Rig, START};
-use seam::Now;
+use seam::{Now, RowKey};
 use smallvec::SmallVec;
 use wire::types::{Ack, ClientFrame, ConversationId};
 
-use crate::Config;
+use crate::{Config, Node};
 
 /// A fresh router.
 fn rig() -> Rig<SimDisk> {
@@ -107,6 +109,27 @@ fn accepted(got: &[Got]) -> SmallVec<[(ConversationId, u64); 1]> {
     let message =
         |g: &Got| if let Got::Accepted { conversation, seq, .. } = g { Some((*conversation, *seq)) } else { None };
     got.iter().filter_map(message).collect()
+}
+
+/// Writes a row to the log once more, as it is.
+fn log_image(rig: &mut Rig<SimDisk>, key: &RowKey) {
+    let (state, mut bytes) = (&rig.node.partition.state, Vec::new());
+    let (row, ..) = state.encode(state.owner(key).expect("in memory"), &mut bytes).expect("has a row");
+    assert!(rig.node.commit(&[Record::Image { row, bytes: bytes.into() }]));
+    rig.turn();
+}
+
+/// The devices of a user were away for long: all are dropped at once.
+fn drop_devices(rig: &mut Rig<SimDisk>, user: &str) {
+    rig.turn();
+    let Node { partition, around, .. } = &mut rig.node;
+    let (slot, row) = partition.state.user_named(user).expect("in memory");
+    let seen: Vec<_> = row.devices.iter().map(|&device| (device, 0)).collect();
+    let devices = &mut partition.state.users.entry(slot).devices;
+    devices.iter_mut().for_each(|device| device.row.seen_s = 0);
+    assert!(partition.drop_unseen_of(around, user, &seen).expect("there is room").is_empty());
+    rig.turn();
+    assert!(rig.node.partition.state.user_named(user).expect("in memory").1.devices.is_empty());
 }
 
 /// Both ends of a conversation, welcomed.

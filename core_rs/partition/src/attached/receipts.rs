@@ -191,9 +191,14 @@ impl<'a, O: Outputs> Frames<'a, O> {
     }
 }
 
-/// Receipt version of what a member's progress is to the listener at `me`.
-fn version_of(active: &Active, me: MemberIndex, index: MemberIndex) -> u64 {
-    active.row.member(index).map_or(0, |member| if index == me { member.read_version } else { member.version })
+/// The lowest receipt version above `since` of what a member's skips and progress are to the listener at `me`.
+fn first_version(active: &Active, me: MemberIndex, index: MemberIndex, since: u64) -> Option<u64> {
+    let member = active.row.member(index)?;
+    if index == me {
+        return Some(member.read_version).filter(|version| *version > since);
+    }
+    let versions = member.told_skips().map(|range| range.version).chain([member.version]);
+    versions.filter(|version| *version > since).min()
 }
 
 impl Session {
@@ -395,10 +400,7 @@ impl Receipts {
                 return false;
             };
             let Some(me) = listener.place(active) else { return false };
-            let version = version_of(active, me, index);
-            if version <= listener.since {
-                return false;
-            }
+            let Some(version) = first_version(active, me, index, listener.since) else { return false };
             let durable = active.skipped <= state.synced;
             if durable && frames.left > 0 {
                 frames.add(active, me, index, listener.since);
