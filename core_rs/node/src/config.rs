@@ -136,6 +136,7 @@ impl Config {
             conversation_messages: self.conversation_messages as usize,
             conversation_bytes: self.conversation_bytes,
             hold_ms: self.hold_ms,
+            create_unknown: self.create_unknown,
             ..partition::config::Config::default()
         }
     }

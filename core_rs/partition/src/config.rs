@@ -17,6 +17,8 @@ pub struct Config {
     pub conversation_bytes: u64,
     /// A message that a mailbox did not collect for this long expires; a device unseen for as long is dropped; ms.
     pub hold_ms: u64,
+    /// A user who is sent a message, or is named in a change of a group, and is not there, is made.
+    pub create_unknown: bool,
     /// Users that one user may block.
     pub blocks: usize,
     /// Messages whose bodies one floor may drop at once for their age.
@@ -32,6 +34,7 @@ impl Default for Config {
             conversation_messages: 100_000,
             conversation_bytes: 256 << 20,
             hold_ms: 30 * 24 * 3_600_000,
+            create_unknown: false,
             blocks: 1000,
             expire_at_once: 4096,
         }

@@ -1,5 +1,7 @@
 //! What sessions say to a partition.
 
+use std::borrow::Cow;
+
 use compact_str::CompactString;
 use seam::{
     Action, Attach, Attached, Bodies, Commands, Credit, Env, Full, Lent, Outputs, Query, RowKey, Served, Taken, Token,
@@ -83,6 +85,9 @@ impl Commands for Partition {
     }
 
     fn send<E: Env>(&mut self, env: &mut E, from: Attached, send: &Send<'_>) -> Taken {
+        if let Target::User(peer) = &send.target {
+            self.make_unknown(env, std::slice::from_ref(peer));
+        }
         let Some(session) = self.sessions.get(from) else { return Ok(()) };
         let (name, mut stored) = (session.name.clone(), std::mem::take(&mut self.stored));
         let author = propose::Author { name: &name, user: session.user, device: session.device };
@@ -99,6 +104,7 @@ impl Commands for Partition {
     }
 
     fn change<E: Env>(&mut self, env: &mut E, from: Attached, manage: &Manage<'_>) -> Taken {
+        self.make_unknown(env, propose::users(&manage.change));
         let Some(session) = self.sessions.get(from) else { return Ok(()) };
         let (name, mut stored) = (session.name.clone(), std::mem::take(&mut self.stored));
         let author = propose::Author { name: &name, user: session.user, device: session.device };
@@ -244,6 +250,19 @@ impl Partition {
             self.sessions.fits(user);
         }
         self.state.author(who.user, who.device).map(|author| author.user)
+    }
+
+    /// Makes users who are known not to be there, if that is wanted; not in what a full disk keeps.
+    fn make_unknown<E: Env>(&mut self, env: &mut E, names: &[Cow<'_, str>]) {
+        let wanted = self.config.create_unknown;
+        for name in names.iter().filter(|_| wanted) {
+            if env.lend().room > 0
+                && let Ok(Some(records)) = propose::create_user(&self.state, name)
+            {
+                // If it is not made, there is none.
+                let _ = self.commit(env, &records);
+            }
+        }
     }
 
     /// Whether a session was written something up to `seq`.

@@ -270,11 +270,11 @@ pub fn block<'a>(
         return refuse(codes::BAD_FIELD);
     }
     let Some((_, row)) = state.need_user(name)? else { return wait(RowKey::user(name)) };
-    if state.need_user(other)?.is_none() {
-        return refuse(codes::UNKNOWN_USER);
-    }
     if row.blocks(other) != off {
         return Ok(None);
+    }
+    if !off && state.need_user(other)?.is_none() {
+        return refuse(codes::UNKNOWN_USER);
     }
     if !off && row.blocked.len() >= config.blocks {
         return refuse(codes::TOO_MANY);
