@@ -50,6 +50,8 @@ pub struct Upkeep {
     trimming: bool,
     /// Messages of it are being read.
     carrying: bool,
+    /// Conversations that are still to be looked at in this period.
+    expiring: usize,
     /// A page of devices was asked for.
     pub(crate) unseen_asked: bool,
     /// Where the look at users in memory, and at devices at rest, goes on.
@@ -66,6 +68,7 @@ impl Upkeep {
             flushing: false,
             trimming: true,
             carrying: false,
+            expiring: 0,
             unseen_asked: false,
             unseen: (0, None),
             fit_asked: false,
@@ -92,12 +95,13 @@ impl Node {
             (self.upkeep.flushing, self.upkeep.trimming, self.upkeep.fit_asked) = (true, true, false);
             self.bound();
             if self.clock.trusted() {
-                self.expire();
+                self.expire_begin();
                 self.drop_unseen();
             }
             self.rest_begin();
         }
         let mut more = self.fit();
+        more |= self.expire();
         more |= self.partition.burst(&mut self.around, PER_TURN);
         if self.upkeep.flushing {
             self.upkeep.flushing = self.flush(PER_TURN);
@@ -142,13 +146,24 @@ impl Node {
     }
 
     /// Drops what was held too long, in some of the conversations: all of them within a tenth of that time, and an hour.
-    fn expire(&mut self) {
+    fn expire_begin(&mut self) {
         let periods = (self.config.hold_ms / 10).min(3_600_000) / PERIOD_MS;
         let all = self.partition.state.conversation_slots();
         let most = all.div_ceil(periods.max(1) as usize).clamp(EXPIRY.0, EXPIRY.1);
+        self.upkeep.expiring = most;
+    }
+
+    /// Some of them in a turn; whether there are more.
+    fn expire(&mut self) -> bool {
+        if !self.clock.trusted() {
+            self.upkeep.expiring = 0;
+        }
         let before = self.partition.state.pending_totals().0;
-        let _ = self.partition.expire(&mut self.around, most);
+        let looked = self.partition.expire(&mut self.around, self.upkeep.expiring);
+        // What the journal does not take is found again in the next pass.
+        self.upkeep.expiring -= looked.unwrap_or(usize::MAX).min(self.upkeep.expiring);
         self.stats.expired_total += before.saturating_sub(self.partition.state.pending_totals().0);
+        self.upkeep.expiring > 0
     }
 
     /// Looks for devices that were not connected for as long as messages are held.

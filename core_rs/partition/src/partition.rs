@@ -18,6 +18,10 @@ use crate::records::{Record, UserChange};
 use crate::rest::Misfit;
 use crate::state::State;
 
+/// Messages that expire, and members of their conversations, in one call of [`Partition::expire`]; the last conversation may go
+/// beyond it.
+const EXPIRY_WORK: usize = 1024;
+
 /// How far [`Partition::fit`] came.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fit {
@@ -200,19 +204,26 @@ impl Partition {
         }
     }
 
-    /// Drops what was held too long, in the next `most` conversations. Each is looked at in turn.
+    /// Drops what was held too long, in the next `most` conversations at most: how many were looked at. Each is in turn; it ends
+    /// early when much was dropped, or many were told of it (I11).
     ///
     /// # Errors
     /// The journal has no room.
-    pub fn expire<E: Env>(&mut self, env: &mut E, most: usize) -> Result<(), Full> {
-        for _ in 0..most.min(self.state.conversation_slots()) {
+    pub fn expire<E: Env>(&mut self, env: &mut E, most: usize) -> Result<usize, Full> {
+        let mut work = 0;
+        for looked in 0..most.min(self.state.conversation_slots()) {
+            if work >= EXPIRY_WORK {
+                return Ok(looked);
+            }
             self.hand = (self.hand + 1) % self.state.conversation_slots().max(1);
             let Some(active) = self.state.conversation(ConversationSlot::new(self.hand)) else { continue };
             if let Some(records) = propose::expire(&self.state, env.lend().now, &self.config, active) {
+                let (members, before) = (active.row.members.len(), self.state.pending_totals().0);
                 self.commit(env, &records)?;
+                work += members + before.saturating_sub(self.state.pending_totals().0) as usize;
             }
         }
-        Ok(())
+        Ok(most)
     }
 
     /// The store's row with this key is damaged: it cannot be used until a restart, when an operator may have mended it.

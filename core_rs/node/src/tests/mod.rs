@@ -9,6 +9,7 @@ pub mod rig;
 mod acks;
 mod claims;
 mod conversations;
+mod groups;
 
 use std::borrow::Cow;
 

@@ -24,6 +24,8 @@ pub struct Wire {
     pub paused: bool,
     pub stalled: bool,
     pub writes: usize,
+    /// Bytes of the largest write.
+    pub largest: usize,
 }
 
 impl Wire {
@@ -237,6 +239,7 @@ impl<D: Disk + Clone> Rig<D> {
             let Some(wire) = self.wires.get_mut(&write.user) else { continue };
             wire.bytes.extend_from_slice(write.data);
             wire.writes += 1;
+            wire.largest = wire.largest.max(write.data.len());
             wire.closed |= write.flags & (write_flags::CLOSE | write_flags::ABORT) != 0;
             wire.paused |= write.flags & write_flags::PAUSE != 0;
             wire.paused &= write.flags & write_flags::RESUME == 0;

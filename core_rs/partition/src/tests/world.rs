@@ -124,6 +124,7 @@ impl World {
             conversation_bytes: 1 << 20,
             hold_ms: 40_000,
             blocks: 2,
+            create_unknown: false,
             expire_at_once: 5,
         };
         Self {

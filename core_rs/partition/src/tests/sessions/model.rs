@@ -83,6 +83,7 @@ impl Model {
             conversation_messages: 12,
             hold_ms: 40_000,
             blocks: 2,
+            create_unknown: false,
             expire_at_once: 5,
             ..Config::default()
         };
