@@ -1,5 +1,7 @@
 //! Builds a state from what recovery found: the rows, and the undelivered messages of each conversation by their places.
 
+use std::hash::Hash;
+
 use hashbrown::{HashMap, HashSet};
 
 use crate::active::Active;
@@ -52,20 +54,20 @@ impl Recovery {
         state.retention = std::mem::take(&mut self.retention);
         // Known before users come: what is at rest is not known of them then.
         state.users.store = store || self.has_stored();
-        for (name, found) in self.users.drain() {
+        for (name, found) in in_order(self.users) {
             if let Some((row, mark)) = start.found(RowKey::User(name.clone()), found) {
                 let slot = start.state.put_user(&name, row);
                 put_mark(&mut start.state, Owner::User(slot), mark);
             }
         }
-        for ((name, device), found) in self.devices.drain() {
+        for ((name, device), found) in in_order(self.devices) {
             if let Some((row, mark)) = start.found(RowKey::Device(name.clone(), device), found) {
                 let slot = start.state.put_device(&name, device, row);
                 put_mark(&mut start.state, Owner::Device(slot, device), mark);
             }
         }
-        let mut bodies = std::mem::take(&mut self.bodies);
-        for (id, found) in self.conversations.drain() {
+        let bodies = self.bodies;
+        for (id, found) in in_order(self.conversations) {
             let bodies = bodies.get(&id).map_or(&[][..], Vec::as_slice);
             let gone = start.findings.gone.len();
             match start.found(RowKey::Conversation(id), found) {
@@ -74,7 +76,7 @@ impl Recovery {
                 None => {}
             }
         }
-        for body in bodies.drain().flat_map(|(_, bodies)| bodies) {
+        for body in in_order(bodies).flat_map(|(_, bodies)| bodies) {
             body.release(&mut start.state.names);
         }
         if damaged || !start.findings.is_empty() {
@@ -90,6 +92,14 @@ impl Recovery {
         self.users.values().any(stored) || self.devices.values().any(stored) || self.conversations.values().any(stored)
     }
 }
+
+/// What a map has, in the order of its keys: slots are given in the same order by every start.
+fn in_order<K: Clone + Ord + Hash, V>(mut map: HashMap<K, V>) -> impl Iterator<Item = (K, V)> {
+    let mut keys: Vec<K> = map.keys().cloned().collect();
+    keys.sort_unstable();
+    keys.into_iter().filter_map(move |key| map.remove_entry(&key))
+}
+
 /// A start under way.
 pub(crate) struct Start {
     pub state: State,
