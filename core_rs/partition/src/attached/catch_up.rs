@@ -67,7 +67,7 @@ impl Receipts {
 }
 
 /// Whether a conversation may have something for a member. In a group its row says.
-fn concerns(active: &Active, me: MemberIndex, since: u64) -> bool {
+pub(super) fn concerns(active: &Active, me: MemberIndex, since: u64) -> bool {
     match active.row.kind {
         Kind::Group => active.row.member(me).is_some_and(|member| member.owed > since),
         _ => active.row.iter().any(

@@ -11,7 +11,7 @@ use seam::{Address, Attached, Env, Lent, Outputs, Served, Token};
 use smallvec::SmallVec;
 use wire::types::{ConversationId, CursorOf, ServerFrame};
 
-use super::catch_up::Caught;
+use super::catch_up::{Caught, concerns};
 use super::{Session, Sessions, Want};
 use crate::active::Active;
 use crate::ids::{ConversationSlot, DeviceId, MemberIndex, UserSlot};
@@ -425,6 +425,8 @@ impl Receipts {
                 let Some(me) = listener.place(active) else { continue };
                 match index {
                     _ if active.skipped > state.synced => undurable.push((slot, serial, index)),
+                    // A change of members may have noted skips, or not.
+                    ALL if !concerns(active, me, listener.since) => {}
                     ALL => frames.add_all(active, me, listener.since),
                     index => frames.add(active, me, index, listener.since),
                 }
