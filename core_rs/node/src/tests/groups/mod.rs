@@ -2,7 +2,6 @@
 
 mod basics;
 mod blocks;
-// mod damage;
 mod departed;
 mod floods;
 mod invites;
@@ -10,9 +9,9 @@ mod limits;
 mod model;
 mod privacy;
 mod races;
-// mod random;
+mod random;
 mod repeats;
-// mod residency;
+mod residency;
 mod restarts;
 mod returns;
 mod roles;

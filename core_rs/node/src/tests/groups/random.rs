@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::group_frames::code;
+use super::model::Model;
 use super::*;
-use crate::engine::binary::{Reader, put_bytes, put_u64};
-use crate::engine::directory::Directory;
-use crate::group::{Change as Done, Group};
 
 const USERS: [&str; 6] = ["ann", "bob", "cal", "dan", "eve", "fay"];
 const MOST: usize = 5;
@@ -32,7 +29,7 @@ impl Dice {
 /// A client program of one device: what it keeps of a group.
 #[derive(Default)]
 struct Copy {
-    group: Group,
+    group: Model,
     last: u64,
     got: BTreeSet<u64>,
 }
@@ -49,26 +46,24 @@ struct Device {
 /// A group as it must be.
 #[derive(Default)]
 struct Truth {
-    group: Group,
+    group: Model,
     head: u64,
     /// Messages that are no changes: number, user, device.
     texts: BTreeMap<u64, (usize, u32)>,
     /// Members after each change.
-    history: BTreeMap<u64, Group>,
+    history: BTreeMap<u64, Model>,
 }
 
 impl Truth {
     /// Whether a user gets message `seq`.
     fn is_for(&self, user: usize, seq: u64) -> bool {
-        let at = |seq| self.history.range(..=seq).next_back().is_some_and(|(_, g)| g.role(user as u32).is_some());
+        let at = |seq| self.history.range(..=seq).next_back().is_some_and(|(_, g)| g.role(USERS[user]).is_some());
         at(seq) || at(seq - 1)
     }
 }
 
 struct World {
     rig: Rig<SimDisk>,
-    /// Users are slots in the order of their names here, whatever they are in the engine.
-    names: Directory,
     devices: Vec<Device>,
     truths: BTreeMap<ConversationId, Truth>,
     wishes: u32,
@@ -76,15 +71,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut rig = rig_with(Config { group_members: MOST as u32, quiet_ms: 60_000, ..Config::default() });
-        let mut names = Directory::default();
+        let mut rig = rig_with(Config { group_members: MOST as u32, quiet_ms: 60_000, ..forgetful() });
         let device = |(user, name): (usize, &&str)| {
-            names.intern(name);
             let client = Some(rig.join(name, 1, true));
             Device { user, number: 1, client, copies: BTreeMap::new(), since: BTreeMap::new() }
         };
         let devices = USERS.iter().enumerate().map(device).collect();
-        Self { rig, names, devices, truths: BTreeMap::new(), wishes: 0 }
+        Self { rig, devices, truths: BTreeMap::new(), wishes: 0 }
     }
 
     fn join(&mut self, place: usize) -> Client {
@@ -131,15 +124,14 @@ impl World {
         self.rig.turn();
         let at = at.unwrap_or_else(|| wire::ids::group_id(USERS[user], number as u16, &id));
         let truth = self.truths.entry(at).or_default();
-        let wanted = Done::resolve(&change, |name| self.names.find(name)).unwrap();
-        let expected = match truth.group.decide(user as u32, wanted, 0, MOST) {
+        let expected = match truth.group.decide(USERS[user], &change, MOST) {
             Ok(decided) => {
                 truth.head += 1;
-                truth.group.apply(truth.head, user as u32, &decided);
+                truth.group.apply(truth.head, USERS[user], &decided);
                 truth.history.insert(truth.head, truth.group.clone());
                 None
             }
-            Err(refusal) => Some(code(refusal)),
+            Err(refusal) => Some(refusal),
         };
         let answer = self.take(place, &id);
         assert_eq!(answer.as_deref(), expected, "{} wanted {change:?}", USERS[user]);
@@ -156,9 +148,9 @@ impl World {
         self.rig.feed(client, &rig::message(Target::Conversation(at), &id, b"hello"));
         self.rig.turn();
         let truth = self.truths.get_mut(&at).unwrap();
-        let expected = match truth.group.role(user as u32) {
+        let expected = match truth.group.role(USERS[user]) {
             None => Some("unknown_conversation"),
-            Some(_) if !truth.group.may_post(user as u32) => Some("forbidden"),
+            Some(_) if !truth.group.may_post(USERS[user]) => Some("forbidden"),
             Some(_) => {
                 truth.head += 1;
                 truth.texts.insert(truth.head, (user, number));
@@ -180,20 +172,18 @@ impl World {
                     answer = Some(code);
                 }
                 Got::Group(snapshot) => {
-                    let group = self.read(&snapshot);
                     let copy = self.devices[place].copies.entry(snapshot.conversation).or_default();
+                    let group = Model::from(*snapshot);
                     if group.seq > copy.group.seq {
                         copy.group = group;
                     }
                 }
                 Got::Message { conversation, seq, sender, change, .. } => {
-                    let change = change.map(|change| change.resolve(|name| self.names.find(name).unwrap()));
-                    let actor = self.names.find(&sender).unwrap();
                     let copy = self.devices[place].copies.entry(conversation).or_default();
                     if seq > copy.last {
                         copy.last = seq;
                         copy.got.insert(seq);
-                        change.into_iter().for_each(|change| drop(copy.group.apply(seq, actor, &change)));
+                        change.into_iter().for_each(|change| copy.group.apply(seq, &sender, &change));
                     }
                 }
                 Got::Skip { user, reason, from, to, .. } if user.is_empty() => panic!("skip {reason}: {from} to {to}"),
@@ -215,29 +205,6 @@ impl World {
             let again = self.rig.got(client);
             assert!(codes(&again).iter().all(|code| *code == "unknown_conversation"), "{again:?}");
         }
-    }
-
-    /// A snapshot as a group: by way of the bytes of its state.
-    fn read(&mut self, snapshot: &Snapshot) -> Group {
-        let mut bytes = Vec::new();
-        put_u64(&mut bytes, snapshot.seq);
-        put_u64(&mut bytes, snapshot.members.len() as u64);
-        for (name, role) in &snapshot.members {
-            put_bytes(&mut bytes, name.as_bytes());
-            bytes.push(*role as u8);
-        }
-        for field in &snapshot.profile {
-            bytes.push(u8::from(field.is_some()));
-            field.iter().for_each(|field| put_bytes(&mut bytes, field));
-        }
-        bytes.extend(snapshot.rules.map(|rule| rule as u8));
-        put_u64(&mut bytes, snapshot.invites.len() as u64);
-        for (hash, expires) in &snapshot.invites {
-            bytes.extend_from_slice(hash);
-            put_u64(&mut bytes, *expires);
-        }
-        bytes.push(u8::from(snapshot.closed));
-        Group::decode(&mut Reader::new(&bytes), &mut self.names).unwrap()
     }
 
     fn step(&mut self, dice: &mut Dice) {
@@ -338,14 +305,14 @@ impl World {
                 let who = format!("{}.{}", USERS[device.user], device.number);
                 assert_eq!(copy.got, expected, "{who}");
                 // Who is gone may have gone before it was shown a beginning.
-                let member = truth.group.role(device.user as u32).is_some();
+                let member = truth.group.role(USERS[device.user]).is_some();
                 if member && !expected.is_empty() {
                     assert_eq!(copy.group, truth.group, "{who}");
                 }
             }
         }
         for place in 0..self.devices.len() {
-            let (client, user) = (self.join(place), self.devices[place].user as u32);
+            let (client, user) = (self.join(place), USERS[self.devices[place].user]);
             let member = |(at, truth): (&ConversationId, &Truth)| truth.group.role(user).map(|_| *at);
             let expected: BTreeSet<_> = self.truths.iter().filter_map(member).collect();
             assert_eq!(groups(&mut self.rig, client).into_iter().collect::<BTreeSet<_>>(), expected);
