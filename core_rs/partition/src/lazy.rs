@@ -130,21 +130,20 @@ impl State {
         self.device_fact(author, |DeviceEntry { row, .. }| row.see(version.min(last)))
     }
 
-    /// A device is connected, at `seconds` since 1970; `receives`: to get messages and receipts. True: it receives for the first
-    /// time, which must be logged ([`State::seen_by`]) and durable before it is welcomed: a conversation that rests notes
-    /// receipts for devices that receive.
+    /// A device is connected, at `seconds` since 1970; `receives`: to get messages and receipts. When that was noted last, and
+    /// whether it receives for the first time.
     ///
     /// # Errors
     /// The device's row is needed.
-    pub fn connected(&mut self, author: Author<'_>, seconds: u32, receives: bool) -> Decided<bool> {
-        let mut first = false;
+    pub fn connected(&mut self, author: Author<'_>, seconds: u32, receives: bool) -> Decided<(u32, bool)> {
+        let mut last = (0, false);
         self.device_fact(author, |DeviceEntry { row, .. }| {
             let before = (row.seen_s, row.receives);
             (row.seen_s, row.receives) = (before.0.max(seconds), before.1 || receives);
-            first = row.receives != before.1;
+            last = (before.0, row.receives != before.1);
             (row.seen_s, row.receives) != before
         })?;
-        Ok(first)
+        Ok(last)
     }
 
     /// A device saw `accepted` of these messages: their ids need not be known any more.

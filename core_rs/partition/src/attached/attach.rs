@@ -39,15 +39,15 @@ impl Sessions {
         self.fitting.entry(user).or_default();
     }
 
-    /// A session of a device that is there. One that was attached for the device goes, if this one receives. Whether its device
-    /// receives for the first time: that is logged before it is welcomed.
+    /// A session of a device that is there. One that was attached for the device goes, if this one receives. When its device was
+    /// last connected, seconds since 1970, and whether it receives for the first time.
     pub(super) fn begin<E: Env>(
         &mut self,
         state: &mut State,
         env: &mut E,
         user: UserSlot,
         who: &Attach<'_>,
-    ) -> (Attached, bool) {
+    ) -> (Attached, (u32, bool)) {
         let Lent { now, out, .. } = env.lend();
         let device = who.device;
         if who.receive
@@ -80,10 +80,10 @@ impl Sessions {
             lists: None,
         });
         let told = self.told(state, user, who);
-        let Some(session) = self.get_mut(at) else { return (OVER, false) };
+        let Some(session) = self.get_mut(at) else { return (OVER, (u32::MAX, false)) };
         (session.told, session.given) = (told, told);
         // Its row is in memory: whoever begins a session looked.
-        let first = state.connected(session.author(), seconds(now), who.receive).unwrap_or(false);
+        let last = state.connected(session.author(), seconds(now), who.receive).unwrap_or((u32::MAX, false));
         if who.receive && who.receipts.is_some() {
             let _ = state.seen(session.author(), told);
         }
@@ -91,7 +91,7 @@ impl Sessions {
         let mut sent = who.in_flight.to_vec();
         sent.sort_unstable();
         session.lists().join = Some(Join { sent, ..Join::default() });
-        (at, first)
+        (at, last)
     }
 
     /// The version up to which a session has receipts.

@@ -66,8 +66,11 @@ impl Commands for Partition {
             Ok(user) => user,
             Err(stop) => return self.answer(env, who.address, &[], None, Err(stop)).map(|()| OVER),
         };
-        let (at, first) = self.sessions.begin(&mut self.state, env, user, who);
-        if let Some(seen) = self.state.seen_by(user, who.device).filter(|_| first) {
+        let (at, (seen_s, first)) = self.sessions.begin(&mut self.state, env, user, who);
+        // Durable before it is welcomed: a conversation that rests notes receipts for devices that receive, and a start drops
+        // devices that were not seen for long.
+        let due = first || propose::is_seen_late(seen_s, &self.config, env.lend().now);
+        if let Some(seen) = self.state.seen_by(user, who.device).filter(|_| due) {
             // If there is no room, it is logged with the other lazy facts.
             let _ = self.commit(env, &[Record::Seen(seen)]);
         }

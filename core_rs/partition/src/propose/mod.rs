@@ -26,6 +26,7 @@ pub use floor::{expire, lost};
 pub use generations::{clock, enter, generation};
 pub use seam::Refusal;
 pub use send::send;
+pub(crate) use unseen::is_seen_late;
 pub use unseen::{LastSeen, unseen};
 pub use wire::ids::{conversation_id, group_id, hash_of};
 

@@ -15,7 +15,8 @@ use crate::state::State;
 /// Devices of one user, and when each was last connected, seconds since 1970.
 pub type LastSeen = SmallVec<[(DeviceId, u32); 2]>;
 
-/// A device that stays connected is noted as seen after this part of the time for which messages are held.
+/// What the log knows of when a connected device was seen is older than now by this part of the time for which messages are
+/// held, at most.
 const SEEN_PART: u64 = 30;
 
 impl State {
@@ -36,8 +37,7 @@ impl State {
                 devices.map(|device| (device.id, device.row.seen_s)).collect()
             };
             let (here, away) = (seen(true), seen(false));
-            let late = |seen_s: u32| is_past(seen_s, config.hold_ms / SEEN_PART, now);
-            for (device, _) in here.into_iter().filter(|device| late(device.1)) {
+            for (device, _) in here.into_iter().filter(|device| is_seen_late(device.1, config, now)) {
                 // The row is in memory.
                 let _ = self.connected(Author { name: "", user: slot, device }, seconds(now), false);
             }
@@ -85,6 +85,11 @@ pub fn unseen<'a>(
 /// The time of now in seconds.
 pub(super) fn seconds(now: Now) -> u32 {
     u32::try_from(now.wall_ms / 1000).unwrap_or(u32::MAX)
+}
+
+/// Whether it is to be logged that a device is connected, which was last known to be at `seen_s`, seconds since 1970.
+pub(crate) fn is_seen_late(seen_s: u32, config: &Config, now: Now) -> bool {
+    is_past(seen_s, config.hold_ms / SEEN_PART, now)
 }
 
 fn is_past(seen_s: u32, after_ms: u64, now: Now) -> bool {

@@ -29,7 +29,7 @@ impl Clients {
     /// A device is new, and receives.
     pub fn begin(&mut self, world: &mut World, author: Author<'_>, born: usize) {
         self.0.insert((author.name.to_owned(), author.device), Client { born, ..Client::default() });
-        assert!(world.state.connected(author, 0, true).unwrap(), "for the first time");
+        assert_eq!(world.state.connected(author, 0, true).map(|last| last.1), Ok(true), "for the first time");
         let seen = world.state.seen_by(author.user, author.device).unwrap();
         world.commit(&[Record::Seen(seen)]);
         // It is welcomed when that is durable, and gives no command before.

@@ -39,6 +39,27 @@ fn device_that_was_not_connected_for_the_hold_time_is_dropped() {
 }
 
 #[test]
+fn that_a_device_came_back_after_long_is_logged_before_it_is_welcomed() {
+    let mut house = House::new(Config::default());
+    let hold = house.partition.config.hold_ms;
+    let lazy = |house: &House| {
+        let users = &house.partition.state.users;
+        users.iter().any(|(_, user)| user.devices.iter().any(|device| device.dirty))
+    };
+    let (ann, _) = house.attach("ann", 1);
+    house.partition.detach(&mut house.host, ann);
+    assert!(house.partition.flush(&mut house.host, 9).is_ok() && !lazy(&house));
+    for (away_ms, is_lazy) in [(hold / 30 - 1_000, true), (hold - 1_000, false)] {
+        house.host.now.wall_ms += away_ms;
+        let (ann, _) = house.attach("ann", 1);
+        assert_eq!(lazy(&house), is_lazy, "{away_ms}");
+        house.host.now.wall_ms += 1;
+        house.partition.detach(&mut house.host, ann);
+        while house.partition.flush(&mut house.host, 9).unwrap() {}
+    }
+}
+
+#[test]
 fn what_a_row_at_rest_says_is_compared_with_the_row_first() {
     let mut house = House::new(Config::default());
     house.attach("ann", 1);
