@@ -75,6 +75,8 @@ pub struct Appender {
     spare: Vec<Vec<u8>>,
     /// Of all batches that were sealed, bytes.
     appended: u64,
+    /// The time of the last batch that a start found.
+    last_time_ms: u64,
 }
 
 impl Appender {
@@ -96,6 +98,7 @@ impl Appender {
             sealed_bytes: 0,
             spare: Vec::new(),
             appended: 0,
+            last_time_ms: recovered.last_time_ms,
         }
     }
 
@@ -176,6 +179,11 @@ impl Appender {
             place.copy_from_slice(&crc.to_le_bytes());
         }
         Ref { segment: self.segment, offset: at + RECORD_HEADER as u32, len: len as u32 }
+    }
+
+    /// The time of the last batch that was there when this began, ms since 1970; 0: there was none.
+    pub fn last_time_ms(&self) -> u64 {
+        self.last_time_ms
     }
 
     /// Bytes that are appended and not yet taken.

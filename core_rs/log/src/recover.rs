@@ -23,7 +23,7 @@ pub struct Recovered {
     pub next_batch: u64,
     /// The last batch that was on disk; 0 in an empty log.
     pub last_batch: u64,
-    /// The latest time of any batch, milliseconds since 1970; 0 in an empty log.
+    /// The time of the last batch, milliseconds since 1970; 0 in an empty log.
     pub last_time_ms: u64,
     /// The log's identity. Nobody else's log has it: it tells whether a store belongs to this one.
     pub id: [u8; 16],

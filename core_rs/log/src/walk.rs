@@ -267,7 +267,7 @@ impl<'a, 'v, D: Disk> Walker<'a, 'v, D> {
         self.out.unconfirmed.push_back(Unconfirmed { number: header.number, segment: id, offset: at });
         self.confirm(header.watermark);
         self.out.salt = Some(header.salt);
-        self.out.last_time_ms = self.out.last_time_ms.max(header.time_ms);
+        self.out.last_time_ms = header.time_ms;
         self.out.batches += 1;
         self.reached(header.number, false);
         if !complete {

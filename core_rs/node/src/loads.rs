@@ -32,7 +32,7 @@ impl Node {
                 }
             }
             if !keys.is_empty() {
-                let token = self.questions.insert(Question::Rows) as u64;
+                let token = self.questions.ask(Question::Rows);
                 self.requests.push_back(Request::Get { token, keys });
             }
         }
@@ -65,15 +65,14 @@ impl Node {
             None => Ok(scan),
         });
         if let Ok(scan) = scan {
-            let token = self.questions.insert(question) as u64;
+            let token = self.questions.ask(question);
             self.requests.push_back(Request::Page { token, scan });
         }
     }
 
     /// The store's answers about rows, in any order: each says whose it is.
     pub fn looked(&mut self, token: u64, answers: Vec<Lookup>) {
-        let question = usize::try_from(token).ok().and_then(|token| self.questions.try_remove(token));
-        let Some(Question::Rows) = question else { return };
+        let Some(Question::Rows) = self.questions.take(token) else { return };
         self.upkeep.fit_asked = false;
         let mut again = Vec::new();
         for answer in answers {
@@ -130,8 +129,7 @@ impl Node {
 
     /// A page of the store, or why it cannot be read.
     pub fn scanned(&mut self, token: u64, page: Result<Page, StoreError>) {
-        let question = usize::try_from(token).ok().and_then(|token| self.questions.try_remove(token));
-        let Some(question) = question else { return };
+        let Some(question) = self.questions.take(token) else { return };
         self.upkeep.fit_asked = false;
         let page = match page {
             Ok(page) => page,

@@ -34,7 +34,7 @@ pub struct Node {
     /// Bodies under way from the log.
     pub(crate) reads: Slab<Reading>,
     /// Questions under way to the store.
-    pub(crate) questions: Slab<Question>,
+    pub(crate) questions: Questions,
     pub(crate) asks: Asks,
     pub(crate) rests: Rests,
     pub(crate) trim: Trim,
@@ -71,6 +71,41 @@ pub(crate) enum Question {
     Unseen,
 }
 
+/// Questions under way, each with a number that grows.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    under_way: Slab<(u64, Question)>,
+    asked: u64,
+}
+
+impl Questions {
+    /// A question is asked; gives its token.
+    pub fn ask(&mut self, question: Question) -> u64 {
+        self.asked += 1;
+        self.under_way.insert((self.asked, question)) as u64
+    }
+
+    /// It is answered.
+    pub fn take(&mut self, token: u64) -> Option<Question> {
+        let token = usize::try_from(token).ok()?;
+        self.under_way.try_remove(token).map(|(_, question)| question)
+    }
+
+    /// The number of the last question that was asked.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// Whether all questions up to a number are answered.
+    pub fn are_answered(&self, upto: u64) -> bool {
+        self.under_way.iter().all(|(_, (number, _))| *number > upto)
+    }
+
+    pub fn len(&self) -> usize {
+        self.under_way.len()
+    }
+}
+
 impl Host for Node {
     type Commands = Partition;
     type Env = Around;
@@ -99,7 +134,7 @@ impl Node {
             partition,
             requests: VecDeque::new(),
             reads: Slab::new(),
-            questions: Slab::new(),
+            questions: Questions::default(),
             asks: Asks::default(),
             rests: Rests::default(),
             trim,
@@ -112,7 +147,8 @@ impl Node {
             failed: None,
             config,
         };
-        let last_ms = node.partition.state.time_ms;
+        // The last batch tells when it was made; a clock that was put right since then counts in any case.
+        let last_ms = node.partition.state.time_ms.max(node.around.journal.appender().last_time_ms());
         if node.clock.resume(last_ms) {
             node.alarm("clock_jumped", "The machine's clock is far from the log's time: expiry is paused.");
         }
@@ -195,6 +231,10 @@ impl Node {
         {
             self.durable_bytes = bytes;
             self.appended.pop_front();
+        }
+        let log = self.around.journal.appender();
+        if log.last_batch() <= batch {
+            self.durable_bytes = log.appended_bytes();
         }
         self.bound_appended();
         self.answer_users();

@@ -2,7 +2,8 @@
 //!
 //! A pass looks at all rows for those that can go, and takes as many as one batch after another can hold, in the order of their
 //! keys: neighbours of the store's pages are written together (docs/adr/0008). A row is put into the store when everything that
-//! it reflects is on disk; it leaves memory when the store has it, and nothing happened to it meanwhile.
+//! it reflects is on disk; it leaves memory when the store has it, and nothing happened to it meanwhile. It stays while a question
+//! is under way that was asked before: its answer may be from before the store had the row.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -46,8 +47,8 @@ pub struct Rests {
     since_ms: u64,
     /// Batches that the store is given.
     puts: Slab<(Vec<Record<'static>>, Position)>,
-    /// Rows that the store has, to be let go.
-    rested: VecDeque<Record<'static>>,
+    /// Rows that the store has, to be let go, each when the questions up to a number are answered.
+    rested: VecDeque<(u64, Record<'static>)>,
     /// Rows on this way: one goes again only when the way before ended.
     going: HashSet<RowKey>,
 }
@@ -177,13 +178,18 @@ impl Node {
             return;
         };
         self.partition.state.reflected(reflects);
-        self.rests.rested.extend(stored);
+        let asked = self.questions.asked();
+        self.rests.rested.extend(stored.into_iter().map(|record| (asked, record)));
     }
 
     /// Rows that the store has leave memory; true: there are more.
     fn let_go(&mut self) -> bool {
+        let Some(&(asked, _)) = self.rests.rested.front() else { return false };
+        if !self.questions.are_answered(asked) {
+            return false;
+        }
         for _ in 0..PER_TURN {
-            let Some(record) = self.rests.rested.pop_front() else { return false };
+            let Some((_, record)) = self.rests.rested.pop_front_if(|rested| rested.0 == asked) else { break };
             if let Record::Stored { row, .. } = &record {
                 self.rests.going.remove(row);
             }

@@ -176,7 +176,7 @@ impl Node {
             self.upkeep.unseen_asked = true;
             let scan = Scan::kind(Kind::Device);
             let scan = self.upkeep.unseen.1.clone().map_or_else(|| scan.clone(), |after| scan.clone().after(after));
-            let token = self.questions.insert(Question::Unseen) as u64;
+            let token = self.questions.ask(Question::Unseen);
             self.requests.push_back(Request::Page { token, scan });
         }
     }
