@@ -6,6 +6,7 @@ pub mod frames;
 pub mod group_frames;
 pub mod rig;
 
+mod accounts;
 mod acks;
 mod claims;
 mod conversations;
