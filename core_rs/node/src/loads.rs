@@ -70,10 +70,9 @@ impl Node {
         }
     }
 
-    /// The store's answers about rows, in any order: each says whose it is.
+    /// The store's answers about rows, in any order.
     pub fn looked(&mut self, token: u64, answers: Vec<Lookup>) {
         let Some(Question::Rows) = self.questions.take(token) else { return };
-        self.upkeep.fit_asked = false;
         let mut again = Vec::new();
         for answer in answers {
             let Some(row) = row_of(answer.key()) else { continue };
@@ -91,8 +90,11 @@ impl Node {
                 Lookup::Unreadable(_, error) => {
                     self.alarm("store_unreadable", &format!("A row cannot be read from the store: {error}."));
                     self.answered(&row, Err(false));
+                    self.upkeep.rows_again = true;
+                    continue;
                 }
             }
+            self.upkeep.fit_asked = false;
         }
         self.load(again);
         self.note_appended();
@@ -116,7 +118,7 @@ impl Node {
             },
             Err(unusable) => {
                 if unusable {
-                    self.partition.unusable(row);
+                    self.partition.unusable(&mut self.around, row);
                 }
                 false
             }
@@ -130,19 +132,20 @@ impl Node {
     /// A page of the store, or why it cannot be read.
     pub fn scanned(&mut self, token: u64, page: Result<Page, StoreError>) {
         let Some(question) = self.questions.take(token) else { return };
-        self.upkeep.fit_asked = false;
         let page = match page {
             Ok(page) => page,
             Err(error) => {
                 self.alarm("store_unreadable", &format!("A page of the store cannot be read: {error}."));
                 return match question {
                     Question::Index(user) => self.around.gateway.loaded(&Key::Index(user), false),
-                    // It is asked for again in the next period, or when the session comes again.
-                    Question::Member(..) | Question::Rows => {}
+                    Question::Member(Some(session), _) => self.upkeep.pages_again.push(session),
+                    // It is asked for again in the next period.
+                    Question::Member(None, _) | Question::Rows => {}
                     Question::Unseen => self.upkeep.unseen_asked = false,
                 };
             }
         };
+        self.upkeep.fit_asked = false;
         let last = page.next.is_none();
         match question {
             Question::Index(user) => {

@@ -12,7 +12,7 @@ use partition::records::Record;
 use partition::rest::Rest;
 use seam::{Position, RowKey};
 use slab::Slab;
-use store::{Batch, Put, Write};
+use store::{Batch, MAX_VALUE, Put, Write};
 
 use crate::api::Request;
 use crate::keys::key_of;
@@ -62,6 +62,13 @@ enum Pass {
     Looking(usize, Vec<RowKey>),
     /// These go, the last one first.
     Resting(Vec<RowKey>),
+}
+
+impl Rests {
+    #[cfg(test)]
+    pub(crate) fn going_len(&self) -> usize {
+        self.going.len()
+    }
 }
 
 impl Node {
@@ -137,7 +144,12 @@ impl Node {
                 }
             }
             Ok(Rest::Write(write)) => {
+                // One that cannot go is not looked at again: nothing but a restart takes it off the list.
                 self.rests.going.insert(key.clone());
+                if write.rows.iter().any(|(_, value)| value.as_ref().is_some_and(|value| value.len() > MAX_VALUE)) {
+                    return self
+                        .alarm("row_unstorable", &format!("{key:?} is too large for the store, and stays in memory."));
+                }
                 for (key, value) in write.rows {
                     let Ok(key) = key_of(&key) else { continue };
                     self.rests.bytes += value.as_ref().map_or(0, Vec::len);

@@ -58,6 +58,10 @@ pub struct Upkeep {
     unseen: (usize, Option<store::Key>),
     /// Changes of devices wait for rows or a page that was asked for.
     pub(crate) fit_asked: bool,
+    /// Rows could not be read: whoever waits for them asks again in the next period, …
+    pub(crate) rows_again: bool,
+    /// … and so do these sessions, whose pages could not be.
+    pub(crate) pages_again: Vec<seam::Attached>,
 }
 
 impl Upkeep {
@@ -72,6 +76,8 @@ impl Upkeep {
             unseen_asked: false,
             unseen: (0, None),
             fit_asked: false,
+            rows_again: false,
+            pages_again: Vec::new(),
         }
     }
 
@@ -94,6 +100,12 @@ impl Node {
             self.upkeep.periods += 1;
             (self.upkeep.flushing, self.upkeep.trimming, self.upkeep.fit_asked) = (true, true, false);
             self.bound();
+            if std::mem::take(&mut self.upkeep.rows_again) {
+                self.partition.rows_again(&mut self.around);
+            }
+            for session in std::mem::take(&mut self.upkeep.pages_again) {
+                self.partition.page_again(&mut self.around, session);
+            }
             if self.clock.trusted() {
                 self.expire_begin();
                 self.drop_unseen();

@@ -227,8 +227,19 @@ impl Partition {
     }
 
     /// The store's row with this key is damaged: it cannot be used until a restart, when an operator may have mended it.
-    pub fn unusable(&mut self, key: &RowKey) {
+    pub fn unusable<E: Env>(&mut self, env: &mut E, key: &RowKey) {
         self.state.answers.put(key.clone(), Said::Unusable);
+        self.rows_again(env);
+    }
+
+    /// Rows could not be read for a while: sessions that wait for rows ask for them again.
+    pub fn rows_again<E: Env>(&mut self, env: &mut E) {
+        self.sessions.loaded(env.lend().out);
+    }
+
+    /// A page that a session waits for could not be read for a while: it asks again.
+    pub fn page_again<E: Env>(&mut self, env: &mut E, session: Attached) {
+        self.sessions.page_again(session, env.lend().out);
     }
 
     /// The time for receipts of groups has come for some sessions: at most `most`. Whether there are more.

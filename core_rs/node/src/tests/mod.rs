@@ -10,6 +10,7 @@ mod accounts;
 mod acks;
 mod claims;
 mod conversations;
+mod enemy;
 mod groups;
 
 use std::borrow::Cow;

@@ -241,6 +241,13 @@ impl Sessions {
         session.owe_receipts(out);
     }
 
+    /// A session asks again for index rows.
+    pub(crate) fn page_again(&mut self, at: Attached, out: &mut impl Outputs) {
+        if let Some(session) = self.get_mut(at) {
+            session.owe_receipts(out);
+        }
+    }
+
     /// Whether a client had a token above all that was ever given, since this was last asked.
     pub(crate) fn was_ahead(&mut self) -> bool {
         std::mem::take(&mut self.ahead)
