@@ -131,7 +131,9 @@ impl Node {
     }
 
     fn rest_one(&mut self, key: &RowKey) {
-        if self.rests.going.contains(key) {
+        // A frame is about to use it.
+        let used = self.around.gateway.holds(&gateway::Key::Row(key.clone()));
+        if used || self.rests.going.contains(key) {
             return;
         }
         match self.partition.state.rest(key, self.synced) {
@@ -190,6 +192,7 @@ impl Node {
             return;
         };
         self.partition.state.reflected(reflects);
+        self.around.journal.log().note_stored();
         let asked = self.questions.asked();
         self.rests.rested.extend(stored.into_iter().map(|record| (asked, record)));
     }

@@ -31,6 +31,9 @@ const UNSEEN: usize = 1024;
 /// A page of the store is read for the same so many periods apart.
 const UNSEEN_PERIODS: u64 = 10;
 
+/// A page is read again so often because of rows that are needed.
+const UNSEEN_AGAIN: u8 = 3;
+
 /// A message that is written again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Carry {
@@ -56,6 +59,8 @@ pub struct Upkeep {
     pub(crate) unseen_asked: bool,
     /// Where the look at users in memory, and at devices at rest, goes on.
     unseen: (usize, Option<store::Key>),
+    /// How often the page of devices at rest was read anew, because rows were needed.
+    unseen_again: u8,
     /// Changes of devices wait for rows or a page that was asked for.
     pub(crate) fit_asked: bool,
     /// Rows could not be read: whoever waits for them asks again in the next period, …
@@ -75,6 +80,7 @@ impl Upkeep {
             expiring: 0,
             unseen_asked: false,
             unseen: (0, None),
+            unseen_again: 0,
             fit_asked: false,
             rows_again: false,
             pages_again: Vec::new(),
@@ -185,25 +191,37 @@ impl Node {
             self.load(rows);
         }
         if self.upkeep.periods.is_multiple_of(UNSEEN_PERIODS) && !self.upkeep.unseen_asked {
-            self.upkeep.unseen_asked = true;
-            let scan = Scan::kind(Kind::Device);
-            let scan = self.upkeep.unseen.1.clone().map_or_else(|| scan.clone(), |after| scan.clone().after(after));
-            let token = self.questions.ask(Question::Unseen);
-            self.requests.push_back(Request::Page { token, scan });
+            self.ask_unseen();
         }
+    }
+
+    fn ask_unseen(&mut self) {
+        self.upkeep.unseen_asked = true;
+        let scan = Scan::kind(Kind::Device);
+        let scan = self.upkeep.unseen.1.clone().map_or_else(|| scan.clone(), |after| scan.clone().after(after));
+        let token = self.questions.ask(Question::Unseen);
+        self.requests.push_back(Request::Page { token, scan });
     }
 
     /// A page of devices at rest came.
     pub(crate) fn take_unseen(&mut self, page: Page) {
         self.upkeep.unseen_asked = false;
-        self.upkeep.unseen.1 = page.next;
+        let mut needed = Vec::new();
         for row in &page.rows {
             let (Lookup::Found(found), Some(RowKey::Device(name, device))) = (row, row_of(row.key())) else { continue };
             if let Ok(row) = partition::rows::Device::decode(&found.value) {
-                let needed = self.partition.drop_unseen_of(&mut self.around, &name, &[(device, row.seen_s)]);
-                self.load(needed.map(|rows| rows.into_vec()).unwrap_or_default());
+                let rows = self.partition.drop_unseen_of(&mut self.around, &name, &[(device, row.seen_s)]);
+                needed.extend(rows.unwrap_or_default());
             }
         }
+        // The same page again, behind the rows: first that of the user, then that of the device.
+        if !needed.is_empty() && self.upkeep.unseen_again < UNSEEN_AGAIN {
+            self.upkeep.unseen_again += 1;
+            self.load(needed);
+            return self.ask_unseen();
+        }
+        self.upkeep.unseen_again = 0;
+        self.upkeep.unseen.1 = page.next;
     }
 
     /// The next step of removing the log's oldest segment; true: there is more to do now.

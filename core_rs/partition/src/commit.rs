@@ -360,10 +360,8 @@ impl State {
             apply::user::change(row, record);
             entry.mark.position = position;
         }
-        // The row of a device ends with the device.
-        if let UserChange::Device(fit) = record.what
-            && !fit.begins
-        {
+        // The row of a device ends with the device. The store may still have it: one that begins has no part in that.
+        if let UserChange::Device(fit) = record.what {
             self.remove_device(slot, fit.device);
             self.stored.remove(&RowKey::device(record.name, fit.device));
         }

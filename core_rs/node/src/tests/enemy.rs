@@ -2,7 +2,7 @@
 //! rest.
 
 use super::*;
-use crate::Request;
+use crate::{Request, UserAnswer};
 use store::{Fault, Key};
 
 /// Every row goes to rest as soon as it may.
@@ -117,4 +117,77 @@ fn a_session_hears_of_receipts_though_a_row_of_its_conversations_is_damaged_i12(
         assert!(told.contains(&("cat", 1, 0)), "{damaged} {told:?} {:?}", rig.alarms);
         assert_eq!(told.contains(&("bob", 1, 0)), !damaged);
     }
+}
+
+/// A group of three, of which two are away.
+fn group_with_absent(rig: &mut Rig<SimDisk>) -> (Client, ConversationId) {
+    let (ann, bob) = pair(rig);
+    rig.cut(bob);
+    rig.send(ann, "bob", b"first", b"x");
+    let at = conversation(&rig.got(ann));
+    (ann, at)
+}
+
+#[test]
+fn an_idle_log_of_few_long_messages_comes_to_rest() {
+    let mut rig = rig();
+    let (ann, _) = group_with_absent(&mut rig);
+    for n in 0..60u8 {
+        rig.send(ann, "bob", &[n], &[b'x'; 1300]);
+    }
+    (0..20).for_each(|_| rig.pass(1000));
+    let before = rig.node.stats();
+    (0..20).for_each(|_| rig.pass(1000));
+    let after = rig.node.stats();
+    assert_eq!((after.carried_total, after.log_bytes_total), (before.carried_total, before.log_bytes_total));
+}
+
+#[test]
+fn a_device_at_rest_that_was_not_seen_is_dropped() {
+    let mut rig = rig_with(Config { hold_ms: 10 * 24 * 3_600_000, ..resting() });
+    let (ann, bob) = pair(&mut rig);
+    rig.send(ann, "bob", b"1", b"x");
+    let at = conversation(&rig.got(ann));
+    rig.ack(bob, at, 1);
+    rig.cut(bob);
+    rig.cut(ann);
+    rest(&mut rig);
+    assert_eq!(rig.node.partition.state.rows_len(), 0);
+    days(&mut rig, 12);
+    rest(&mut rig);
+    let ann = rig.join("ann", 2, true);
+    rig.feed(ann, &ClientFrame::DevicesGet { user: "bob".into() });
+    rig.turn();
+    let got = rig.got(ann);
+    let devices = got.iter().find_map(|got| if let Got::Devices { devices, .. } = got { Some(devices) } else { None });
+    assert_eq!(devices.map(Vec::len), Some(0), "{got:?} {:?}", rig.alarms);
+}
+
+#[test]
+fn what_is_settled_by_a_start_is_settled() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    for n in 0..3u8 {
+        rig.send(ann, "bob", &[n], b"x");
+    }
+    let at = conversation(&rig.got(ann));
+    rig.ack(bob, at, 2);
+    rig.pass(1000);
+    let mut rig = restart(rig);
+    rig.pass(1000);
+    assert_eq!(rig.node.stats().messages_pending, 1);
+}
+
+#[test]
+fn a_user_is_there_for_an_embedder_when_it_is_durable_i1() {
+    let mut rig = rig();
+    rig.hold_disk = true;
+    rig.node.create_user(1, "ann");
+    rig.node.create_user(2, "ann");
+    rig.node.has_user(3, "ann");
+    rig.turn();
+    assert_eq!(rig.users, []);
+    rig.hold_disk = false;
+    rig.turn();
+    assert_eq!(rig.users, [(1, UserAnswer::Made), (2, UserAnswer::There), (3, UserAnswer::There)]);
 }
