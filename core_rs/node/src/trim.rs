@@ -5,7 +5,8 @@
 //! was removed or lost.
 //!
 //! Writing again costs. So a segment that is needed goes only while the log is more than twice as long as what it is needed for,
-//! beside two segments: what is written again is then bounded by what was written, and an idle log comes to rest.
+//! beside two segments: what is written again is then bounded by what was written. Otherwise it goes if it is hardly needed: an
+//! eighth of it is written again at most. So an idle log comes to rest.
 
 use std::collections::VecDeque;
 
@@ -37,11 +38,12 @@ enum Step {
 pub enum Next {
     /// Nothing, until more is synced or written.
     Nothing,
-    /// What is needed of this segment is to be written again, or it is free: [`Trim::free_at`]. `cheap`: only if it is free.
+    /// What is needed of this segment is to be written again, or it is free: [`Trim::free_at`]. `cheap`: only as far as [`Trim::may_spend`]
+    /// says so.
     Retain {
         /// The segment.
         oldest: u32,
-        /// Whether anything may be written for it.
+        /// Whether only a little may be written for it.
         cheap: bool,
     },
     /// The log keeps batches from this one on; the batch that says so is [`Trim::told_at`].
@@ -56,13 +58,20 @@ pub struct Trim {
     segments: VecDeque<Segment>,
     segment_bytes: u64,
     step: Step,
+    /// What was written again for the oldest segment though the log is not long, bytes.
+    spent: u64,
 }
 
 impl Trim {
     /// Over the segments that a start found, in order; new ones have so many bytes.
     pub fn new(found: &[SegmentInfo], segment_bytes: u32) -> Self {
         let segment = |info: &SegmentInfo| Segment { id: info.id, first_batch: info.first_batch, bytes: info.bytes };
-        Self { segments: found.iter().map(segment).collect(), segment_bytes: segment_bytes.into(), step: Step::Whole }
+        Self {
+            segments: found.iter().map(segment).collect(),
+            segment_bytes: segment_bytes.into(),
+            step: Step::Whole,
+            spent: 0,
+        }
     }
 
     /// A segment begins with this batch.
@@ -87,6 +96,13 @@ impl Trim {
         }
     }
 
+    /// Whether so many bytes may be written again for the oldest segment though the log is not long; they are counted then.
+    pub fn may_spend(&mut self, bytes: u64) -> bool {
+        let may = self.spent + bytes <= self.segment_bytes / 8;
+        self.spent += if may { bytes } else { 0 };
+        may
+    }
+
     /// Nothing but this position is needed before the oldest segment can go.
     pub fn free_at(&mut self, position: Position) {
         self.step = Step::FreeAt(position);
@@ -106,7 +122,7 @@ impl Trim {
     pub fn unlinked(&mut self, segment: u32) {
         if self.segments.front().is_some_and(|oldest| oldest.id == segment) {
             self.segments.pop_front();
-            self.step = Step::Whole;
+            (self.step, self.spent) = (Step::Whole, 0);
         }
     }
 
@@ -157,6 +173,14 @@ mod tests {
         let trim = trim(6);
         assert_eq!(trim.next(Position(60), 199), Next::Retain { oldest: 1, cheap: false });
         assert_eq!(trim.next(Position(60), 200), Next::Retain { oldest: 1, cheap: true });
+    }
+
+    #[test]
+    fn a_segment_that_is_hardly_needed_costs_an_eighth_of_one_at_most() {
+        let mut trim = trim(3);
+        assert!(trim.may_spend(5) && trim.may_spend(7) && !trim.may_spend(1));
+        trim.unlinked(1);
+        assert!(trim.may_spend(12) && !trim.may_spend(1));
     }
 
     #[test]

@@ -24,6 +24,8 @@ const PER_TURN: usize = 256;
 const RETAINED: usize = 256;
 /// The same of a segment that goes only if it is hardly needed.
 const CHEAP: usize = 16;
+/// What a record that is written again takes beside an image or a message, about, bytes.
+const RECORD_BYTES: usize = 64;
 /// Fewest and most conversations that are looked at in a period for messages that were held too long.
 const EXPIRY: (usize, usize) = (1024, 8192);
 /// Users in memory that are looked at in a period for devices that were not seen.
@@ -260,7 +262,7 @@ impl Node {
                 self.trim.free_at(position);
                 return true;
             }
-            Oldest::Needs(needs) if cheap && needs.len() >= CHEAP => return false,
+            Oldest::Needs(needs) if cheap && !self.trim.may_spend(needs.iter().map(bytes_of).sum()) => return false,
             Oldest::Needs(needs) => needs,
         };
         self.upkeep.trimming = true;
@@ -329,4 +331,14 @@ impl Node {
         self.partition.state.trimmed(segment);
         self.upkeep.trimming = true;
     }
+}
+
+/// What is written for a need, about, bytes.
+fn bytes_of(need: &Need) -> u64 {
+    let body = match need {
+        Need::Record(Record::Image { bytes, .. }) => bytes.len(),
+        Need::Record(_) => 0,
+        Need::Carry { place, .. } => place.len as usize,
+    };
+    (body + RECORD_BYTES) as u64
 }

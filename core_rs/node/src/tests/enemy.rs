@@ -119,8 +119,8 @@ fn a_session_hears_of_receipts_though_a_row_of_its_conversations_is_damaged_i12(
     }
 }
 
-/// A group of three, of which two are away.
-fn group_with_absent(rig: &mut Rig<SimDisk>) -> (Client, ConversationId) {
+/// A conversation whose other user is away.
+fn with_absent(rig: &mut Rig<SimDisk>) -> (Client, ConversationId) {
     let (ann, bob) = pair(rig);
     rig.cut(bob);
     rig.send(ann, "bob", b"first", b"x");
@@ -131,7 +131,7 @@ fn group_with_absent(rig: &mut Rig<SimDisk>) -> (Client, ConversationId) {
 #[test]
 fn an_idle_log_of_few_long_messages_comes_to_rest() {
     let mut rig = rig();
-    let (ann, _) = group_with_absent(&mut rig);
+    let (ann, _) = with_absent(&mut rig);
     for n in 0..60u8 {
         rig.send(ann, "bob", &[n], &[b'x'; 1300]);
     }
@@ -190,4 +190,21 @@ fn a_user_is_there_for_an_embedder_when_it_is_durable_i1() {
     rig.hold_disk = false;
     rig.turn();
     assert_eq!(rig.users, [(1, UserAnswer::Made), (2, UserAnswer::There), (3, UserAnswer::There)]);
+}
+
+#[test]
+fn an_idle_log_of_few_long_messages_comes_to_rest_though_rows_have_left_it() {
+    let mut rig = rig_with(Config { rows_soft: 0, quiet_ms: 1000, ..Config::default() });
+    let ann = rig.join("ann", 1, false);
+    let _bob = rig.join("bob", 1, false);
+    for n in 0..60u8 {
+        rig.send(ann, "bob", &[n], &[b'x'; 1300]);
+    }
+    (0..100).for_each(|_| rig.pass(1000));
+    let before = rig.node.stats();
+    (0..100).for_each(|_| rig.pass(1000));
+    let after = rig.node.stats();
+    assert_eq!(after.carried_total, before.carried_total);
+    // Sessions end meanwhile.
+    assert!(after.log_bytes_total < before.log_bytes_total + 1000, "{before:?} {after:?}");
 }
