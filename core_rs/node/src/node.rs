@@ -46,6 +46,8 @@ pub struct Node {
     pub(crate) durable: Position,
     pub(crate) synced: Position,
     pub(crate) stats: Stats,
+    /// What users are known to have because of records in the log was found out after the start.
+    pub(crate) settled: bool,
     failed: Option<String>,
 }
 
@@ -144,6 +146,7 @@ impl Node {
             durable,
             synced: durable,
             stats: Stats::default(),
+            settled: false,
             failed: None,
             config,
         };
@@ -225,6 +228,11 @@ impl Node {
     pub fn durable(&mut self, batch: u64, synced: u64) {
         (self.durable, self.synced) = (Position(batch), Position(synced));
         self.partition.synced(&mut self.around, Position(batch));
+        let versions = self.partition.state.versions;
+        if !self.settled && versions.last < versions.durable {
+            self.settled = true;
+            self.partition.state.settle_all();
+        }
         self.around.gateway.synced(Position(batch));
         while let Some(&(position, bytes)) = self.appended.front()
             && position <= self.durable
