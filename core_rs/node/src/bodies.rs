@@ -38,13 +38,13 @@ pub struct BodyCache {
     stamp: u64,
     bytes: usize,
     limit: usize,
-    wanted: Vec<Wanted>,
+    wanted: VecDeque<Wanted>,
 }
 
 impl BodyCache {
     /// Keeps bodies of at most `limit` bytes, and the one that came last.
     pub fn new(limit: usize) -> Self {
-        Self { kept: Slab::new(), order: VecDeque::new(), stamp: 0, bytes: 0, limit, wanted: Vec::new() }
+        Self { kept: Slab::new(), order: VecDeque::new(), stamp: 0, bytes: 0, limit, wanted: VecDeque::new() }
     }
 
     /// Takes in a body, also one that was read. Gives its hint.
@@ -58,9 +58,18 @@ impl BodyCache {
         slot
     }
 
-    /// What is to be read from the log, in the order in which it was asked for.
-    pub fn take_wanted(&mut self) -> Vec<Wanted> {
-        std::mem::take(&mut self.wanted)
+    /// What is to be read from the log next, in the order in which it was asked for: at most so many bodies, of so many bytes
+    /// but for one that is longer.
+    pub fn take_wanted(&mut self, most: usize, bytes: u64) -> Vec<Wanted> {
+        let mut left = bytes;
+        let fits = |wanted: &&Wanted| {
+            let first = left == bytes;
+            let room = left.checked_sub(wanted.place.len.into());
+            left = room.unwrap_or(0);
+            first || room.is_some()
+        };
+        let count = self.wanted.iter().take(most).take_while(fits).count();
+        self.wanted.drain(..count).collect()
     }
 
     /// Bytes of bodies in memory.
@@ -129,7 +138,7 @@ impl Bodies for BodyCache {
     }
 
     fn want(&mut self, conversation: (u32, u32), seq: u64, place: Place) {
-        self.wanted.push(Wanted { conversation, seq, place });
+        self.wanted.push_back(Wanted { conversation, seq, place });
     }
 }
 
@@ -162,6 +171,14 @@ mod tests {
         assert!(cache.get(place(1), &mut large).is_some());
         cache.insert(place(2), &[&[0; 1]]);
         assert!(cache.get(place(1), &mut large).is_none());
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_bounded() {
+        let mut cache = BodyCache::new(100);
+        (0..5).for_each(|at| cache.want((0, 0), at, place(at as u32)));
+        let mut next = |most, bytes| cache.take_wanted(most, bytes).iter().map(|w| w.seq).collect::<Vec<_>>();
+        assert_eq!((next(2, 100), next(9, 25), next(9, 5)), (vec![0, 1], vec![2, 3], vec![4]));
     }
 
     #[test]

@@ -23,6 +23,9 @@ use crate::trim::Trim;
 use crate::upkeep::Upkeep;
 use crate::users::Asks;
 
+/// Reads of bodies that are under way, and bodies and bytes of each: what is read fits into the cache until it is taken.
+const READS: (usize, usize, u64) = (2, 64, 8 << 20);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Node {
@@ -406,8 +409,12 @@ impl Node {
 
     /// Asks for bodies and rows that are wanted.
     fn ask(&mut self) {
-        let wanted = self.around.bodies.take_wanted();
-        if !wanted.is_empty() {
+        let under_way = self.reads.iter().filter(|(_, read)| matches!(read, Reading::Bodies(_))).count();
+        for _ in under_way..READS.0 {
+            let wanted = self.around.bodies.take_wanted(READS.1, READS.2);
+            if wanted.is_empty() {
+                break;
+            }
             let refs = wanted.iter().map(|wanted| crate::journal::ref_of(wanted.place)).collect();
             let token = self.reads.insert(Reading::Bodies(wanted)) as u64;
             self.requests.push_back(Request::Read { token, refs });

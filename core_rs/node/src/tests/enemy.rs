@@ -215,3 +215,33 @@ fn an_idle_log_of_few_long_messages_comes_to_rest_though_rows_have_left_it() {
     // Sessions end meanwhile.
     assert!(after.log_bytes_total < before.log_bytes_total + 1000, "{before:?} {after:?}");
 }
+
+#[test]
+fn many_bodies_are_read_from_the_log_a_few_at_a_time_i11() {
+    let mut rig = rig();
+    let (ann, bob) = pair(&mut rig);
+    rig.cut(bob);
+    for n in 0..240u8 {
+        rig.send(ann, "bob", &[n], b"x");
+        let got = rig.got(ann);
+        confirm(&mut rig, ann, &got);
+    }
+    let mut rig = restart(rig);
+    hello(&mut rig, "cat");
+    let bob = hello(&mut rig, "bob");
+    let mut most = 0;
+    for _ in 0..1000 {
+        rig.node.set_now(rig.now);
+        rig.node.run();
+        rig.write_log();
+        while let Some(request) = rig.node.next_request() {
+            if let Request::Read { refs, .. } = &request {
+                most = most.max(refs.len());
+            }
+            rig.answer(request);
+        }
+    }
+    rig.turn();
+    assert_eq!(seqs(&rig.got(bob)), (1..=240).collect::<Vec<_>>());
+    assert!((1..=64).contains(&most), "{most}");
+}

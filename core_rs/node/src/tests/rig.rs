@@ -269,7 +269,7 @@ impl<D: Disk + Clone> Rig<D> {
         self.turn();
     }
 
-    fn answer(&mut self, request: Request) {
+    pub fn answer(&mut self, request: Request) {
         match request {
             Request::Get { token, keys } => self.node.looked(token, self.store.get(&keys)),
             Request::Page { token, scan } => self.node.scanned(token, self.store.scan(&scan)),
