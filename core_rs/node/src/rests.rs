@@ -204,7 +204,10 @@ impl Node {
             return false;
         }
         for _ in 0..PER_TURN {
-            let Some((_, record)) = self.rests.rested.pop_front_if(|rested| rested.0 == asked) else { break };
+            if self.rests.rested.front().is_none_or(|rested| rested.0 != asked) {
+                break;
+            }
+            let Some((_, record)) = self.rests.rested.pop_front() else { break };
             if let Record::Stored { row, .. } = &record {
                 self.rests.going.remove(row);
             }
