@@ -61,8 +61,8 @@ demo: build ## A conversation with its ticks: one is away, the server is killed 
 torture: build ## Kill a server at random under load, KILLS=500 times; nothing accepted may be lost
 	PYROUTER_KILLS=$(KILLS) $(BIN)/pytest tests/torture
 
-sim: | need-rust ## Drive core, log and a failing disk by chance against a model, SIM_STEPS=1000000; a failure says its seed
-	$(if $(SIM_SEED),,SIM_STEPS=$(SIM_STEPS)) cargo test --profile sim --locked -p pyrouter-core --lib -- --nocapture sim::runs::as_asked_for
+sim: | need-rust ## Drive core and node with failing disks by chance against a model, SIM_STEPS=1000000; a failure says its seed
+	$(if $(SIM_SEED),,SIM_STEPS=$(SIM_STEPS)) cargo test --profile sim --locked -p pyrouter-core -p pyrouter-node --lib -- --nocapture sim::runs::as_asked_for
 
 fuzz: | $(BIN)/cargo-fuzz need-rust ## Throw bytes at frames, carriers and log records, FUZZ_SECONDS=60 for each
 	@cd core_rs && for target in $$($(FUZZ) list); do \

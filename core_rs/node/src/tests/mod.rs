@@ -12,6 +12,7 @@ mod claims;
 mod conversations;
 mod enemy;
 mod groups;
+mod sim;
 
 use std::borrow::Cow;
 
