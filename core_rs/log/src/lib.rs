@@ -47,7 +47,7 @@ pub use found::{End, Finding, FindingKind, Record, SegmentInfo};
 pub use reader::{Part, Reader, Scanned, unlink};
 pub use recover::{FsckReport, Recovered, Unsettled, fsck, read, recover};
 pub use reserve::make_room;
-pub use thread::LogThread;
+pub use thread::{LogThread, Waker};
 pub use writer::Writer;
 
 /// Where a record's body stands in the log.

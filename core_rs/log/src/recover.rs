@@ -94,6 +94,7 @@ impl Recovered {
 pub struct Unsettled {
     walked: Walked,
     end: End,
+    adopted: Option<[u8; 16]>,
 }
 
 /// Reads the log and calls `visit` with every record in order. Changes nothing.
@@ -103,10 +104,11 @@ pub struct Unsettled {
 /// [`LogError::GarbledFormat`]; [`LogError::Missing`] and [`LogError::Empty`] if a part of it is not there that was not
 /// trimmed. The caller must then drop what it built.
 pub fn read<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<Unsettled, LogError> {
-    let walked = walk(disk, identity::read(disk)?, visit)?;
+    let mut walked = walk(disk, identity::read(disk)?, visit)?;
+    note_kept(disk, &mut walked.findings)?;
     match missing(&walked) {
         Some(missing) => Err(missing),
-        None => Ok(Unsettled { end: walked.ended(disk.boot()), walked }),
+        None => Ok(Unsettled { end: walked.ended(disk.boot()), walked, adopted: None }),
     }
 }
 
@@ -119,7 +121,17 @@ fn missing(walked: &Walked) -> Option<LogError> {
 impl Unsettled {
     /// The log's identity; `None` if there is no FORMAT file, or one of another log: then [`Unsettled::settle`] draws one.
     pub fn id(&self) -> Option<[u8; 16]> {
-        self.walked.format.map(|format| format.id)
+        self.walked.format.map(|format| format.id).or(self.adopted)
+    }
+
+    /// Somebody else, its store, says which identity the log had; for a log without its FORMAT file. False: it is not this log's,
+    /// or the log has an identity.
+    pub fn adopt(&mut self, id: [u8; 16]) -> bool {
+        let fits = self.id().is_none() && self.walked.salt == Some(salt_of(&id));
+        if fits {
+            self.adopted = Some(id);
+        }
+        fits
     }
 
     /// The log's salt, if it has one already.
@@ -157,7 +169,7 @@ impl Unsettled {
         set_aside(disk, &mut self.walked.findings);
         bring_to_disk(disk, &self.walked)?;
         let damage = self.walked.findings.iter().any(|finding| finding.kind != FindingKind::TornEnd);
-        let format = note_end(disk, &self.walked, damage)?;
+        let format = note_end(disk, &self.walked, self.adopted, damage)?;
         cut(disk, &self.walked)?;
         let (stored, last_batch) = (self.stored(), self.last_batch());
         let (walked, end) = (self.walked, self.end);
@@ -182,7 +194,7 @@ impl Unsettled {
 /// Notes in FORMAT how far the log is on disk. The headers behind the cut may have been all that said so of a batch before
 /// it that is damaged. The boot stays that of the last run: a start after this one must still be able to tell that what
 /// that run reported may be gone.
-fn note_end<D: Disk>(disk: &D, walked: &Walked, damage: bool) -> Result<Identity, LogError> {
+fn note_end<D: Disk>(disk: &D, walked: &Walked, adopted: Option<[u8; 16]>, damage: bool) -> Result<Identity, LogError> {
     let known = match walked.format {
         Some(known) => known,
         None => {
@@ -191,6 +203,7 @@ fn note_end<D: Disk>(disk: &D, walked: &Walked, damage: bool) -> Result<Identity
             if let Some(salt) = walked.salt {
                 id = id << 32 >> 32 | u128::from(salt) << 96;
             }
+            let id = adopted.map_or(id, u128::from_be_bytes);
             let boot = if walked.last_batch.is_none() { disk.boot() } else { DRAWN_ANEW };
             Identity { id: id.to_be_bytes(), boot, batch: 0, segment: 0 }
         }
@@ -295,13 +308,32 @@ fn rewrite(file: &impl DiskFile, mut at: u64, end: u64) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Damaged bytes that an earlier start set aside: it went on after them.
+fn note_kept<D: Disk>(disk: &D, findings: &mut [Finding]) -> Result<(), LogError> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
+    for finding in findings.iter_mut().filter(|finding| is_kept(finding)) {
+        finding.kept_as = Some(kept_name(finding)).filter(|name| names.contains(name));
+    }
+    Ok(())
+}
+
+fn is_kept(finding: &Finding) -> bool {
+    finding.kind == FindingKind::Damaged && finding.bytes > 0
+}
+
+fn kept_name(finding: &Finding) -> String {
+    format!("{DAMAGED}{:012}-{}.bin", finding.segment, finding.offset)
+}
+
 /// Copies damaged bytes to files of their own, for they go when their segment goes. Best effort: a disk with no room for
 /// them must not keep the rest from being served.
 fn set_aside<D: Disk>(disk: &D, findings: &mut [Finding]) {
-    for finding in findings.iter_mut().filter(|finding| finding.kind == FindingKind::Damaged && finding.bytes > 0) {
-        let name = format!("{DAMAGED}{:012}-{}.bin", finding.segment, finding.offset);
-        let known = disk.list().is_ok_and(|names| names.contains(&name));
-        if known || copy(disk, finding, &name).is_ok() {
+    for finding in findings.iter_mut().filter(|finding| is_kept(finding) && finding.kept_as.is_none()) {
+        let name = kept_name(finding);
+        if copy(disk, finding, &name).is_ok() {
             finding.kept_as = Some(name);
         }
     }
@@ -359,7 +391,8 @@ impl FsckReport {
 /// # Errors
 /// As [`read`], but for what is missing: that is part of the report.
 pub fn fsck<D: Disk>(disk: &D, visit: &mut dyn FnMut(Record<'_>)) -> Result<FsckReport, LogError> {
-    let walked = walk(disk, identity::read(disk)?, visit)?;
+    let mut walked = walk(disk, identity::read(disk)?, visit)?;
+    note_kept(disk, &mut walked.findings)?;
     let names = disk.list().map_err(|error| LogError::io("list", &disk.path(), &error))?;
     let mut set_aside: Vec<String> = names.into_iter().filter(|name| name.starts_with(DAMAGED)).collect();
     set_aside.sort_unstable();

@@ -6,9 +6,10 @@
 //! - [`journal`]: the log, as the partition writes it. [`bodies`]: bodies of messages in memory. [`clock`]: the server's time.
 //! - `loads`, [`keys`]: rows from the store. `rests`: rows that go there. `users`: users that an embedder asks about.
 //! - `upkeep`: what is done beside serving. [`trim`]: when the log's oldest segment goes.
+//! - [`runtime`]: a node with its files, threads and clocks, for a process.
 //!
 //! # Rules
-//! - No I/O, no threads, no clock of its own: whatever is slow is a [`Request`], answered by a call.
+//! - No I/O, no threads, no clock outside of [`runtime`]: whatever is slow is a [`Request`], answered by a call.
 //! - A turn is bounded, in items and in bytes (I11).
 #![deny(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod keys;
 mod loads;
 pub mod node;
 mod rests;
+pub mod runtime;
 pub mod trim;
 mod upkeep;
 mod users;

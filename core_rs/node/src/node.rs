@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use gateway::{Carrier, Gateway, Host, Identity, Key, Verdict, Write, accounts::Source};
 use log::{Appender, LogError};
 use partition::partition::Partition;
+use partition::records::Record;
 use seam::{Address, Now, Position};
 use slab::Slab;
 
@@ -45,12 +46,13 @@ pub struct Node {
     /// Bytes that are appended and not durable, by batch, in order: position and what was appended up to it.
     appended: VecDeque<(Position, u64)>,
     durable_bytes: u64,
+    /// What the start concluded stands up to here; whether that is on disk.
+    concluded: Position,
+    begun: bool,
     /// The last batch that is durable, and the last that is on disk.
     pub(crate) durable: Position,
     pub(crate) synced: Position,
     pub(crate) stats: Stats,
-    /// What users are known to have because of records in the log was found out after the start.
-    pub(crate) settled: bool,
     failed: Option<String>,
 }
 
@@ -146,10 +148,11 @@ impl Node {
             upkeep: Upkeep::new(now),
             appended: VecDeque::new(),
             durable_bytes: 0,
+            concluded: durable,
+            begun: false,
             durable,
             synced: durable,
             stats: Stats::default(),
-            settled: false,
             failed: None,
             config,
         };
@@ -161,7 +164,32 @@ impl Node {
         node.tick();
         node.around.gateway.synced(durable);
         node.begin();
+        node.concluded = node.partition.state.position;
         node
+    }
+
+    /// Commits what a start concluded, before anything else: it is in the first batch of the run, and durable together with the bound
+    /// of receipt versions. False: the log has no room.
+    pub fn conclude(&mut self, records: &[Record<'static>]) -> bool {
+        let all = records.iter().all(|record| self.commit(std::slice::from_ref(record)));
+        self.begin();
+        self.concluded = self.partition.state.position;
+        all
+    }
+
+    /// Whether what a start concluded is on disk, and everybody may be served.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The operator says that the machine's clock is right: the server's time is what it shows. False: the log has no room.
+    pub fn confirm_clock(&mut self) -> bool {
+        self.clock.correct();
+        self.tick();
+        let record = partition::propose::clock(self.clock.time_ms());
+        let committed = self.commit(&[record]);
+        self.note_appended();
+        committed
     }
 
     /// Time passed. Before every call below.
@@ -231,9 +259,8 @@ impl Node {
     pub fn durable(&mut self, batch: u64, synced: u64) {
         (self.durable, self.synced) = (Position(batch), Position(synced));
         self.partition.synced(&mut self.around, Position(batch));
-        let versions = self.partition.state.versions;
-        if !self.settled && versions.last < versions.durable {
-            self.settled = true;
+        if !self.begun && self.concluded <= self.synced {
+            self.begun = true;
             self.partition.state.settle_all();
         }
         self.around.gateway.synced(Position(batch));

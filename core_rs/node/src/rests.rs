@@ -170,6 +170,16 @@ impl Node {
         }
     }
 
+    /// As when a second passed, and a part of a batch waited for long enough.
+    #[cfg(test)]
+    pub(crate) fn rest_now(&mut self) {
+        self.rest_begin();
+        while self.rest() && self.rests.writes.is_empty() {}
+        if !self.rests.writes.is_empty() {
+            self.put_batch();
+        }
+    }
+
     fn put_batch(&mut self) {
         let (writes, stored) = (std::mem::take(&mut self.rests.writes), std::mem::take(&mut self.rests.stored));
         self.rests.bytes = 0;

@@ -19,7 +19,7 @@ mod writer;
 use super::{Batch, Completion, Disk, LogError, LogOptions, Reader, Recovered, Ref, Writer};
 use reader::ToReader;
 use shared::Shared;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -37,6 +37,23 @@ pub struct LogThread {
 struct Senders {
     writer: Sender<ToWriter>,
     reader: Sender<ToReader>,
+}
+
+/// See [`LogThread::waker`].
+#[derive(Clone)]
+pub struct Waker(Arc<Shared>);
+
+impl Waker {
+    /// Makes the descriptor readable.
+    pub fn wake(&self) {
+        let _ = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.wake.as_fd()
+    }
 }
 
 impl LogThread {
@@ -71,6 +88,12 @@ impl LogThread {
     /// Readable when [`LogThread::poll`] has something, or the writer has become idle.
     pub fn wake_fd(&self) -> RawFd {
         self.shared.wake.as_raw_fd()
+    }
+
+    /// Makes the same descriptor readable, for others that the event loop waits for. The loop looks at them after
+    /// [`LogThread::poll`] gave `None`: that makes the descriptor quiet, whoever made it readable.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.shared))
     }
 
     /// Whether the writer has nothing to do: the engine's open batch may go.
