@@ -3,6 +3,8 @@
 //! On a full disk the segment in reserve, and an eighth of the one before it, are for acknowledgements and whatever gives room:
 //! sends are refused before they are numbered.
 
+use std::collections::VecDeque;
+
 use log::{Appender, LogError, Ref};
 use seam::{Full, Place, Position};
 use smallvec::SmallVec;
@@ -20,13 +22,23 @@ pub struct Journal {
     last: u32,
     /// Segments that were begun, and the first batch of each.
     began: Vec<(u32, Position)>,
+    /// Batches that are not durable, and where the first record of each stands: segment and offset.
+    open: VecDeque<(Position, (u32, u32))>,
 }
 
 impl Journal {
     /// Appends to `log`, whose segments have so many bytes.
     pub fn new(log: Appender, segment_bytes: u32) -> Self {
         let first = log.segment();
-        Self { log, segment_bytes: segment_bytes as usize, first, full: None, last: 0, began: Vec::new() }
+        Self {
+            log,
+            segment_bytes: segment_bytes as usize,
+            first,
+            full: None,
+            last: 0,
+            began: Vec::new(),
+            open: VecDeque::new(),
+        }
     }
 
     /// The log.
@@ -55,6 +67,18 @@ impl Journal {
     /// Segments that were written to first since this was last asked, with the first batch that this run wrote to each.
     pub fn take_began(&mut self) -> Vec<(u32, Position)> {
         std::mem::take(&mut self.began)
+    }
+
+    /// Batches up to this one are durable.
+    pub fn durable(&mut self, position: Position) {
+        while self.open.front().is_some_and(|(open, _)| *open <= position) {
+            self.open.pop_front();
+        }
+    }
+
+    /// Whether the record at this place can be read: it is durable. To read another one would show damage.
+    pub fn is_readable(&self, place: Place) -> bool {
+        self.open.front().is_none_or(|(_, first)| (place.segment, place.offset) < *first)
     }
 
     /// Whether the disk has room for another segment.
@@ -89,6 +113,9 @@ impl seam::Journal for Journal {
         let appended = self.log.append(records, sync, place);
         match appended {
             Ok(batch) => {
+                if let Some(first) = places.first().filter(|_| self.open.back().is_none_or(|last| last.0.0 < batch)) {
+                    self.open.push_back((Position(batch), (first.segment, first.offset)));
+                }
                 // All records of a decision stand in one segment.
                 if let Some(place) = places.last().filter(|place| place.segment != self.last) {
                     self.last = place.segment;
@@ -140,6 +167,24 @@ mod tests {
         assert_eq!(began.iter().map(|each| each.0).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(began.is_sorted_by_key(|each| each.1) && began[0].1 < began[1].1);
         assert!(journal.take_began().is_empty());
+    }
+
+    #[test]
+    fn a_record_can_be_read_when_its_batch_is_durable() {
+        let mut journal = journal();
+        let append = |journal: &mut Journal| {
+            let mut places = SmallVec::new();
+            let position = journal.append(&[(1, &[b"body"]), (1, &[b"body"])], true, &mut places).unwrap();
+            journal.log().take(1);
+            (position, places)
+        };
+        let (first, second) = (append(&mut journal), append(&mut journal));
+        assert!(first.1.iter().chain(&second.1).all(|place| !journal.is_readable(*place)));
+        journal.durable(first.0);
+        assert!(first.1.iter().all(|place| journal.is_readable(*place)));
+        assert!(second.1.iter().all(|place| !journal.is_readable(*place)));
+        journal.durable(second.0);
+        assert!(second.1.iter().all(|place| journal.is_readable(*place)));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Node {
     pub(crate) partition: Partition,
     pub(crate) around: Around,
     pub(crate) requests: VecDeque<Request>,
+    /// Bodies that are wanted, and stand where nothing can be read yet.
+    unreadable: Vec<Wanted>,
     /// Bodies under way from the log.
     pub(crate) reads: Slab<Reading>,
     /// Questions under way to the store.
@@ -48,7 +50,7 @@ pub struct Node {
     durable_bytes: u64,
     /// What the start concluded stands up to here; whether that is on disk.
     concluded: Position,
-    begun: bool,
+    pub(crate) begun: bool,
     /// The last batch that is durable, and the last that is on disk.
     pub(crate) durable: Position,
     pub(crate) synced: Position,
@@ -140,6 +142,7 @@ impl Node {
             },
             partition,
             requests: VecDeque::new(),
+            unreadable: Vec::new(),
             reads: Slab::new(),
             questions: Questions::default(),
             asks: Asks::default(),
@@ -264,6 +267,7 @@ impl Node {
             self.partition.state.settle_all();
         }
         self.around.gateway.synced(Position(batch));
+        self.around.journal.durable(Position(batch));
         while let Some(&(position, bytes)) = self.appended.front()
             && position <= self.durable
         {
@@ -438,7 +442,11 @@ impl Node {
     fn ask(&mut self) {
         let under_way = self.reads.iter().filter(|(_, read)| matches!(read, Reading::Bodies(_))).count();
         for _ in under_way..READS.0 {
-            let wanted = self.around.bodies.take_wanted(READS.1, READS.2);
+            let mut wanted = std::mem::take(&mut self.unreadable);
+            wanted.extend(self.around.bodies.take_wanted(READS.1, READS.2));
+            // A message that is carried stands in a batch that may not be durable yet.
+            let journal = &self.around.journal;
+            (wanted, self.unreadable) = wanted.into_iter().partition(|wanted| journal.is_readable(wanted.place));
             if wanted.is_empty() {
                 break;
             }

@@ -177,12 +177,12 @@ fn a_start_finds_what_users_are_known_to_have_i14() {
     let active = state.conversation_mut(slot).unwrap();
     let place = active.member(user, 1).unwrap();
     active.row.member_mut(place).unwrap().delivered = 0;
-    rig.node.settled = false;
+    rig.node.begun = false;
     rig.send(ann, "bob", b"4", b"x");
     let delivered = rig.node.partition.state.active(&at).unwrap().row.member(place).unwrap().delivered;
     assert_eq!(delivered, 2);
     let rig = restart(rig);
-    assert!(rig.node.settled);
+    assert!(rig.node.begun);
 }
 
 #[test]
