@@ -171,8 +171,8 @@ impl Node {
         node
     }
 
-    /// Commits what a start concluded, before anything else: it is in the first batch of the run, and durable together with the bound
-    /// of receipt versions. False: the log has no room.
+    /// Commits what a start concluded, before anything else: it is in the first batch of the run, and durable together with the
+    /// bound of receipt versions. False: the log has no room.
     pub fn conclude(&mut self, records: &[Record<'static>]) -> bool {
         let all = records.iter().all(|record| self.commit(std::slice::from_ref(record)));
         self.begin();

@@ -1,6 +1,7 @@
 //! A node with its log, its store and the clock, tied together for a process: what a driver gives its turns to.
 //!
-//! - `start`: opening a data directory. [`decide`]: whether a start goes on after what it found. [`fsck`]: the same, changing nothing.
+//! - `start`: opening a data directory. [`decide`]: whether a start goes on after what it found. [`fsck`]: the same, and
+//!   nothing is changed.
 //! - `allocator`: memory goes back to the system after much was freed.
 //! - [`options`]: every setting of node and log, by name.
 //! - [`shared`]: a runtime for foreign callers; panics of the core end there.
@@ -11,16 +12,15 @@
 mod allocator;
 pub mod decide;
 mod directory;
+mod error;
 pub mod fsck;
 pub mod options;
 pub mod shared;
 mod start;
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use gateway::accounts::Source;
@@ -28,14 +28,15 @@ use gateway::{Carrier, Identity, Verdict, Write};
 use log::{Completion, Disk, FileDisk, Finding, LogError, LogThread, SegmentInfo, Waker};
 use rustix::event::{PollFd, PollFlags, poll};
 use seam::Address;
+use store::Lookup;
 use store::thread::{Completion as Stored, Retry, StoreThread, Wake};
-use store::{Lookup, StoreError};
 
 use crate::api::{Request, Stats};
 use crate::node::Node;
-use decide::{Consent, Decision, Reason, Refusal};
+use decide::{Consent, Decision, Reason};
 use directory::{Timer, log_path, make_directory, store_path};
 
+pub use error::OpenError;
 pub use options::Options;
 
 /// Completions of the log that one turn takes, and bytes of bodies in them; the rest waits for the next one.
@@ -44,57 +45,6 @@ const COMPLETIONS: (usize, usize) = (256, 8 << 20);
 const ANSWERS: (usize, usize) = (64, 4 << 20);
 /// Memory goes back to the system after so many rows went to the store.
 const GIVEN_BACK: u64 = 50_000;
-
-/// Why a data directory could not be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// The directory could not be made or read.
-    Directory(PathBuf, io::Error),
-    /// Its log could not be opened.
-    Log(LogError),
-    /// Its store could not be opened.
-    Store(StoreError),
-    /// What was found in it is not gone on with.
-    Refused(Refusal),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(path, error) => {
-                let advice = match error.kind() {
-                    io::ErrorKind::NotFound => "is it the right one?",
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on its disk",
-                    _ => "choose another one, or let this user write there",
-                };
-                write!(f, "data directory {}: {error}; {advice}", path.display())
-            }
-            Self::Log(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-            Self::Refused(refusal) => refusal.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<LogError> for OpenError {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
-}
-
-impl From<StoreError> for OpenError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Refusal> for OpenError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
 
 /// What opening read, and what of it was not as it should be (I12).
 #[derive(Clone, Debug, Default)]

@@ -184,8 +184,8 @@ fn make_store(directory: &Path, evidence: &Evidence, identity: Identity) -> Resu
     Ok(SqliteStore::open(directory, identity, OpenMode::Make, &SqliteOptions::default())?)
 }
 
-/// By what the partition knows its own tokens. It is as secret as the log's identity: whoever reads the data directory knows it. With
-/// another identity, clients begin with receipts that they have.
+/// By what the partition knows its own tokens. It is as secret as the log's identity: whoever reads the data directory knows it.
+/// With another identity, clients get receipts again that they have.
 fn secret(id: &[u8; 16]) -> [u8; 16] {
     let hash = hash_of(&[b"receipt tokens".as_slice(), id].concat());
     hash.first_chunk().copied().unwrap_or_default()
