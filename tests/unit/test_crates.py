@@ -40,7 +40,7 @@ DEPENDS_ON: dict[str, set[str]] = {
 
 TESTED_WITH: dict[str, set[str]] = {
     "pyrouter-core": {"pyrouter-log"},  # its simulated disk
-    "pyrouter-node": {"pyrouter-link", "pyrouter-log", "pyrouter-store"},  # raw frames, the simulated disk, rows in memory
+    "pyrouter-node": {"pyrouter-link", "pyrouter-log", "pyrouter-store"},  # frames, disk and rows of its tests
     "pyrouter-wire": {"pyrouter-link"},  # the magic in the examples of docs/wire.md
 }
 """The crates of the workspace that only tests, benches and examples of a crate are built with."""
