@@ -47,7 +47,7 @@ TESTED_WITH: dict[str, set[str]] = {
 
 USED_BY: dict[str, set[str]] = {
     "pyo3": {"pyrouter-core"},  # Python
-    "rustix": {"pyrouter-core", "pyrouter-load", "pyrouter-log", "pyrouter-store"},  # system calls
+    "rustix": {"pyrouter-core", "pyrouter-load", "pyrouter-log", "pyrouter-node", "pyrouter-store"},  # system calls
 }
 """Dependencies from outside that only these crates may have."""
 
