@@ -275,7 +275,9 @@ impl World {
             }
             let more = self.turn();
             self.drain();
-            if !more && self.clients.values().all(|client| self.has_all(client)) {
+            // A session that was attached anew in this turn holds an output that the next sync releases.
+            let held = self.env.out.holding.bytes() > 0;
+            if !more && !held && self.clients.values().all(|client| self.has_all(client)) {
                 return;
             }
         }
