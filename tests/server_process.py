@@ -25,12 +25,19 @@ TOKEN_MS = 24 * 3600 * 1000
 SMALL_LOG = '\n[log]\nsegment = "1MiB"\n'  # three are made ahead, and no test wants 200 MB of them
 
 
-def until(true: Callable[[], object], what: str, within_s: float = UNTIL_S) -> None:
-    """Waits for something that nobody tells, by looking at it again and again."""
+def reached(true: Callable[[], object], within_s: float = UNTIL_S) -> bool:
+    """Waits for a state of another process, of which nobody tells, by asking again and again. Whether it came."""
     deadline = time.monotonic() + within_s
     while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s"
-        time.sleep(0.02)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)  # between two questions: there is no event to wait for
+    return True
+
+
+def until(true: Callable[[], object], what: str, within_s: float = UNTIL_S) -> None:
+    """The same, for what must come."""
+    assert reached(true, within_s), f"{what}: not within {within_s:g} s"
 
 
 class ServerProcess:

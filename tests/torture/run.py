@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, reached
 
 from . import check
 from .worker import PATIENCE_S, Crowd, Job
@@ -162,13 +162,9 @@ def _settle(server: ServerProcess, workers: list[Worker], directory: Path) -> li
 
 def _at_the_floor(server: ServerProcess, base_rss: int) -> list[str]:
     """I5: nothing is left on disk or in memory of what everybody has; and the directory is whole."""
-    violations: list[str] = []
-    deadline = time.monotonic() + PATIENCE_S
-    while above := _above(server, base_rss):  # acks are synced within a second, and segments go after a checkpoint
-        if time.monotonic() > deadline:
-            violations += above
-            break
-        time.sleep(0.2)
+    # Acks are synced within a second, and segments go after a checkpoint.
+    floor = reached(lambda: not _above(server, base_rss), PATIENCE_S)
+    violations = [] if floor else _above(server, base_rss)
     if status := server.stop():
         violations.append(f"the server stopped with status {status}")
     checked = server.fsck()

@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import cast
 
 import pytest
 from prometheus_client.core import Metric
@@ -25,31 +25,76 @@ def told(watch: Watch) -> dict[str, float]:
     }
 
 
-async def test_a_loop_that_was_stopped_is_late_by_as_much(watch: Watch) -> None:
-    time.sleep(4 * BEAT_S)  # noqa: ASYNC251  # that is what is looked for
-    await asyncio.sleep(2 * BEAT_S)  # timers are called in the order in which they are due
-    now = told(watch)
-    assert now["pyrouter_loop_late_seconds_sum"] > 2 * BEAT_S
-    in_time = now["pyrouter_loop_late_seconds_bucket0.067108864"]
-    assert in_time == now["pyrouter_loop_late_seconds_count"] - 1
+class Stopped:
+    """A loop and a clock by hand: a timer fires when the test says so, as late as it says.
+
+    In place of the loop that a `Watch` asks for its timers, and of the clock that it reads.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._now_ns = 0
+        self._due: tuple[float, Callable[[], None]] | None = None
+        monkeypatch.setattr("pyrouter.watch.time.monotonic_ns", lambda: self._now_ns)
+        self.watch = Watch(cast("asyncio.AbstractEventLoop", self))
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        self._due = (delay_s, callback)
+        return cast("asyncio.TimerHandle", self)
+
+    def cancel(self) -> None:
+        self._due = None
+
+    def beat(self, late_s: float = 0.0) -> None:
+        assert self._due is not None
+        delay_s, callback = self._due
+        self._now_ns += int((delay_s + late_s) * 1e9)
+        callback()
 
 
-async def test_a_wait_for_a_core_is_no_pause_of_its_own(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited = watch._waited()
-    monkeypatch.setattr(watch, "_waited", lambda: waited + int(10 * BEAT_S * 1e9))
-    time.sleep(4 * BEAT_S)  # noqa: ASYNC251  # as above
-    await asyncio.sleep(2 * BEAT_S)
-    now = told(watch)
-    assert now["pyrouter_loop_late_seconds_sum"] > 2 * BEAT_S
-    assert now["pyrouter_loop_paused_seconds_bucket0.067108864"] == now["pyrouter_loop_paused_seconds_count"]
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stopped]:
+    stopped = Stopped(monkeypatch)
+    yield stopped
+    stopped.watch.close()
 
 
-async def test_a_thread_that_slept_or_worked_paused_by_itself(watch: Watch) -> None:
-    time.sleep(4 * BEAT_S)  # noqa: ASYNC251  # as above
-    await asyncio.sleep(2 * BEAT_S)
-    now = told(watch)
-    # Another process may have had the core for a while, but hardly all the time.
-    assert 0 < now["pyrouter_loop_paused_seconds_sum"] <= now["pyrouter_loop_late_seconds_sum"]
+def test_a_loop_that_was_stopped_is_late_by_as_much(stopped: Stopped) -> None:
+    stopped.beat()
+    stopped.beat(late_s=3 * BEAT_S)
+    stopped.beat()
+    now = told(stopped.watch)
+    assert now["pyrouter_loop_late_seconds_sum"] == pytest.approx(3 * BEAT_S)
+    assert now["pyrouter_loop_late_seconds_count"] == 3
+    assert now["pyrouter_loop_late_seconds_bucket0.067108864"] == 2
+
+
+def test_a_wait_for_a_core_is_no_pause_of_its_own(stopped: Stopped, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = stopped.watch._waited_ns
+    monkeypatch.setattr(stopped.watch, "_waited", lambda: waited + int(2 * BEAT_S * 1e9))
+    stopped.beat(late_s=3 * BEAT_S)
+    now = told(stopped.watch)
+    assert now["pyrouter_loop_late_seconds_sum"] == pytest.approx(3 * BEAT_S)
+    assert now["pyrouter_loop_paused_seconds_sum"] == pytest.approx(BEAT_S)
+
+
+def test_a_thread_that_slept_or_worked_paused_by_itself(stopped: Stopped, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = stopped.watch._waited_ns
+    monkeypatch.setattr(stopped.watch, "_waited", lambda: waited)
+    stopped.beat(late_s=3 * BEAT_S)
+    now = told(stopped.watch)
+    assert now["pyrouter_loop_paused_seconds_sum"] == now["pyrouter_loop_late_seconds_sum"]
+
+
+async def test_the_timer_of_a_real_loop_beats(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    beaten = asyncio.Event()
+
+    def waited() -> int:
+        beaten.set()
+        return 0
+
+    monkeypatch.setattr(watch, "_waited", waited)  # each beat asks for it
+    await beaten.wait()
+    assert told(watch)["pyrouter_loop_late_seconds_count"] == 1
 
 
 @pytest.fixture
