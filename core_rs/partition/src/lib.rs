@@ -13,10 +13,9 @@
 //!   known to have (I7). [`serve`]: what a mailbox is to get next (I3). [`receipts`]: what a device that attaches learns about
 //!   others. [`queries`]: what a device asks for.
 //! - [`attached`], [`online`], [`partition`]: sessions, and what a gateway and a node call.
-//! - [`recover`], [`start`]: from a log to a state. [`suspects`]: what does not fit, and what a salvage makes of it. [`evidence`]:
-//!   whether a start goes on, begins a generation of numbers, or is refused. [`retention`]: what keeps the oldest segment.
-//!   [`rest`]: rows that go to a store and come back. [`index`]: which conversations a user has, in memory and at rest.
-//!   [`upkeep`]: devices that nobody uses any more.
+//! - [`recover`], [`start`]: from a log to a state. [`suspects`]: what does not fit, and what a salvage makes of it.
+//!   [`retention`]: what keeps the oldest segment. [`rest`]: rows that go to a store and come back. [`index`]: which
+//!   conversations a user has, in memory and at rest. [`upkeep`]: devices that nobody uses any more.
 //! - `tests`: the crash test, which holds most of the above together, and what single commands come to.
 //!
 //! It must never know a connection, a file or a store: the crate `node` asks the store for what [`rest`] and [`index`] name, and
@@ -31,7 +30,6 @@ pub mod claims;
 pub mod commit;
 pub mod config;
 pub mod entries;
-pub mod evidence;
 pub mod ids;
 pub mod index;
 pub mod journal;
