@@ -35,8 +35,8 @@ pub(crate) enum Before {
 
 /// Whether somebody waits until a record is durable.
 pub(crate) fn is_waited_for(record: &Record<'_>) -> bool {
-    use Record::{Carried, Cursors, Owed, Seen, Stored};
-    !matches!(record, Cursors(_) | Seen(_) | Owed { .. } | Carried(_) | Stored { .. })
+    use Record::{Cursors, Owed, Seen, Stored};
+    !matches!(record, Cursors(_) | Seen(_) | Owed { .. } | Stored { .. })
 }
 
 impl Scratch {

@@ -34,7 +34,6 @@ fn mailboxes(p: &Party, name: &str) -> Mailboxes {
 }
 
 #[test]
-#[ignore = "fault: a carried body waits for the lazy sync of its batch, which the rig does not make"]
 fn leave_then_rejoin_then_crash_sends_no_skip_i3() {
     for case in 0..64 {
         let late = |bit: u32| case & 1 << bit != 0;
