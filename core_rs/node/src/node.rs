@@ -322,14 +322,14 @@ impl Node {
                 Err(error) if error.is_loss() => None,
                 // It stands elsewhere by now, or is read at another time.
                 Err(_) => {
-                    self.partition.body_read(&mut self.around, conversation, seq, crate::bodies::NO_HINT);
+                    self.partition.body_read(&mut self.around, conversation, (seq, place), crate::bodies::NO_HINT);
                     continue;
                 }
             };
             match stored {
                 Some(stored) => {
                     let hint = self.around.bodies.put(place, stored.to_vec());
-                    self.partition.body_read(&mut self.around, conversation, seq, hint);
+                    self.partition.body_read(&mut self.around, conversation, (seq, place), hint);
                 }
                 None => {
                     lost += 1;

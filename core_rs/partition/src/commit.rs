@@ -246,6 +246,7 @@ impl State {
                     apply::conversation::lost(&mut active.row, r);
                     r.ranges.iter().for_each(|&(from, to)| active.entries.lose(from, to));
                 }
+                self.recount(slot);
                 self.note_pending(slot, 0, position);
             }
             Record::User(r) => self.apply_user(r, position),

@@ -33,11 +33,20 @@ pub struct Entry {
 /// See [`Entry::author`].
 pub const NOBODY: u16 = u16::MAX;
 
+/// The body is not in memory.
+pub const NO_HINT: u32 = u32::MAX;
+
 impl Entry {
     /// A message on which no mailbox stands yet.
     pub fn new(place: Place, time_s: u32, author: Option<MemberIndex>, device: DeviceId, withheld: bool) -> Self {
         let author = author.and_then(|index| u16::try_from(index.place()).ok()).unwrap_or(NOBODY);
-        Self { place, time_s, author, device, withheld, hint: u32::MAX, at: 0 }
+        Self { place, time_s, author, device, withheld, hint: NO_HINT, at: 0 }
+    }
+
+    /// Its record is elsewhere now. The body that was in memory, if there was one.
+    fn moves(&mut self, place: Place) -> Option<(Place, u32)> {
+        let before = (std::mem::replace(&mut self.place, place), std::mem::replace(&mut self.hint, NO_HINT));
+        (before.1 != NO_HINT).then_some(before)
     }
 
     /// Whether it cannot be read any more.
@@ -199,14 +208,15 @@ impl Entries {
     pub fn carry(&mut self, seq: u64, place: Place) {
         let (index, inside) = self.place(seq);
         if let Some(entry) = self.list.get_mut(index).filter(|_| inside) {
-            entry.place = place;
+            self.freed.extend(entry.moves(place));
         }
     }
 
     /// Messages `from..=to` cannot be read any more.
     pub fn lose(&mut self, from: u64, to: u64) {
         let (from, to) = (self.place(from).0, self.place(to.saturating_add(1)).0);
-        self.list.range_mut(from.min(to)..to).for_each(|entry| entry.place.segment = 0);
+        let nowhere = |entry: &mut Entry| entry.moves(Place { segment: 0, ..entry.place });
+        self.freed.extend(self.list.range_mut(from.min(to)..to).filter_map(nowhere));
     }
 
     /// A mailbox that has everything up to `acked` is counted.
@@ -262,7 +272,7 @@ impl Entries {
             self.first = gap.1 + 1;
             self.gaps.remove(0);
         }
-        if entry.hint != u32::MAX {
+        if entry.hint != NO_HINT {
             self.freed.push((entry.place, entry.hint));
         }
         self.behind = self.behind.wrapping_add(entry.at);

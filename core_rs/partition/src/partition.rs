@@ -119,9 +119,13 @@ impl Partition {
 
     /// The body of message `seq` of a conversation (slot, serial) is in memory, with this hint; `u32::MAX`: it could not be read
     /// now, or its record was carried to another place meanwhile.
-    pub fn body_read<E: Env>(&mut self, env: &mut E, of: (u32, u32), seq: u64, hint: u32) {
-        self.state.body_read(of, seq, hint);
-        let out = env.lend().out;
+    pub fn body_read<E: Env>(&mut self, env: &mut E, of: (u32, u32), (seq, place): (u64, Place), hint: u32) {
+        let kept = self.state.body_read(of, (seq, place), hint);
+        let Lent { bodies, out, .. } = env.lend();
+        if !kept {
+            bodies.remove(place, hint);
+        }
+        self.state.freed.drain(..).for_each(|(place, hint)| bodies.remove(place, hint));
         self.sessions.wake(&mut self.state, out);
     }
 
@@ -134,7 +138,7 @@ impl Partition {
         let there = active.filter(|active| active.entries.get(seq).is_some_and(|entry| entry.place == place));
         let records = there.and_then(|active| propose::lost(&self.state, active, &[(seq, seq)]));
         let done = records.map_or(Ok(()), |records| self.commit(env, &records).map(drop));
-        self.body_read(env, of, seq, u32::MAX);
+        self.body_read(env, of, (seq, place), u32::MAX);
         done
     }
 

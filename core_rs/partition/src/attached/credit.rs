@@ -10,7 +10,8 @@ use wire::types::ServerFrame;
 
 use super::{Session, Sessions};
 use crate::active::Active;
-use crate::ids::{ConversationSlot, DeviceId, MemberIndex};
+use crate::entries::NO_HINT;
+use crate::ids::{ConversationSlot, DeviceId, MemberIndex, Place};
 use crate::lazy::Mailbox;
 use crate::online::Online;
 use crate::rows::Kind;
@@ -293,16 +294,18 @@ impl State {
     }
 
     /// A body that was asked for came, or will not come now: those who wait for it take it, or ask again. `hint`: for
-    /// [`Bodies::get`].
-    pub(crate) fn body_read(&mut self, (slot, serial): (u32, u32), seq: u64, hint: u32) {
+    /// [`Bodies::get`]. Whether it is kept with the message: that is still here, at the same place.
+    pub(crate) fn body_read(&mut self, (slot, serial): (u32, u32), (seq, place): (u64, Place), hint: u32) -> bool {
         let slot = ConversationSlot::new(slot as usize);
-        let Some(active) = self.conversation_mut(slot).filter(|active| active.serial == serial) else { return };
-        if let Some(entry) = active.entries.get_mut(seq) {
-            entry.hint = hint;
-        }
+        let Some(active) = self.conversation_mut(slot).filter(|active| active.serial == serial) else { return false };
+        let entry = active.entries.get_mut(seq).filter(|entry| entry.place == place && hint != NO_HINT);
+        let kept = entry.map(|entry| std::mem::replace(&mut entry.hint, hint));
         active.reading = active.reading.saturating_sub(1);
         if active.reading == 0 {
             self.wake(slot);
         }
+        // Another copy of it, if there was one.
+        self.freed.extend(kept.filter(|&before| before != NO_HINT && before != hint).map(|before| (place, before)));
+        kept.is_some()
     }
 }

@@ -66,7 +66,7 @@ impl House {
         for (of, seq, place) in std::mem::take(&mut self.host.cache.wanted) {
             let stored = self.host.read(place).unwrap();
             self.host.cache.put(place, stored);
-            self.partition.body_read(&mut self.host, of, seq, 0);
+            self.partition.body_read(&mut self.host, of, (seq, place), place.offset);
         }
     }
 

@@ -432,11 +432,11 @@ impl Model {
                     self.did[4] += 1;
                     partition.lost(host, of, seq, place).unwrap();
                 }
-                1 => partition.body_read(host, of, seq, u32::MAX),
+                1 => partition.body_read(host, of, (seq, place), u32::MAX),
                 _ => {
                     let stored = host.read(place).unwrap();
                     host.cache.put(place, stored);
-                    partition.body_read(host, of, seq, 0);
+                    partition.body_read(host, of, (seq, place), place.offset);
                 }
             }
         }
